@@ -1,0 +1,74 @@
+//! The doors through which everyone else reaches the fleet: a bundle of small traits, one file each.
+//!
+//! API and cluster know these and never an actor. Each trait has a local half in this room; a remote half, once
+//! nodes talk to each other, is handed in by the root.
+
+mod alerts;
+mod devices;
+mod health;
+mod ledgers;
+mod supervision;
+mod telemetry;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use voltree_model::DeviceId;
+
+pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
+pub use devices::{DeviceView, Devices, LatestMetric};
+pub use health::{Health, HealthCheck};
+pub use ledgers::{LedgerRow, Ledgers};
+pub use supervision::{ActorStatus, ActorView, Supervision};
+pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};
+
+/// An answer that may need the disk or another node.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, FleetError>>;
+
+/// All doors of one node.
+#[derive(Clone)]
+pub struct Fleet {
+    /// Which devices there are and how they are.
+    pub devices: Arc<dyn Devices>,
+    /// What they measured.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// What became of each reading.
+    pub ledgers: Arc<dyn Ledgers>,
+    /// What is wrong now.
+    pub alerts: Arc<dyn Alerts>,
+    /// The tree of actors.
+    pub supervision: Arc<dyn Supervision>,
+    /// Whether the node can serve.
+    pub health: Arc<dyn Health>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fleet")
+    }
+}
+
+/// Why the fleet could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// No device has this id.
+    #[error("no device {0} is known")]
+    UnknownDevice(DeviceId),
+    /// No actor has this path.
+    #[error("no actor has the path {0:?}; supervisionTree lists the paths there are")]
+    UnknownActor(String),
+    /// The actor is not running now, so there is nothing to kill.
+    #[error("{path} has no running incarnation to kill: it is {status}")]
+    NotRunning {
+        /// Whose.
+        path: String,
+        /// What it is instead.
+        status: &'static str,
+    },
+    /// The question itself can't be answered.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store could not be read.
+    #[error("reading the store failed: {0}")]
+    Store(String),
+}

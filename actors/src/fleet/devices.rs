@@ -1,0 +1,55 @@
+//! Which devices there are and how they are.
+
+use std::collections::BTreeMap;
+
+use voltree_model::{DeviceId, DeviceState, MetricName, Timestamp, Unit};
+
+/// A device as its operator sees it.
+#[derive(Debug, Clone)]
+pub struct DeviceView {
+    /// Its identity.
+    pub id: DeviceId,
+    /// What its operator calls it.
+    pub name: String,
+    /// Its type as the contract names it: `daly_bms`, `mqtt`, …
+    pub kind: String,
+    /// Whether it can be heard.
+    pub state: DeviceState,
+    /// The site it stands on.
+    pub site: Option<String>,
+    /// The operator's labels.
+    pub labels: BTreeMap<String, String>,
+    /// When its last reading arrived.
+    pub last_seen: Option<Timestamp>,
+    /// When Voltree first knew of it.
+    pub created_at: Timestamp,
+    /// When its configuration last changed.
+    pub updated_at: Timestamp,
+    /// Readings committed so far.
+    pub readings: u64,
+    /// The newest value of each of its metrics, by name.
+    pub latest: Vec<LatestMetric>,
+    /// Its latest text values.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// The newest value of one series.
+#[derive(Debug, Clone)]
+pub struct LatestMetric {
+    /// Which series.
+    pub name: MetricName,
+    /// Its value.
+    pub value: f64,
+    /// The unit as its source wrote it.
+    pub unit: Option<Unit>,
+    /// When it was measured.
+    pub at: Timestamp,
+}
+
+/// Which devices there are and how they are.
+pub trait Devices: Send + Sync {
+    /// All of them, by id.
+    fn list(&self) -> Vec<DeviceView>;
+    /// One of them.
+    fn get(&self, id: &DeviceId) -> Option<DeviceView>;
+}

@@ -1,0 +1,18 @@
+//! What a device is to its operator.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a device can be heard, and if not, why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DeviceState {
+    /// Heard from within its expected time.
+    Online,
+    /// Not heard from.
+    Offline,
+    /// Its actor failed too often and waits for its next try.
+    Parked,
+    /// Set aside by the system until an operator looks.
+    Quarantined,
+    /// Switched off by an operator.
+    Disabled,
+}

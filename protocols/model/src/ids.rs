@@ -1,0 +1,119 @@
+//! Names that cross rooms, each valid by construction and cheap to clone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text can't be an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Empty, or longer than the kind allows.
+    #[error("{kind} must have 1 to {max} characters, this has {length}")]
+    Length {
+        /// What the text was meant to be.
+        kind: &'static str,
+        /// The longest allowed, in bytes.
+        max: usize,
+        /// What was given, in bytes.
+        length: usize,
+    },
+    /// A character that would not survive topics, URLs and file names.
+    #[error("{kind} may not contain {found:?}")]
+    Character {
+        /// What the text was meant to be.
+        kind: &'static str,
+        /// The first offending character.
+        found: char,
+    },
+}
+
+/// A device's identity: 1 to 64 of `[A-Za-z0-9_.-]`, the same in topics, GraphQL, REST and files.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeviceId(Arc<str>);
+
+/// A metric's name: 1 to 128 characters, none of them a control character.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MetricName(Arc<str>);
+
+/// A unit as its source wrote it ("V", "°C"): up to 32 characters, shown and never computed with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Unit(Arc<str>);
+
+fn check(kind: &'static str, text: &str, max: usize, allowed: fn(char) -> bool) -> Result<(), InvalidId> {
+    if text.is_empty() || text.len() > max {
+        return Err(InvalidId::Length { kind, max, length: text.len() });
+    }
+    match text.chars().find(|c| !allowed(*c)) {
+        Some(found) => Err(InvalidId::Character { kind, found }),
+        None => Ok(()),
+    }
+}
+
+macro_rules! text_id {
+    ($name:ident, $kind:literal, $max:literal, $allowed:expr) => {
+        impl $name {
+            /// Checks the text and takes it over.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
+                check($kind, text.as_ref(), $max, $allowed)?;
+                Ok(Self(Arc::from(text.as_ref())))
+            }
+
+            /// Borrows the text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+text_id!(DeviceId, "a device id", 64, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+text_id!(MetricName, "a metric name", 128, |c| !c.is_control());
+text_id!(Unit, "a unit", 32, |c| !c.is_control());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_id_takes_what_topics_and_files_can_carry() {
+        assert!(DeviceId::new("pack-01_A.b").is_ok());
+        for bad in ["", "a b", "a/b", "a+", "énergie", &"x".repeat(65)] {
+            assert!(DeviceId::new(bad).is_err(), "{bad:?} passed");
+        }
+    }
+
+    #[test]
+    fn an_id_error_names_the_offender() {
+        let error = DeviceId::new("a/b").unwrap_err().to_string();
+        assert_eq!(error, "a device id may not contain '/'");
+    }
+}

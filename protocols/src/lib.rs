@@ -1,0 +1,1 @@
+//! What the bytes mean: codecs, links, MQTT session logic, simulated devices.

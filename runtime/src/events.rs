@@ -1,0 +1,213 @@
+//! Supervision events: one record type, and one call that logs it, counts it, streams it and keeps the last ones.
+//!
+//! Nothing else may write to the log target `supervision`, so a line there, a count in the metrics and an event on
+//! a screen always tell of the same thing.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::{ActorPath, clock};
+
+/// How many events are kept for those who ask later.
+const KEPT: usize = 1_000;
+
+/// What happened to an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// Its first incarnation runs.
+    Started,
+    /// An incarnation ended that should not have.
+    Failed,
+    /// A new incarnation runs in its place.
+    Restarted,
+    /// It failed too often and waits for its next try.
+    Parked,
+    /// It ended as it was told to.
+    Stopped,
+    /// Its supervisor gave up on it and fails in turn.
+    Escalated,
+}
+
+impl EventKind {
+    /// The stable name, as it stands in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Failed => "failed",
+            Self::Restarted => "restarted",
+            Self::Parked => "parked",
+            Self::Stopped => "stopped",
+            Self::Escalated => "escalated",
+        }
+    }
+}
+
+/// Why an incarnation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ExitReason {
+    /// It panicked with this message.
+    Panic {
+        /// What the panic said.
+        message: String,
+    },
+    /// Its handler returned an error.
+    Error {
+        /// The error with its sources.
+        chain: String,
+    },
+    /// Somebody killed it.
+    Killed {
+        /// Who, where known ("operator", a plan's name); "unknown" otherwise.
+        by: String,
+    },
+    /// It could not start.
+    StartFailed {
+        /// The error with its sources.
+        chain: String,
+    },
+    /// It was told to stop, or ended by itself.
+    Stopped,
+    /// Its supervisor ended and took it along.
+    ParentEnded,
+}
+
+impl ExitReason {
+    /// The stable name, a label from a closed set.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Panic { .. } => "panic",
+            Self::Error { .. } => "error",
+            Self::Killed { .. } => "killed",
+            Self::StartFailed { .. } => "start_failed",
+            Self::Stopped => "stopped",
+            Self::ParentEnded => "parent_ended",
+        }
+    }
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic { message } => write!(f, "panicked: {message}"),
+            Self::Error { chain } => write!(f, "failed: {chain}"),
+            Self::Killed { by } => write!(f, "killed by {by}"),
+            Self::StartFailed { chain } => write!(f, "could not start: {chain}"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::ParentEnded => f.write_str("supervisor ended"),
+        }
+    }
+}
+
+/// One event in the life of an actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SupervisionEvent {
+    /// When, in UTC milliseconds.
+    pub at_ms: i64,
+    /// What happened.
+    pub kind: EventKind,
+    /// To whom.
+    pub path: ActorPath,
+    /// What sort of actor that is ("daly_bms", "recorder").
+    pub actor_kind: &'static str,
+    /// Which incarnation of it, from 1.
+    pub incarnation: u64,
+    /// How often it was restarted so far.
+    pub restarts: u64,
+    /// Why, where it ended.
+    pub reason: Option<ExitReason>,
+    /// How long until the next start, where one is planned.
+    pub delay: Option<Duration>,
+}
+
+/// The node's stream of supervision events.
+#[derive(Debug, Clone)]
+pub struct Events {
+    kept: Arc<Mutex<VecDeque<Arc<SupervisionEvent>>>>,
+    stream: broadcast::Sender<Arc<SupervisionEvent>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { kept: Arc::default(), stream: broadcast::Sender::new(KEPT) }
+    }
+}
+
+impl Events {
+    /// The last events, newest first.
+    pub fn latest(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
+        self.kept.lock().iter().rev().take(limit).cloned().collect()
+    }
+
+    /// All events from now on; a subscriber that falls 1,000 behind is told that it lagged.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>> {
+        self.stream.subscribe()
+    }
+
+    /// Logs, counts, keeps and streams one event.
+    pub(crate) fn emit(&self, mut event: SupervisionEvent) {
+        event.at_ms = clock::now_ms();
+        log(&event);
+        count(&event);
+        let event = Arc::new(event);
+        {
+            let mut kept = self.kept.lock();
+            if kept.len() == KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(Arc::clone(&event));
+        }
+        // An event without listeners is no loss: it was logged, counted and kept above.
+        drop(self.stream.send(event));
+    }
+}
+
+macro_rules! log_at {
+    ($level:ident, $event:expr) => {
+        tracing::$level!(
+            target: "supervision",
+            event = concat_event($event.kind),
+            actor = %$event.path,
+            parent = $event.path.parent().map(tracing::field::display),
+            kind = $event.actor_kind,
+            incarnation = $event.incarnation,
+            restarts = $event.restarts,
+            reason = $event.reason.as_ref().map(tracing::field::display),
+            restart_in_ms = $event.delay.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        )
+    };
+}
+
+fn log(event: &SupervisionEvent) {
+    match event.kind {
+        EventKind::Failed | EventKind::Parked | EventKind::Escalated => log_at!(warn, event),
+        EventKind::Started | EventKind::Restarted | EventKind::Stopped => log_at!(info, event),
+    }
+}
+
+const fn concat_event(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Started => "actor.started",
+        EventKind::Failed => "actor.failed",
+        EventKind::Restarted => "actor.restarted",
+        EventKind::Parked => "actor.parked",
+        EventKind::Stopped => "actor.stopped",
+        EventKind::Escalated => "actor.escalated",
+    }
+}
+
+fn count(event: &SupervisionEvent) {
+    let reason = event.reason.as_ref().map_or("none", ExitReason::as_str);
+    metrics::counter!(
+        crate::metrics::SUPERVISION_EVENTS,
+        "event" => event.kind.as_str(), "kind" => event.actor_kind, "reason" => reason
+    )
+    .increment(1);
+}

@@ -1,0 +1,2 @@
+//! voltree
+fn main() {}

@@ -1,0 +1,1 @@
+//! What Voltree remembers: journal, frames, time buckets, ledger.
