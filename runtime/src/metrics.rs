@@ -1,4 +1,72 @@
-//! This room's metrics.
+//! How metrics are described, and this room's own. Each room has such a list; the root joins them into one table.
+
+use metrics::Unit;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 /// Counter of supervision events by event, kind of actor and reason.
 pub const SUPERVISION_EVENTS: &str = "runtime_supervision_events_total";
+/// Gauge of running actors.
+pub const ACTORS: &str = "runtime_actors";
+
+/// This room's metrics.
+pub const METRICS: &[MetricInfo] = &[
+    MetricInfo {
+        name: SUPERVISION_EVENTS,
+        kind: MetricKind::Counter,
+        unit: Unit::Count,
+        help: "Supervision events since the process started.",
+        labels: &["event", "kind", "reason"],
+    },
+    MetricInfo {
+        name: ACTORS,
+        kind: MetricKind::Gauge,
+        unit: Unit::Count,
+        help: "Actors in the tree, by status.",
+        labels: &["status"],
+    },
+];
+
+/// What Prometheus makes of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only ever rises.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts in buckets.
+    Histogram,
+}
+
+/// One line of the metric table.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricInfo {
+    /// Its name as scraped.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// What it counts in.
+    pub unit: Unit,
+    /// One sentence for whoever reads /metrics.
+    pub help: &'static str,
+    /// Its labels, each from a closed set.
+    pub labels: &'static [&'static str],
+}
+
+/// Installs the process's recorder once and describes every metric of the table.
+pub fn install(table: &[&[MetricInfo]]) -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
+        .install_recorder()?;
+    for metric in table.iter().copied().flatten() {
+        describe(metric);
+    }
+    Ok(handle)
+}
+
+fn describe(metric: &MetricInfo) {
+    match metric.kind {
+        MetricKind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help),
+        MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
+        MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.unit, metric.help),
+    }
+}

@@ -1,0 +1,39 @@
+//! Where the process's own words go: structured log lines, and panics as log lines instead of bare stderr dumps.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Installs the process's log subscriber and panic hook. `level` is a tracing filter such as `info` or
+/// `info,supervision=debug`.
+pub fn install(level: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let filter = EnvFilter::try_new(level)?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => builder.try_init()?,
+        LogFormat::Json => builder.json().flatten_event(true).try_init()?,
+    }
+    log_panics();
+    Ok(())
+}
+
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("(no message)");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(target: "panic", message, location, thread = std::thread::current().name());
+    }));
+}
