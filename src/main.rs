@@ -1,2 +1,16 @@
-//! voltree
-fn main() {}
+//! What runs on this box: arguments, configuration, the supervision tree, shutdown. Nothing clever.
+
+mod cli;
+mod config;
+mod decode;
+mod demo;
+mod http;
+mod ledger;
+mod metric_table;
+mod node;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -7,6 +7,7 @@ mod alerts;
 mod devices;
 mod health;
 mod ledgers;
+mod local;
 mod supervision;
 mod telemetry;
 
@@ -18,6 +19,7 @@ use voltree_model::DeviceId;
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
 pub use devices::{DeviceView, Devices, LatestMetric};
 pub use health::{Health, HealthCheck};
+pub use local::LocalFleet;
 pub use ledgers::{LedgerRow, Ledgers};
 pub use supervision::{ActorStatus, ActorView, Supervision};
 pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};

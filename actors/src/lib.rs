@@ -1,4 +1,19 @@
 //! Who is responsible for what: device, broker, aggregator, recorder and alert actors, the registry of devices,
 //! and the `Fleet` doors that others use. This room knows no HTTP and no gRPC.
 
+pub mod aggregator;
+pub mod alerts;
+pub mod bms;
+pub mod cursor;
+pub mod device;
 pub mod fleet;
+pub mod intake;
+pub mod journal;
+pub mod live;
+pub mod metrics;
+pub mod mqtt;
+pub mod mqtt_device;
+pub mod recorder;
+pub mod registry;
+
+pub use alerts::AlertLimits;

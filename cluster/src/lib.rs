@@ -1,1 +1,29 @@
-//! Which node owns a device.
+//! Which node runs a device, and how nodes talk.
+//!
+//! For now a fleet is one node: this room holds that node's identity, and the doors its API uses are the local halves
+//! in `voltree-actors`. Ownership by consensus, placement and links between nodes come here with the first peer; until
+//! then there is nothing to pretend.
+
+/// Who a node is among its peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeIdentity {
+    name: String,
+    site: Option<String>,
+}
+
+impl NodeIdentity {
+    /// A node of this name, on this site if it has one.
+    pub fn new(name: &str, site: Option<&str>) -> Self {
+        Self { name: name.to_owned(), site: site.map(str::to_owned) }
+    }
+
+    /// What operators call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it stands.
+    pub fn site(&self) -> Option<&str> {
+        self.site.as_deref()
+    }
+}

@@ -120,6 +120,11 @@ impl Directory {
         self.slots.read().values().map(|slot| slot.view()).collect()
     }
 
+    /// What this actor is doing, if there is one.
+    pub fn status(&self, path: &ActorPath) -> Option<ActorStatus> {
+        Some(self.slots.read().get(path)?.state.lock().status)
+    }
+
     /// A handle that stays good across restarts, made before or after the actor exists.
     pub fn handle<M: ractor::Message>(&self, path: &ActorPath) -> Handle<M> {
         Handle { directory: self.clone(), path: path.clone(), messages: PhantomData }

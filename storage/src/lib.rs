@@ -1,1 +1,41 @@
-//! What Voltree remembers: journal, frames, time buckets, ledger.
+//! What Voltree remembers: a journal that is the source of truth, and time buckets behind it that are a view of it.
+//!
+//! Synchronous throughout, and unaware of actors. Whoever calls decides on which thread to block. Every step may be
+//! cut short by a kill or a power cut and is then simply done again: entries by their origin, folds by their LSN,
+//! seals by both.
+
+mod bucket;
+mod checkpoint;
+mod clock;
+mod data_dir;
+mod disk;
+mod entry;
+mod error;
+mod frame;
+mod head;
+mod journal;
+mod kv;
+mod ledgers;
+mod positions;
+mod record;
+mod row;
+mod series;
+mod snapshot;
+mod store;
+
+pub use bucket::BucketEvent;
+pub use checkpoint::{DeviceCheckpoint, LatestValue, NodeCheckpoint};
+pub use data_dir::DataDir;
+pub use disk::{Disk, DiskFile, MemoryDisk, RealDisk};
+pub use entry::{Entry, Lsn};
+pub use error::Error;
+pub use frame::{Frame, FrameSpan};
+pub use head::{DeviceSummary, Head, SealJob, Sealed};
+pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, read_journal};
+pub use kv::{Engine, Kv, KvError, MemoryEngine, SledEngine};
+pub use ledgers::read_ledgers;
+pub use positions::Positions;
+pub use row::{Absorbed, Row, Sample};
+pub use series::{Aggregate, SeriesPoint, aggregate, merge_series};
+pub use snapshot::{load_snapshot, save_snapshot};
+pub use store::Store;

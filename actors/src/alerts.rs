@@ -1,0 +1,172 @@
+//! The alert actor: holds committed readings against the built-in limits and notices devices that fell silent.
+//!
+//! Owns: its turn; engine and cursor belong to the node and are saved together. Receives: news of commits, ticks.
+//! Lost on restart: what was not saved yet, which is read again from the journal and judged alike.
+//! Supervised by: analysis.
+
+mod engine;
+mod rules;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use voltree_model::Timestamp;
+use voltree_runtime::{Failure, clock};
+use voltree_storage::{Entry, JournalSlot, Lsn};
+
+pub use engine::{AlertEngine, Change};
+pub use rules::AlertLimits;
+
+use crate::cursor::{self, CursorMsg};
+use crate::fleet::AlertView;
+use crate::metrics;
+use crate::registry::Registry;
+
+/// After how many entries the state is saved even if no alert changed, so that little is read again.
+const SAVE_EVERY: u64 = 10_000;
+
+/// The node's half of alerting, which outlives the actor.
+#[derive(Debug)]
+pub struct AlertBook {
+    file: PathBuf,
+    journal: Arc<JournalSlot>,
+    registry: Arc<Registry>,
+    started_at: Timestamp,
+    engine: Mutex<AlertEngine>,
+    saved: Arc<AtomicU64>,
+}
+
+impl AlertBook {
+    /// Reads the saved state, or begins with the oldest entry that the journal still has.
+    pub fn open(
+        file: PathBuf,
+        limits: AlertLimits,
+        journal: Arc<JournalSlot>,
+        registry: Arc<Registry>,
+    ) -> Result<Self, voltree_storage::Error> {
+        let mut engine: AlertEngine = voltree_storage::load_snapshot(&file)?.unwrap_or_default();
+        engine.set_limits(limits);
+        let saved = Arc::new(AtomicU64::new(engine.cursor().0));
+        let started_at = Timestamp::from_millis(clock::now_ms());
+        Ok(Self { file, journal, registry, started_at, engine: Mutex::new(engine), saved })
+    }
+
+    /// Up to which entry the state is saved.
+    pub fn saved(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.saved)
+    }
+
+    /// Alerts whose condition holds, newest first.
+    pub fn active(&self) -> Vec<AlertView> {
+        self.engine.lock().active()
+    }
+
+    /// Alerts that began in the range, newest first.
+    pub fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
+        self.engine.lock().history(from, to)
+    }
+
+    fn judge(&self, batch: &[(Lsn, Arc<Entry>)], now: Timestamp) -> Vec<Change> {
+        let mut engine = self.engine.lock();
+        batch.iter().flat_map(|(lsn, entry)| engine.judge(*lsn, entry, now)).collect()
+    }
+
+    fn notice_silence(&self, now: Timestamp) -> Vec<Change> {
+        let mut engine = self.engine.lock();
+        let devices = self.registry.list();
+        devices
+            .iter()
+            .filter_map(|device| {
+                let heard = device.last_arrival().unwrap_or(self.started_at);
+                engine.judge_silence(&device.id, heard, now)
+            })
+            .collect()
+    }
+
+    async fn catch_up(&self) -> Result<(), ActorProcessingErr> {
+        let now = Timestamp::from_millis(clock::now_ms());
+        let mut changed = false;
+        loop {
+            let after = self.engine.lock().cursor();
+            let batch =
+                cursor::next(&self.journal, after).await.map_err(|error| Failure::boxed(&error))?;
+            if batch.is_empty() {
+                break;
+            }
+            changed |= tell(&self.judge(&batch, now));
+        }
+        changed |= tell(&self.notice_silence(now));
+        let behind = self.engine.lock().cursor().0 - self.saved.load(Ordering::Acquire);
+        if changed || behind >= SAVE_EVERY {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    async fn save(&self) -> Result<(), ActorProcessingErr> {
+        let (file, engine) = (self.file.clone(), self.engine.lock().clone());
+        let cursor = engine.cursor();
+        tokio::task::spawn_blocking(move || voltree_storage::save_snapshot(&file, &engine))
+            .await?
+            .map_err(|error| Failure::boxed(&error))?;
+        self.saved.store(cursor.0, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Logs and counts what changed; whether anything did.
+fn tell(changes: &[Change]) -> bool {
+    for change in changes {
+        match change {
+            Change::Raised(alert) => {
+                metrics::alert(alert.severity.as_str());
+                tracing::warn!(event = "alert.raised", device = %alert.device, title = alert.title, message = alert.message);
+            }
+            Change::Resolved(alert) => {
+                tracing::info!(event = "alert.resolved", device = %alert.device, title = alert.title);
+            }
+        }
+    }
+    !changes.is_empty()
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Alerting;
+
+impl Actor for Alerting {
+    type Msg = CursorMsg;
+    type State = Arc<AlertBook>;
+    type Arguments = Arc<AlertBook>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<CursorMsg>,
+        book: Arc<AlertBook>,
+    ) -> Result<Arc<AlertBook>, ActorProcessingErr> {
+        cursor::tick(&myself, || CursorMsg::Tick);
+        Ok(book)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<CursorMsg>,
+        message: CursorMsg,
+        book: &mut Arc<AlertBook>,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CursorMsg::Committed | CursorMsg::Tick => book.catch_up().await,
+        }
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<CursorMsg>,
+        book: &mut Arc<AlertBook>,
+    ) -> Result<(), ActorProcessingErr> {
+        book.save().await
+    }
+}

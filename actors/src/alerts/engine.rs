@@ -1,0 +1,150 @@
+//! The alert engine, pure: a fold over readings and times, with at most one active alert per rule and device.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use voltree_model::{DeviceId, Metric, Timestamp};
+use voltree_storage::{Entry, Lsn};
+
+use super::rules::{AlertLimits, Rule, Standing};
+use crate::fleet::{AlertStatus, AlertView};
+
+/// How many ended alerts are kept.
+const HISTORY: usize = 1_000;
+
+/// What judging led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// An alert began.
+    Raised(AlertView),
+    /// An alert ended.
+    Resolved(AlertView),
+}
+
+/// All alerts of a node, and how far in the journal they were judged.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AlertEngine {
+    limits: AlertLimits,
+    cursor: u64,
+    active: BTreeMap<(Rule, DeviceId), AlertView>,
+    ended: VecDeque<AlertView>,
+}
+
+impl AlertEngine {
+    /// Judges by these limits from now on.
+    pub fn set_limits(&mut self, limits: AlertLimits) {
+        self.limits = limits;
+    }
+
+    /// The last entry that was judged.
+    pub fn cursor(&self) -> Lsn {
+        Lsn(self.cursor)
+    }
+
+    /// Judges one entry; entries up to the cursor were judged before and change nothing.
+    pub fn judge(&mut self, lsn: Lsn, entry: &Entry, now: Timestamp) -> Vec<Change> {
+        if lsn.0 <= self.cursor {
+            return Vec::new();
+        }
+        self.cursor = lsn.0;
+        let Entry::Reading { reading, .. } = entry else { return Vec::new() };
+        if now.since(reading.at) > self.limits.lateness {
+            return Vec::new();
+        }
+        let standings: Vec<_> = Rule::VALUE_RULES
+            .into_iter()
+            .filter_map(|rule| Some((rule, rule.judge(reading, &self.limits)?)))
+            .collect();
+        let judged = standings.into_iter();
+        judged.filter_map(|(rule, standing)| self.apply(rule, &reading.device, standing, reading.at)).collect()
+    }
+
+    /// Judges whether a device that was last heard at `heard` is silent.
+    pub fn judge_silence(&mut self, device: &DeviceId, heard: Timestamp, now: Timestamp) -> Option<Change> {
+        let silent = now.since(heard) > self.limits.silent_after;
+        let key = (Rule::Silent, device.clone());
+        match (silent, self.active.contains_key(&key)) {
+            (true, false) => {
+                let message = format!("{device} was last heard at {heard}");
+                Some(self.raise(Rule::Silent, device, now, None, None, message))
+            }
+            (false, true) => self.resolve(Rule::Silent, device, now),
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    /// Alerts whose condition holds, newest first.
+    pub fn active(&self) -> Vec<AlertView> {
+        let mut alerts: Vec<_> = self.active.values().cloned().collect();
+        alerts.sort_by_key(|alert| std::cmp::Reverse(alert.triggered_at));
+        alerts
+    }
+
+    /// Alerts that began in `from..to`, newest first.
+    pub fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
+        let all = self.active.values().chain(&self.ended);
+        let mut alerts: Vec<_> =
+            all.filter(|alert| from <= alert.triggered_at && alert.triggered_at < to).cloned().collect();
+        alerts.sort_by_key(|alert| std::cmp::Reverse(alert.triggered_at));
+        alerts
+    }
+
+    fn apply(&mut self, rule: Rule, device: &DeviceId, standing: Standing, at: Timestamp) -> Option<Change> {
+        let active = self.active.contains_key(&(rule, device.clone()));
+        match standing {
+            Standing::Beyond { metric, threshold } if !active => {
+                let message = format!("{} is {:.3}, the limit is {threshold}", metric.name, metric.value);
+                Some(self.raise(rule, device, at, Some(metric), Some(threshold), message))
+            }
+            Standing::Inside if active => self.resolve(rule, device, at),
+            Standing::Beyond { .. } | Standing::Near | Standing::Inside => None,
+        }
+    }
+
+    fn raise(
+        &mut self,
+        rule: Rule,
+        device: &DeviceId,
+        at: Timestamp,
+        metric: Option<Metric>,
+        threshold: Option<f64>,
+        message: String,
+    ) -> Change {
+        let alert = AlertView {
+            id: alert_id(rule, device, at),
+            device: device.clone(),
+            severity: rule.severity(),
+            status: AlertStatus::Active,
+            title: rule.title().to_owned(),
+            message,
+            value: metric.as_ref().map(|metric| metric.value),
+            metric: metric.map(|metric| metric.name),
+            threshold,
+            triggered_at: at,
+            resolved_at: None,
+        };
+        self.active.insert((rule, device.clone()), alert.clone());
+        Change::Raised(alert)
+    }
+
+    fn resolve(&mut self, rule: Rule, device: &DeviceId, at: Timestamp) -> Option<Change> {
+        let mut alert = self.active.remove(&(rule, device.clone()))?;
+        alert.status = AlertStatus::Resolved;
+        alert.resolved_at = Some(at);
+        if self.ended.len() == HISTORY {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(alert.clone());
+        Some(Change::Resolved(alert))
+    }
+}
+
+/// The same alert gets the same id when it is judged again after a kill.
+fn alert_id(rule: Rule, device: &DeviceId, at: Timestamp) -> String {
+    let name = format!("alert/{}/{device}/{}", rule.name(), at.as_millis());
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests;

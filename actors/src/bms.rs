@@ -1,0 +1,166 @@
+//! The actor of a battery: asks its BMS over a serial line, and takes what it says to the journal.
+//!
+//! Owns: the open port and the poll's state machine. Receives: ticks to poll, wake-ups. Lost on restart: the port, which
+//! is opened again, and a poll under way. A battery that does not answer is offline, which is a state and no fault; only
+//! what should not happen ends the actor. Supervised by: devices; parked when it fails too often.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
+use voltree_model::{PackReading, Timestamp};
+use voltree_protocols::bms::daly_uart::{DalyConfig, DalyPoll};
+use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
+use voltree_runtime::{ChildSpec, Failure, RestartPolicy, clock};
+use voltree_storage::JournalSlot;
+
+use crate::device::{self, DeviceMsg};
+use crate::intake::Inbound;
+use crate::metrics;
+use crate::registry::{DeviceEntry, LinkState};
+
+/// The contract's name of this device type.
+pub const KIND: &str = "daly_bms";
+/// How many polls in a row must fail before the battery counts as offline.
+const FAILURES_TO_OFFLINE: u32 = 3;
+/// The longest wait between tries to reach a battery that does not answer.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// How a battery is reached and asked.
+#[derive(Debug, Clone)]
+pub struct BmsSettings {
+    /// The serial port.
+    pub port: PathBuf,
+    /// Its speed.
+    pub baud: u32,
+    /// How often to ask.
+    pub poll_interval: Duration,
+    /// How to talk to the board.
+    pub board: DalyConfig,
+}
+
+/// How long a battery with this poll interval may be silent before it counts as offline.
+pub fn offline_after(poll_interval: Duration) -> Duration {
+    (poll_interval * 5).max(Duration::from_secs(15))
+}
+
+/// How the devices supervisor gives birth to it.
+pub fn child(entry: Arc<DeviceEntry>, journal: Arc<JournalSlot>, settings: BmsSettings) -> ChildSpec {
+    let name = entry.id.to_string();
+    let args = BmsArgs { entry, journal, settings };
+    ChildSpec::worker(name, KIND, RestartPolicy::DEVICE, move |_| (Bms, args.clone()))
+}
+
+/// Everything the actor needs in order to be born again.
+#[derive(Debug, Clone)]
+pub struct BmsArgs {
+    entry: Arc<DeviceEntry>,
+    journal: Arc<JournalSlot>,
+    settings: BmsSettings,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Bms;
+
+/// What it knows.
+#[derive(Debug)]
+pub struct BmsState {
+    args: BmsArgs,
+    poll: DalyPoll,
+    link: Option<SerialLink>,
+    failures: u32,
+    bad_frames: u64,
+}
+
+impl Actor for Bms {
+    type Msg = DeviceMsg;
+    type State = BmsState;
+    type Arguments = BmsArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<DeviceMsg>,
+        args: BmsArgs,
+    ) -> Result<BmsState, ActorProcessingErr> {
+        let poll = DalyPoll::new(args.settings.board);
+        myself.send_message(DeviceMsg::Wake)?;
+        myself.send_message(DeviceMsg::Poll)?;
+        Ok(BmsState { args, poll, link: None, failures: 0, bad_frames: 0 })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<DeviceMsg>,
+        message: DeviceMsg,
+        state: &mut BmsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            DeviceMsg::Wake => device::drain(&myself, &state.args.entry, &state.args.journal).await,
+            DeviceMsg::Poll => {
+                let begun = clock::monotonic();
+                state.poll_once().await;
+                device::drain(&myself, &state.args.entry, &state.args.journal).await;
+                myself.send_after(state.next_poll_in(begun), || DeviceMsg::Poll);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BmsState {
+    async fn poll_once(&mut self) {
+        match self.ask().await {
+            Ok(pack) => self.answered(pack).await,
+            Err(error) => self.failed(&Failure::new(&error).to_string()),
+        }
+        let bad_frames = self.poll.stats().frames.bad_frames();
+        metrics::bad_frames(bad_frames - self.bad_frames);
+        self.bad_frames = bad_frames;
+    }
+
+    async fn ask(&mut self) -> Result<PackReading, CycleError> {
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => SerialLink::open(&self.args.settings.port.to_string_lossy(), self.args.settings.baud)?,
+        };
+        let polled = run_cycle(&mut link, &mut self.poll).await;
+        // A board that is silent keeps its port; a port that failed is opened anew.
+        if !matches!(polled, Err(CycleError::Link(_))) {
+            self.link = Some(link);
+        }
+        polled
+    }
+
+    /// From here on the reading is received: it is in the intake before anything can interrupt it.
+    async fn answered(&mut self, pack: PackReading) {
+        metrics::poll("answered");
+        self.failures = 0;
+        let now = Timestamp::from_millis(clock::now_ms());
+        let entry = &self.args.entry;
+        entry.set_link(LinkState::Up, "it answers");
+        let reading = pack.into_reading(entry.id.clone(), now);
+        // The receipt is for senders that wait for the commit; this actor commits by itself.
+        drop(entry.intake.accept(Inbound::Reading(reading)).await);
+        entry.heard(now);
+    }
+
+    fn failed(&mut self, why: &str) {
+        metrics::poll("failed");
+        self.failures = self.failures.saturating_add(1);
+        tracing::debug!(device = %self.args.entry.id, why, failures = self.failures, "a poll failed");
+        if self.failures == FAILURES_TO_OFFLINE {
+            self.args.entry.set_link(LinkState::Down, why);
+        }
+    }
+
+    /// On time while the battery answers, ever more slowly while it does not.
+    fn next_poll_in(&self, begun: Instant) -> Duration {
+        let interval = self.args.settings.poll_interval;
+        let slower = self.failures.saturating_sub(FAILURES_TO_OFFLINE).min(8);
+        let interval = (interval * 2_u32.pow(slower)).min(SLOWEST.max(interval));
+        interval.saturating_sub(begun.elapsed())
+    }
+}

@@ -1,0 +1,238 @@
+//! The local half of every door: answers from this node's own memory and store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
+use voltree_runtime::{ActorView, Directory, KillError, SupervisionEvent, clock};
+use voltree_storage::{JournalSlot, SeriesPoint, Store, aggregate, merge_series};
+
+use super::{
+    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, Fleet, FleetError, Health, HealthCheck,
+    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, Supervision, Telemetry,
+};
+use crate::aggregator::{PublishedHead, Shard};
+use crate::alerts::AlertBook;
+use crate::live::LiveBus;
+use crate::registry::{DeviceEntry, Registry};
+
+/// Everything of a node that outlives its actors, as far as questions need it.
+#[derive(Debug, Clone)]
+pub struct LocalFleet {
+    /// The devices.
+    pub registry: Arc<Registry>,
+    /// One head per shard, in order.
+    pub heads: Vec<Arc<PublishedHead>>,
+    /// The buckets.
+    pub store: Arc<Store>,
+    /// The journal.
+    pub journal: Arc<JournalSlot>,
+    /// The alerts.
+    pub alerts: Arc<AlertBook>,
+    /// The live bus.
+    pub live: Arc<LiveBus>,
+    /// Who runs where.
+    pub directory: Directory,
+}
+
+impl LocalFleet {
+    /// All doors, each served from here.
+    pub fn doors(self) -> Fleet {
+        let this = Arc::new(self);
+        Fleet {
+            devices: this.clone(),
+            telemetry: this.clone(),
+            ledgers: this.clone(),
+            alerts: this.clone(),
+            supervision: this.clone(),
+            health: this,
+        }
+    }
+
+    fn head(&self, device: Option<&DeviceId>) -> Option<&PublishedHead> {
+        let count = u32::try_from(self.heads.len()).unwrap_or(u32::MAX);
+        let owner = (0..count).find(|index| Shard { index: *index, count }.owns(device))?;
+        self.heads.get(usize::try_from(owner).ok()?).map(AsRef::as_ref)
+    }
+
+    fn view(&self, entry: &DeviceEntry, now: Timestamp) -> DeviceView {
+        let known = self.head(Some(&entry.id)).and_then(|head| head.with(|head| head.device(&entry.id)));
+        let known = known.unwrap_or_default();
+        let latest = known.latest.into_iter().map(|(name, latest)| LatestMetric {
+            name,
+            value: latest.value,
+            unit: latest.unit,
+            at: latest.at,
+        });
+        DeviceView {
+            id: entry.id.clone(),
+            name: entry.name.clone(),
+            kind: entry.kind.to_owned(),
+            state: self.registry.state(entry, now),
+            site: entry.site.clone(),
+            labels: entry.labels.clone(),
+            last_seen: entry.last_arrival().or(known.last_seen),
+            created_at: known.created_at.map_or(entry.created_at, |at| at.min(entry.created_at)),
+            updated_at: entry.created_at,
+            readings: known.readings,
+            latest: latest.collect(),
+            attributes: known.attributes.into_iter().map(|(name, text)| (name.to_string(), text)).collect(),
+        }
+    }
+
+    /// What the head and the door together know; what waits at the door is pending too.
+    fn ledger(&self, device: &DeviceId) -> Ledger {
+        let ledger = self.head(Some(device)).map(|head| head.with(|head| head.ledger(device)));
+        let mut ledger = ledger.unwrap_or_default();
+        let waiting = self.registry.get(device).map_or(0, |entry| entry.intake.depth());
+        ledger.pending += u64::try_from(waiting).unwrap_or(u64::MAX);
+        ledger
+    }
+
+    fn node_ledger(&self) -> Ledger {
+        self.head(None).map(|head| head.with(|head| head.node_ledger())).unwrap_or_default()
+    }
+
+    async fn read(&self, range: PointRange, limit: usize) -> Result<Vec<SeriesPoint>, FleetError> {
+        self.known(&range.device)?;
+        // The head is asked first: rows that move into a bucket in between are then seen twice, never not at all.
+        let open = self.head(Some(&range.device)).map_or_else(Vec::new, |head| {
+            head.with(|head| head.open_points(&range.device, &range.metric, range.from, range.to))
+        });
+        let store = Arc::clone(&self.store);
+        let sealed = tokio::task::spawn_blocking(move || {
+            store.points(&range.device, &range.metric, range.from, range.to, limit)
+        })
+        .await
+        .map_err(|error| FleetError::Store(error.to_string()))?
+        .map_err(|error| FleetError::Store(error.to_string()))?;
+        let mut points = merge_series(sealed, open);
+        points.truncate(limit);
+        Ok(points)
+    }
+
+    fn known(&self, device: &DeviceId) -> Result<Arc<DeviceEntry>, FleetError> {
+        self.registry.get(device).ok_or_else(|| FleetError::UnknownDevice(device.clone()))
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(clock::now_ms())
+}
+
+impl Devices for LocalFleet {
+    fn list(&self) -> Vec<DeviceView> {
+        let now = now();
+        self.registry.list().iter().map(|entry| self.view(entry, now)).collect()
+    }
+
+    fn get(&self, id: &DeviceId) -> Option<DeviceView> {
+        self.registry.get(id).map(|entry| self.view(&entry, now()))
+    }
+}
+
+impl Telemetry for LocalFleet {
+    fn points(&self, range: PointRange, limit: usize) -> Answer<'_, Series> {
+        Box::pin(async move {
+            let metric = range.metric.clone();
+            let points = self.read(range, limit).await?;
+            let points = points.into_iter().map(|p| Point { at: p.at, value: p.value, unit: p.unit }).collect();
+            Ok(Series { metric, points })
+        })
+    }
+
+    fn aggregated(&self, range: PointRange, interval: Duration) -> Answer<'_, Vec<AggregateBucket>> {
+        Box::pin(async move {
+            let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+            let points = self.read(range, usize::MAX).await?;
+            let buckets = aggregate(&points, interval_ms).into_iter().map(|bucket| AggregateBucket {
+                start: bucket.start,
+                avg: bucket.avg,
+                min: bucket.min,
+                max: bucket.max,
+                count: bucket.count,
+            });
+            Ok(buckets.collect())
+        })
+    }
+
+    fn latest(&self, device: &DeviceId, metric: &MetricName) -> Option<Point> {
+        let latest = self.head(Some(device))?.with(|head| head.latest(device, metric))?;
+        Some(Point { at: latest.at, value: latest.value, unit: latest.unit })
+    }
+
+    fn metrics(&self, device: &DeviceId) -> Option<Vec<MetricName>> {
+        self.registry.get(device)?;
+        let known = self.head(Some(device))?.with(|head| head.device(device)).unwrap_or_default();
+        Some(known.latest.into_keys().collect())
+    }
+
+    fn live(&self) -> broadcast::Receiver<LiveReading> {
+        self.live.subscribe()
+    }
+}
+
+impl Ledgers for LocalFleet {
+    fn all(&self) -> Vec<LedgerRow> {
+        let node = LedgerRow { device: None, ledger: self.node_ledger() };
+        let devices = self.registry.list().into_iter().map(|entry| LedgerRow {
+            ledger: self.ledger(&entry.id),
+            device: Some(entry.id.clone()),
+        });
+        std::iter::once(node).chain(devices).collect()
+    }
+
+    fn of(&self, device: &DeviceId) -> Option<LedgerRow> {
+        self.registry.get(device)?;
+        Some(LedgerRow { device: Some(device.clone()), ledger: self.ledger(device) })
+    }
+}
+
+impl Alerts for LocalFleet {
+    fn active(&self) -> Vec<AlertView> {
+        self.alerts.active()
+    }
+
+    fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
+        self.alerts.history(from, to)
+    }
+}
+
+impl Supervision for LocalFleet {
+    fn tree(&self) -> Vec<ActorView> {
+        self.directory.list()
+    }
+
+    fn events(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
+        self.directory.events().latest(limit)
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>> {
+        self.directory.events().subscribe()
+    }
+
+    fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError> {
+        self.directory.kill(path, by).map_err(|error| match error {
+            KillError::Unknown(path) => FleetError::UnknownActor(path),
+            KillError::NotRunning { path, status } => {
+                FleetError::NotRunning { path: path.to_string(), status: status.as_str() }
+            }
+        })
+    }
+}
+
+impl Health for LocalFleet {
+    fn checks(&self) -> Vec<HealthCheck> {
+        let actors = self.directory.list();
+        let running: BTreeMap<_, _> = actors.iter().map(|a| (a.path.name(), a)).collect();
+        let service = |name: &'static str| {
+            let status = running.get(name).map(|actor| actor.status);
+            let ok = status == Some(voltree_runtime::ActorStatus::Running);
+            let detail = status.map_or("not there", |status| status.as_str());
+            HealthCheck { name, ok, detail: format!("the {name} actor is {detail}") }
+        };
+        ["journal", "listener", "alerts"].into_iter().map(service).collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! This room's metrics.
+
+use metrics::{Unit, counter, gauge};
+use voltree_model::{Reading, RejectReason};
+use voltree_runtime::metrics::{MetricInfo, MetricKind};
+
+const POINTS: &str = "telemetry_points_ingested_total";
+const READINGS: &str = "actors_readings_committed_total";
+const REJECTED: &str = "actors_readings_rejected_total";
+const DEAD: &str = "actors_readings_dead_lettered_total";
+const MQTT_MESSAGES: &str = "mqtt_messages_received_total";
+const MQTT_CONNECTIONS: &str = "actors_mqtt_connections";
+const MQTT_UNDELIVERED: &str = "actors_mqtt_messages_undelivered_total";
+const ALERTS: &str = "alerts_triggered_total";
+const POLLS: &str = "actors_bms_polls_total";
+const BAD_FRAMES: &str = "actors_bms_bad_frames_total";
+const DEVICES: &str = "actors_devices";
+
+const fn info(
+    name: &'static str,
+    kind: MetricKind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> MetricInfo {
+    MetricInfo { name, kind, unit: Unit::Count, help, labels }
+}
+
+/// This room's metrics.
+pub const METRICS: &[MetricInfo] = &[
+    info(POINTS, MetricKind::Counter, &[], "Values of committed readings, one per metric."),
+    info(READINGS, MetricKind::Counter, &[], "Readings committed to the journal."),
+    info(REJECTED, MetricKind::Counter, &["reason"], "Readings turned away, by reason."),
+    info(DEAD, MetricKind::Counter, &[], "Readings set aside after their handler failed on them repeatedly."),
+    info(MQTT_MESSAGES, MetricKind::Counter, &["qos"], "PUBLISH packets received by the MQTT listener."),
+    info(MQTT_CONNECTIONS, MetricKind::Gauge, &[], "MQTT clients connected now."),
+    info(MQTT_UNDELIVERED, MetricKind::Counter, &[], "Messages that a slow MQTT subscriber did not get."),
+    info(ALERTS, MetricKind::Counter, &["severity"], "Alerts that began."),
+    info(POLLS, MetricKind::Counter, &["result"], "Polls of battery management systems, by result."),
+    info(BAD_FRAMES, MetricKind::Counter, &[], "Frames that failed their check on the wire and were dropped."),
+    info(DEVICES, MetricKind::Gauge, &["state"], "Devices, by state."),
+];
+
+pub(crate) fn ingested(reading: &Reading) {
+    counter!(READINGS).increment(1);
+    counter!(POINTS).increment(u64::try_from(reading.metrics.len()).unwrap_or(u64::MAX));
+}
+
+pub(crate) fn rejected(reason: RejectReason) {
+    counter!(REJECTED, "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn dead_lettered() {
+    counter!(DEAD).increment(1);
+}
+
+pub(crate) fn mqtt_message(qos: &'static str) {
+    counter!(MQTT_MESSAGES, "qos" => qos).increment(1);
+}
+
+pub(crate) fn mqtt_connections(change: f64) {
+    gauge!(MQTT_CONNECTIONS).increment(change);
+}
+
+pub(crate) fn mqtt_undelivered() {
+    counter!(MQTT_UNDELIVERED).increment(1);
+}
+
+pub(crate) fn alert(severity: &'static str) {
+    counter!(ALERTS, "severity" => severity).increment(1);
+}
+
+pub(crate) fn poll(result: &'static str) {
+    counter!(POLLS, "result" => result).increment(1);
+}
+
+pub(crate) fn bad_frames(count: u64) {
+    counter!(BAD_FRAMES).increment(count);
+}
+
+pub(crate) fn devices(state: &'static str, count: f64) {
+    gauge!(DEVICES, "state" => state).set(count);
+}

@@ -1,0 +1,12 @@
+//! The embedded MQTT 3.1.1 listener: one actor that accepts, one actor per client.
+//!
+//! What belongs to the node and outlives them all, the subscriptions and the listening socket, is in [`Broker`] and
+//! [`ListenerSocket`]. A PUBACK is sent only after the journal's sync.
+
+mod broker;
+mod client;
+mod ingest;
+mod listener;
+
+pub use broker::Broker;
+pub use listener::{Listener, ListenerArgs, ListenerMsg, ListenerSocket};

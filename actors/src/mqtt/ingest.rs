@@ -1,0 +1,117 @@
+//! From a publish to a device's door: topic, payload, device, and the promise that a PUBACK waits for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::QoS;
+use voltree_model::{DeviceId, RejectReason, Timestamp};
+use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry};
+use voltree_protocols::mqtt::DeviceTopic;
+use voltree_runtime::Receipt;
+use voltree_storage::Entry;
+
+use super::Broker;
+use crate::intake::{self, Inbound};
+use crate::registry::LinkState;
+
+/// How long a publish without acknowledgement may wait for space before it is rejected as busy.
+const QOS_0_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Resolves when a publish is committed, stored or rejected alike; false if that can't be promised.
+pub(super) type Committed = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
+
+/// A publish as the session handed it over.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    pub(super) qos: QoS,
+}
+
+/// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
+pub(super) async fn ingest(broker: &std::sync::Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
+    let Incoming { topic, payload, qos } = incoming;
+    let topic = match DeviceTopic::parse(&topic) {
+        Ok(topic) => topic,
+        Err(error) => {
+            return reject(broker, None, RejectReason::BadTopic, format!("{topic:?}: {error}"), now);
+        }
+    };
+    broker.route(&topic.to_string(), &payload, qos);
+    match topic {
+        DeviceTopic::Telemetry(device) => telemetry(broker, &device, &payload, qos, now).await,
+        DeviceTopic::Status(device) => {
+            status(broker, &device, &payload);
+            at_once()
+        }
+        DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => at_once(),
+    }
+}
+
+async fn telemetry(
+    broker: &std::sync::Arc<Broker>,
+    device: &DeviceId,
+    payload: &[u8],
+    qos: QoS,
+    now: Timestamp,
+) -> Committed {
+    let entry = broker.registry.adopt(device, now);
+    let inbound = match parse_telemetry(device, payload, now) {
+        Ok(reading) => Inbound::Reading(reading),
+        Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
+    };
+    let accepted = match qos {
+        QoS::AtMostOnce => {
+            let waited = tokio::time::timeout(QOS_0_PATIENCE, entry.intake.accept(inbound)).await;
+            match waited {
+                Ok(receipt) => receipt,
+                Err(_) => {
+                    let detail = "the device's inbox stayed full".to_owned();
+                    return reject(broker, Some(device.clone()), RejectReason::Busy, detail, now);
+                }
+            }
+        }
+        QoS::AtLeastOnce | QoS::ExactlyOnce => entry.intake.accept(inbound).await,
+    };
+    entry.arrived(now);
+    settled(accepted)
+}
+
+fn status(broker: &Broker, device: &DeviceId, payload: &[u8]) {
+    let Some(entry) = broker.registry.get(device) else {
+        tracing::debug!(%device, "a status of a device that has never sent telemetry");
+        return;
+    };
+    match parse_status(payload) {
+        Ok(status) => match status.state {
+            ReportedState::Online => entry.set_link(LinkState::Up, "it said that it is online"),
+            ReportedState::Offline => entry.set_link(LinkState::Down, "it said that it is offline"),
+            ReportedState::Other(word) => tracing::debug!(%device, word, "a status word of its own"),
+        },
+        Err(rejection) => tracing::debug!(%device, %rejection, "an unreadable status"),
+    }
+}
+
+/// Counts a rejection in the journal, where the ledger finds it.
+fn reject(
+    broker: &std::sync::Arc<Broker>,
+    device: Option<DeviceId>,
+    reason: RejectReason,
+    detail: String,
+    now: Timestamp,
+) -> Committed {
+    let detail = detail.chars().filter(|c| !c.is_control()).take(200).collect();
+    let entry = Entry::Rejected { device, origin: None, at: now, reason, detail };
+    let committed = intake::submit(&broker.journal, vec![entry]);
+    Box::pin(async move { matches!(committed.await, Ok(Ok(_))) })
+}
+
+fn settled(receipt: Receipt) -> Committed {
+    Box::pin(async move { receipt.await.is_ok() })
+}
+
+fn at_once() -> Committed {
+    Box::pin(std::future::ready(true))
+}

@@ -1,0 +1,79 @@
+//! The recorder of one shard: writes what its aggregator decided to seal into the time buckets.
+//!
+//! Owns: nothing; buckets and checkpoints belong to the store. Receives: seal jobs. Sends: what was sealed, to its
+//! aggregator. Lost on restart: a job at hand, which the aggregator asks for again; sealing twice is harmless.
+//! Supervised by: storage.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use voltree_runtime::{Failure, Handle};
+use voltree_storage::{JournalSlot, Lsn, SealJob, Store};
+
+use crate::aggregator::AggregatorMsg;
+
+/// What a recorder is told.
+#[derive(Debug)]
+pub enum RecorderMsg {
+    /// Write these into their buckets.
+    Seal(Vec<SealJob>),
+}
+
+/// Everything a recorder needs in order to be born again.
+#[derive(Debug, Clone)]
+pub struct RecorderArgs {
+    /// The node's store.
+    pub store: Arc<Store>,
+    /// The node's journal, to be pruned of what is sealed.
+    pub journal: Arc<JournalSlot>,
+    /// The shard's aggregator.
+    pub aggregator: Handle<AggregatorMsg>,
+    /// How far the alert engine has saved its state: the journal is kept from there on.
+    pub alerts_saved: Arc<AtomicU64>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Recorder;
+
+impl Actor for Recorder {
+    type Msg = RecorderMsg;
+    type State = RecorderArgs;
+    type Arguments = RecorderArgs;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<RecorderMsg>,
+        args: RecorderArgs,
+    ) -> Result<RecorderArgs, ActorProcessingErr> {
+        Ok(args)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<RecorderMsg>,
+        message: RecorderMsg,
+        state: &mut RecorderArgs,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RecorderMsg::Seal(jobs) => state.seal(jobs).await,
+        }
+    }
+}
+
+impl RecorderArgs {
+    async fn seal(&self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
+        let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
+        let alerts_saved = Lsn(self.alerts_saved.load(Ordering::Acquire));
+        let sealed = tokio::task::spawn_blocking(move || {
+            let sealed = store.seal(jobs)?;
+            journal.prune(store.prune_lsn().min(alerts_saved))?;
+            Ok::<_, voltree_storage::Error>(sealed)
+        })
+        .await?
+        .map_err(|error| Failure::boxed(&error))?;
+        self.aggregator.nudge(AggregatorMsg::Sealed(sealed));
+        Ok(())
+    }
+}

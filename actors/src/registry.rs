@@ -1,0 +1,221 @@
+//! The registry: every device the node knows, with its door and what was last heard of it.
+//!
+//! It belongs to the node and outlives all actors. A device that nobody configured joins when it first publishes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use voltree_model::{DeviceId, DeviceState, Timestamp};
+use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Handle};
+use voltree_storage::JournalSlot;
+
+use crate::device::DeviceMsg;
+use crate::intake::Intake;
+use crate::mqtt_device;
+
+/// What a device says of its own connection, or its link finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LinkState {
+    /// Nothing is known: only its readings tell.
+    #[default]
+    Unknown,
+    /// It answers, or said that it is online.
+    Up,
+    /// It does not answer, or said that it is offline.
+    Down,
+}
+
+/// One device.
+#[derive(Debug)]
+pub struct DeviceEntry {
+    /// Its identity.
+    pub id: DeviceId,
+    /// What its operator calls it.
+    pub name: String,
+    /// Its type as the contract names it.
+    pub kind: &'static str,
+    /// The site it stands on.
+    pub site: Option<String>,
+    /// The operator's labels.
+    pub labels: BTreeMap<String, String>,
+    /// When this node first knew of it.
+    pub created_at: Timestamp,
+    /// How long it may be silent before it counts as offline.
+    pub offline_after: Duration,
+    /// Its door.
+    pub intake: Intake,
+    /// Its actor, whichever incarnation that is.
+    pub actor: Handle<DeviceMsg>,
+    link: Mutex<LinkState>,
+    last_arrival_ms: AtomicI64,
+}
+
+/// What must be said of a device to register it.
+#[derive(Debug, Clone)]
+pub struct DeviceSpec {
+    /// Its identity.
+    pub id: DeviceId,
+    /// What its operator calls it.
+    pub name: String,
+    /// Its type as the contract names it.
+    pub kind: &'static str,
+    /// The site it stands on.
+    pub site: Option<String>,
+    /// The operator's labels.
+    pub labels: BTreeMap<String, String>,
+    /// How long it may be silent before it counts as offline.
+    pub offline_after: Duration,
+}
+
+/// Every device the node knows.
+#[derive(Debug)]
+pub struct Registry {
+    devices: RwLock<BTreeMap<DeviceId, Arc<DeviceEntry>>>,
+    supervisor: ActorPath,
+    children: Children,
+    directory: Directory,
+    journal: Arc<JournalSlot>,
+}
+
+/// How long a device that came by itself over MQTT may be silent.
+const ADOPTED_OFFLINE_AFTER: Duration = Duration::from_secs(120);
+
+fn adopted(id: &DeviceId) -> DeviceSpec {
+    DeviceSpec {
+        id: id.clone(),
+        name: id.to_string(),
+        kind: mqtt_device::KIND,
+        site: None,
+        labels: BTreeMap::new(),
+        offline_after: ADOPTED_OFFLINE_AFTER,
+    }
+}
+
+impl Registry {
+    /// An empty registry whose devices' actors live under `supervisor`.
+    pub fn new(
+        supervisor: ActorPath,
+        children: Children,
+        directory: Directory,
+        journal: Arc<JournalSlot>,
+    ) -> Self {
+        Self { devices: RwLock::default(), supervisor, children, directory, journal }
+    }
+
+    /// Adds a device that has an actor; `child` is how its supervisor gives birth to it.
+    pub fn register(
+        &self,
+        spec: DeviceSpec,
+        now: Timestamp,
+        child: impl FnOnce(Arc<DeviceEntry>) -> voltree_runtime::ChildSpec,
+    ) -> Arc<DeviceEntry> {
+        let (entry, added) = {
+            let mut devices = self.devices.write();
+            match devices.get(&spec.id) {
+                Some(known) => (Arc::clone(known), false),
+                None => {
+                    let actor = self.directory.handle(&self.supervisor.child(spec.id.as_str()));
+                    let entry = Arc::new(self.entry(spec, now, actor));
+                    devices.insert(entry.id.clone(), Arc::clone(&entry));
+                    (entry, true)
+                }
+            }
+        };
+        if added {
+            self.children.add(&self.directory, &self.supervisor, child(Arc::clone(&entry)));
+        }
+        entry
+    }
+
+    /// The device of this id, adopted as an MQTT device if nobody knew it.
+    pub fn adopt(&self, id: &DeviceId, now: Timestamp) -> Arc<DeviceEntry> {
+        if let Some(known) = self.get(id) {
+            return known;
+        }
+        let spec = adopted(id);
+        let journal = Arc::clone(&self.journal);
+        self.register(spec, now, move |entry| mqtt_device::child(entry, journal))
+    }
+
+    /// The device of this id.
+    pub fn get(&self, id: &DeviceId) -> Option<Arc<DeviceEntry>> {
+        self.devices.read().get(id).cloned()
+    }
+
+    /// Every device, by id.
+    pub fn list(&self) -> Vec<Arc<DeviceEntry>> {
+        self.devices.read().values().cloned().collect()
+    }
+
+    /// Whether the device can be heard, as of now.
+    pub fn state(&self, entry: &DeviceEntry, now: Timestamp) -> DeviceState {
+        if self.directory.status(entry.actor.path()) == Some(ActorStatus::Parked) {
+            return DeviceState::Parked;
+        }
+        let heard = entry.last_arrival().is_some_and(|at| now.since(at) <= entry.offline_after);
+        match entry.link() {
+            LinkState::Down => DeviceState::Offline,
+            LinkState::Up | LinkState::Unknown if heard => DeviceState::Online,
+            LinkState::Up | LinkState::Unknown => DeviceState::Offline,
+        }
+    }
+
+    fn entry(&self, spec: DeviceSpec, now: Timestamp, actor: Handle<DeviceMsg>) -> DeviceEntry {
+        let last = self.journal.last_origin(&spec.id);
+        DeviceEntry {
+            intake: Intake::new(spec.id.clone(), last),
+            id: spec.id,
+            name: spec.name,
+            kind: spec.kind,
+            site: spec.site,
+            labels: spec.labels,
+            created_at: now,
+            offline_after: spec.offline_after,
+            actor,
+            link: Mutex::default(),
+            last_arrival_ms: AtomicI64::new(i64::MIN),
+        }
+    }
+}
+
+impl DeviceEntry {
+    /// Notes that something arrived.
+    pub fn heard(&self, at: Timestamp) {
+        self.last_arrival_ms.fetch_max(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Notes that something arrived, and wakes the actor that takes it on.
+    pub fn arrived(&self, at: Timestamp) {
+        self.heard(at);
+        self.actor.nudge(DeviceMsg::Wake);
+    }
+
+    /// When something last arrived since the node started.
+    pub fn last_arrival(&self) -> Option<Timestamp> {
+        match self.last_arrival_ms.load(Ordering::Relaxed) {
+            i64::MIN => None,
+            at => Some(Timestamp::from_millis(at)),
+        }
+    }
+
+    /// What is known of its link.
+    pub fn link(&self) -> LinkState {
+        *self.link.lock()
+    }
+
+    /// Notes a change of its link; one line when it goes, one when it returns.
+    pub fn set_link(&self, state: LinkState, why: &str) {
+        let before = std::mem::replace(&mut *self.link.lock(), state);
+        if before == state {
+            return;
+        }
+        match state {
+            LinkState::Up => tracing::info!(event = "device.online", device = %self.id, why),
+            LinkState::Down => tracing::warn!(event = "device.offline", device = %self.id, why),
+            LinkState::Unknown => {}
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A device as clients see it.
+
+use std::collections::BTreeMap;
+
+use async_graphql::{Enum, ID, Json, Object, SimpleObject};
+use voltree_actors::fleet::{DeviceView, LatestMetric};
+
+/// A device as clients see it, built from what the fleet knows of it.
+pub(super) struct Device(pub(super) DeviceView);
+
+/// Whether a device can be heard, and if not, why not.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "voltree_model::DeviceState")]
+pub(super) enum DeviceState {
+    /// Heard from within its expected time.
+    Online,
+    /// Not heard from.
+    Offline,
+    /// Its actor failed too often and waits for its next try.
+    Parked,
+    /// Set aside by the system until an operator looks.
+    Quarantined,
+    /// Switched off by an operator.
+    Disabled,
+}
+
+/// The newest value of one of a device's metrics.
+#[derive(SimpleObject)]
+pub(super) struct MetricValue {
+    /// The metric.
+    name: String,
+    /// Its value, in `unit`. Booleans are 1 and 0.
+    value: f64,
+    /// The unit as the device wrote it.
+    unit: Option<String>,
+    /// When it was measured, as RFC 3339 in UTC.
+    time: String,
+}
+
+/// A battery, sensor or other device of the fleet.
+#[Object]
+impl Device {
+    /// Its identity: 1 to 64 of A-Z a-z 0-9 _ . -, the same in MQTT topics, GraphQL and REST.
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// What its operator calls it.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What sort of device it is: daly_bms, mqtt, …
+    #[graphql(name = "type")]
+    async fn kind(&self) -> &str {
+        &self.0.kind
+    }
+
+    /// Whether it can be heard, and if not, why not.
+    async fn state(&self) -> DeviceState {
+        self.0.state.into()
+    }
+
+    /// The site it stands on.
+    async fn site(&self) -> Option<&str> {
+        self.0.site.as_deref()
+    }
+
+    /// The operator's labels, as an object of texts.
+    async fn labels(&self) -> Option<Json<&BTreeMap<String, String>>> {
+        Some(Json(&self.0.labels))
+    }
+
+    /// When its last reading arrived, as RFC 3339 in UTC; null before the first.
+    async fn last_seen(&self) -> Option<String> {
+        self.0.last_seen.map(|time| time.to_string())
+    }
+
+    /// When Voltree first knew of it, as RFC 3339 in UTC.
+    async fn created_at(&self) -> String {
+        self.0.created_at.to_string()
+    }
+
+    /// When its configuration last changed, as RFC 3339 in UTC.
+    async fn updated_at(&self) -> String {
+        self.0.updated_at.to_string()
+    }
+
+    /// How many of its readings are safely on disk.
+    async fn readings(&self) -> u64 {
+        self.0.readings
+    }
+
+    /// The newest value of each of its metrics, by name, or only of those that are named.
+    async fn latest(
+        &self,
+        #[graphql(desc = "Only these metrics; those the device does not have are left out.")] names: Option<
+            Vec<String>,
+        >,
+    ) -> Vec<MetricValue> {
+        let wanted = |metric: &&LatestMetric| {
+            names.as_ref().is_none_or(|names| names.iter().any(|name| name == metric.name.as_str()))
+        };
+        self.0.latest.iter().filter(wanted).map(MetricValue::from).collect()
+    }
+
+    /// Its latest text values (state, fault codes, …), as an object of texts.
+    async fn attributes(&self) -> Option<Json<&BTreeMap<String, String>>> {
+        Some(Json(&self.0.attributes))
+    }
+}
+
+impl From<&LatestMetric> for MetricValue {
+    fn from(metric: &LatestMetric) -> Self {
+        Self {
+            name: metric.name.to_string(),
+            value: metric.value,
+            unit: metric.unit.as_ref().map(ToString::to_string),
+            time: metric.at.to_string(),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What clients may ask.
+
+use async_graphql::{Context, ID, Object, Result};
+use voltree_actors::fleet::{AlertView, Fleet, PointRange};
+use voltree_model::DeviceId;
+
+use super::alert::{Alert, AlertSeverity};
+use super::arguments;
+use super::device::Device;
+use super::error::{fleet_error, unknown_device};
+use super::ledger::LedgerRow;
+use super::node::NodeView;
+use super::supervision::{SupervisedActor, SupervisionEvent};
+use super::telemetry::{TelemetryAggregation, TelemetryPoint, TelemetrySeries};
+use crate::NodeInfo;
+
+/// The most samples one answer may have.
+const MAX_POINTS: usize = 100_000;
+const DEFAULT_POINTS: usize = 1_000;
+/// The most alerts or events one answer may have.
+const MAX_ENTRIES: usize = 10_000;
+const DEFAULT_ENTRIES: usize = 100;
+/// What a question to the store costs, against the schema's limit of complexity.
+const STORE_COST: usize = 50;
+/// What a list of devices, actors or ledger rows costs.
+const LIST_COST: usize = 10;
+
+/// The root of all questions.
+pub(crate) struct Query;
+
+/// What may be asked.
+#[Object]
+impl Query {
+    /// One device; null if the fleet knows none of this id.
+    async fn device(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<Option<Device>> {
+        let id = arguments::device_id("id", &id)?;
+        Ok(fleet(ctx)?.devices.get(&id).map(Device))
+    }
+
+    /// All devices, by id.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn devices(&self, ctx: &Context<'_>) -> Result<Vec<Device>> {
+        Ok(fleet(ctx)?.devices.list().into_iter().map(Device).collect())
+    }
+
+    /// The samples of one metric in a range of time: the first `limit` of them, oldest first.
+    #[graphql(complexity = "points_cost(limit) + child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the contract's arguments")]
+    async fn device_telemetry(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+        #[graphql(desc = "The metric, as deviceMetrics names it.")] metric_name: String,
+        #[graphql(desc = "The first moment that counts, as RFC 3339.")] from: String,
+        #[graphql(desc = "The first moment that no longer counts, as RFC 3339.")] to: String,
+        #[graphql(desc = "The most samples to answer, 1 to 100000.", default_with = "Some(1000)")]
+        limit: Option<i32>,
+    ) -> Result<TelemetrySeries> {
+        let range = point_range(&device_id, &metric_name, &from, &to)?;
+        let limit = arguments::limit(limit, DEFAULT_POINTS, MAX_POINTS)?;
+        let series = fleet(ctx)?.telemetry.points(range, limit).await.map_err(fleet_error)?;
+        Ok(series.into())
+    }
+
+    /// Mean, smallest and largest sample of one metric in intervals of equal width, aligned to
+    /// 1970-01-01T00:00:00Z, oldest first. Intervals without samples are left out.
+    #[graphql(complexity = "STORE_COST + child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the contract's arguments")]
+    async fn device_telemetry_aggregated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+        #[graphql(desc = "The metric, as deviceMetrics names it.")] metric_name: String,
+        #[graphql(desc = "The first moment that counts, as RFC 3339.")] from: String,
+        #[graphql(desc = "The first moment that no longer counts, as RFC 3339.")] to: String,
+        #[graphql(
+            desc = "The width: a whole number of minutes, hours or days, such as \"15 minutes\" or \"1 day\"; \
+                    the range may hold 10000 of them."
+        )]
+        interval: String,
+    ) -> Result<Vec<TelemetryAggregation>> {
+        let range = point_range(&device_id, &metric_name, &from, &to)?;
+        let interval = arguments::interval(&interval)?;
+        arguments::check_buckets(range.from, range.to, interval)?;
+        let buckets = fleet(ctx)?.telemetry.aggregated(range, interval).await.map_err(fleet_error)?;
+        Ok(buckets.into_iter().map(TelemetryAggregation::from).collect())
+    }
+
+    /// The newest sample of one metric; null if the device has none.
+    async fn device_latest_metric(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+        #[graphql(desc = "The metric, as deviceMetrics names it.")] metric_name: String,
+    ) -> Result<Option<TelemetryPoint>> {
+        let device = arguments::device_id("deviceId", &device_id)?;
+        let metric = arguments::metric_name("metricName", &metric_name)?;
+        let fleet = fleet(ctx)?;
+        require_device(fleet, &device)?;
+        let point = fleet.telemetry.latest(&device, &metric);
+        Ok(point.map(|point| TelemetryPoint::new(&metric, &point)))
+    }
+
+    /// The names of the metrics a device has.
+    async fn device_metrics(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+    ) -> Result<Vec<String>> {
+        let device = arguments::device_id("deviceId", &device_id)?;
+        let names = fleet(ctx)?.telemetry.metrics(&device).ok_or_else(|| unknown_device(&device))?;
+        Ok(names.into_iter().map(String::from).collect())
+    }
+
+    /// The alerts whose condition holds now, newest first.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn active_alerts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this device.")] device_id: Option<ID>,
+        #[graphql(desc = "Only those of this severity.")] severity: Option<AlertSeverity>,
+    ) -> Result<Vec<Alert>> {
+        let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
+        let severity = severity.map(Into::into);
+        let mut alerts = fleet(ctx)?.alerts.active();
+        alerts.retain(|alert| is_of(alert, device.as_ref()) && severity.is_none_or(|s| s == alert.severity));
+        Ok(alerts.into_iter().map(Alert).collect())
+    }
+
+    /// The alerts that began in a range of time, active and ended ones, newest first.
+    #[graphql(complexity = "STORE_COST + child_complexity")]
+    async fn alert_history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this device.")] device_id: Option<ID>,
+        #[graphql(desc = "The first moment that counts, as RFC 3339.")] from: String,
+        #[graphql(desc = "The first moment that no longer counts, as RFC 3339.")] to: String,
+        #[graphql(desc = "The most alerts to answer, 1 to 10000.", default_with = "Some(100)")] limit: Option<
+            i32,
+        >,
+    ) -> Result<Vec<Alert>> {
+        let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
+        let (from, to) = arguments::range(&from, &to)?;
+        let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
+        let alerts = fleet(ctx)?.alerts.history(from, to).into_iter();
+        Ok(alerts.filter(|alert| is_of(alert, device.as_ref())).take(limit).map(Alert).collect())
+    }
+
+    /// Every actor of the node, by path; a supervisor stands before its children.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn supervision_tree(&self, ctx: &Context<'_>) -> Result<Vec<SupervisedActor>> {
+        Ok(fleet(ctx)?.supervision.tree().iter().map(SupervisedActor::from).collect())
+    }
+
+    /// What happened in the tree lately, newest first. The node keeps the last 1000 events.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn supervision_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The most events to answer, 1 to 10000.", default_with = "Some(100)")] limit: Option<
+            i32,
+        >,
+    ) -> Result<Vec<SupervisionEvent>> {
+        let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
+        let events = fleet(ctx)?.supervision.events(limit);
+        Ok(events.iter().map(|event| SupervisionEvent::from(event.as_ref())).collect())
+    }
+
+    /// What became of each reading: the node's own row first, then every device by id, or one device's row.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn ledger(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only this device's row.")] device_id: Option<ID>,
+    ) -> Result<Vec<LedgerRow>> {
+        let ledgers = &fleet(ctx)?.ledgers;
+        let rows = match arguments::optional_device_id("deviceId", device_id.as_ref())? {
+            Some(device) => vec![ledgers.of(&device).ok_or_else(|| unknown_device(&device))?],
+            None => ledgers.all(),
+        };
+        Ok(rows.into_iter().map(LedgerRow::from).collect())
+    }
+
+    /// The node that answers.
+    async fn node<'a>(&self, ctx: &Context<'a>) -> Result<NodeView<'a>> {
+        Ok(NodeView(ctx.data::<NodeInfo>()?))
+    }
+}
+
+fn fleet<'a>(ctx: &Context<'a>) -> Result<&'a Fleet> {
+    ctx.data::<Fleet>()
+}
+
+fn point_range(device: &ID, metric: &str, from: &str, to: &str) -> Result<PointRange> {
+    let device = arguments::device_id("deviceId", device)?;
+    let metric = arguments::metric_name("metricName", metric)?;
+    let (from, to) = arguments::range(from, to)?;
+    Ok(PointRange { device, metric, from, to })
+}
+
+fn require_device(fleet: &Fleet, device: &DeviceId) -> Result<()> {
+    fleet.devices.get(device).map(|_| ()).ok_or_else(|| unknown_device(device))
+}
+
+fn is_of(alert: &AlertView, device: Option<&DeviceId>) -> bool {
+    device.is_none_or(|device| *device == alert.device)
+}
+
+/// The more samples may be answered, the more the question costs, so that aliases can't multiply large answers.
+fn points_cost(limit: Option<i32>) -> usize {
+    let limit = limit.map_or(DEFAULT_POINTS, |limit| usize::try_from(limit).unwrap_or(0));
+    STORE_COST + limit.min(MAX_POINTS) / 100
+}

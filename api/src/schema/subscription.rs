@@ -1,0 +1,83 @@
+//! What clients may watch.
+//!
+//! A client that reads too slowly is told how many events it missed and goes on; it never slows the node down.
+
+use std::collections::VecDeque;
+
+use async_graphql::{Context, Error, ErrorExtensions, ID, Result, Subscription};
+use futures::Stream;
+use futures::stream::unfold;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use voltree_actors::fleet::{Fleet, LiveReading};
+use voltree_model::DeviceId;
+
+use super::arguments;
+use super::error::{Code, coded, unknown_device};
+use super::supervision::SupervisionEvent;
+use super::telemetry::TelemetryPoint;
+
+/// The root of everything that can be watched.
+pub(crate) struct Subscription;
+
+/// What may be watched, over WebSocket with the protocol graphql-transport-ws.
+#[Subscription]
+impl Subscription {
+    /// Every reading of a device as soon as it is safely on disk, one message per metric. A client that reads too
+    /// slowly gets an error with the code LAGGED that says how many readings it missed, and then goes on.
+    async fn telemetry_received(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+    ) -> Result<impl Stream<Item = Result<TelemetryPoint>>> {
+        let device = arguments::device_id("deviceId", &device_id)?;
+        let fleet = ctx.data::<Fleet>()?;
+        fleet.devices.get(&device).ok_or_else(|| unknown_device(&device))?;
+        Ok(points_of(device, fleet.telemetry.live()))
+    }
+
+    /// Everything that happens to the node's actors from now on. A client that reads too slowly gets an error with
+    /// the code LAGGED that says how many events it missed, and then goes on.
+    async fn supervision_event(
+        &self,
+        ctx: &Context<'_>,
+    ) -> Result<impl Stream<Item = Result<SupervisionEvent>>> {
+        let events = ctx.data::<Fleet>()?.supervision.subscribe();
+        Ok(unfold(events, async |mut events| {
+            let event = match events.recv().await {
+                Ok(event) => Ok(SupervisionEvent::from(event.as_ref())),
+                Err(RecvError::Lagged(missed)) => Err(lagged(missed, "supervision events")),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((event, events))
+        }))
+    }
+}
+
+fn points_of(device: DeviceId, readings: Receiver<LiveReading>) -> impl Stream<Item = Result<TelemetryPoint>> {
+    let state = (readings, VecDeque::new());
+    unfold(state, move |(mut readings, mut ready)| {
+        let device = device.clone();
+        async move {
+            loop {
+                if let Some(point) = ready.pop_front() {
+                    return Some((Ok(point), (readings, ready)));
+                }
+                match readings.recv().await {
+                    Ok(reading) if reading.device == device => {
+                        ready.extend(reading.metrics.iter().map(|metric| TelemetryPoint::live(metric, reading.at)));
+                    }
+                    Ok(_of_another_device) => {}
+                    Err(RecvError::Lagged(missed)) => {
+                        return Some((Err(lagged(missed, "readings of the fleet")), (readings, ready)));
+                    }
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        }
+    })
+}
+
+fn lagged(missed: u64, what: &str) -> Error {
+    coded(Code::Lagged, format!("this client reads too slowly and missed {missed} {what}"))
+        .extend_with(|_, extensions| extensions.set("missed", missed))
+}

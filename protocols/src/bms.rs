@@ -1,0 +1,6 @@
+//! Battery management systems, one file (and folder) a vendor.
+//!
+//! A vendor brings its constants, its frames both ways, a poll cycle that fills a `PackReading`, and the wire's own
+//! view for `decode`. None of them does IO or reads a clock; a bad frame is a counted event, never a crash.
+
+pub mod daly_uart;

@@ -1,0 +1,68 @@
+//! The shape of a polled device, whatever its vendor: a state machine that asks, listens and ends in one reading.
+//!
+//! A driver (see `link`) moves bytes and the time between a wire and a [`PollCycle`]. The cycle decides what to ask,
+//! how long to wait, when to ask again and when to give up; it never does IO, never reads a clock, and must end after
+//! a bounded time whatever the device sends.
+
+use std::time::Duration;
+
+use voltree_model::PackReading;
+
+/// Why a poll cycle ended without a reading.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PollError {
+    /// Not one byte came back.
+    #[error("no answer to {question} after {attempts} attempts")]
+    NoAnswer {
+        /// What was asked.
+        question: &'static str,
+        /// How often.
+        attempts: u32,
+    },
+    /// Bytes came back, but no answer to what was asked.
+    #[error("no usable answer to {question} after {attempts} attempts, {bytes} other bytes received")]
+    Garbled {
+        /// What was asked.
+        question: &'static str,
+        /// How often.
+        attempts: u32,
+        /// Bytes that were heard over all attempts.
+        bytes: u64,
+    },
+    /// Whole answers came back that can't be true, and nothing can be read without them.
+    #[error("the answers to {question} can't be true, {attempts} attempts")]
+    Implausible {
+        /// What was asked.
+        question: &'static str,
+        /// How often.
+        attempts: u32,
+    },
+    /// The cycle was asked for its result before it was done.
+    #[error("the poll cycle is not done")]
+    Unfinished,
+}
+
+/// One device's conversation, repeated once a poll. `now` is the time since any fixed origin, never running backwards
+/// between `begin` and `finish`.
+pub trait PollCycle {
+    /// Starts a new cycle and forgets an unfinished one; what was learned about the device stays.
+    fn begin(&mut self, now: Duration);
+
+    /// Hands out the next request once its time has come. Input that was waiting on the wire should be discarded first.
+    fn next_request(&mut self, now: Duration) -> Option<Vec<u8>>;
+
+    /// Takes what arrived.
+    fn handle_input(&mut self, bytes: &[u8], now: Duration);
+
+    /// Names the moment at which the cycle wants to be woken even if nothing arrives; `None` once it is done.
+    fn poll_timeout(&self) -> Option<Duration>;
+
+    /// Wakes the cycle; does nothing before its time.
+    fn handle_timeout(&mut self, now: Duration);
+
+    /// Tells whether the result is ready.
+    fn is_done(&self) -> bool;
+
+    /// Hands out the result of the cycle once.
+    fn finish(&mut self) -> Result<PackReading, PollError>;
+}

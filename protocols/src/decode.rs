@@ -1,0 +1,88 @@
+//! `voltree decode`: frames of a named protocol, shown as the wire means them.
+//!
+//! A vendor is one line in [`PROTOCOLS`]. This never judges values and never touches a wire; hex and vector files are
+//! parsed here so that every protocol and both the command line and the tests read them alike.
+
+mod hex_text;
+mod vectors;
+
+use serde_json::Value;
+
+use crate::bms::daly_uart;
+
+pub use hex_text::{HexError, parse_hex};
+pub use vectors::{VectorLine, decode_vectors};
+
+/// A protocol that can be shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Other names under which recordings know it.
+    pub aliases: &'static [&'static str],
+    show: fn(&[Vec<u8>]) -> Value,
+}
+
+/// Every protocol, one line a vendor.
+pub const PROTOCOLS: &[Protocol] =
+    &[Protocol { name: "daly_uart", aliases: &["daly_a5"], show: daly_uart::decode_wire }];
+
+/// Why nothing could be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// No protocol has this name.
+    #[error("no protocol is named {name:?}, known are: {known}")]
+    UnknownProtocol {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// There were no bytes.
+    #[error("there are no bytes to decode")]
+    Empty,
+    /// The hex text is none.
+    #[error(transparent)]
+    Hex(#[from] HexError),
+    /// The vector file is not a JSON array of records.
+    #[error("could not read the vector file")]
+    ReadVectors {
+        /// What the JSON parser says.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Finds a protocol by its name or one of its aliases.
+pub fn protocol(name: &str) -> Result<&'static Protocol, DecodeError> {
+    PROTOCOLS.iter().find(|p| p.name == name || p.aliases.contains(&name)).ok_or_else(|| {
+        let known = PROTOCOLS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+        DecodeError::UnknownProtocol { name: name.to_owned(), known }
+    })
+}
+
+/// Shows frames as one object. Frames that fail their checks stand under `rejected_frames`, with `valid` false.
+pub fn decode(protocol_name: &str, frames: &[Vec<u8>]) -> Result<Value, DecodeError> {
+    let protocol = protocol(protocol_name)?;
+    if frames.iter().all(Vec::is_empty) {
+        return Err(DecodeError::Empty);
+    }
+    Ok((protocol.show)(frames))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_protocol_names_the_known_ones() {
+        let error = decode("dali", &[vec![1]]).unwrap_err().to_string();
+        assert_eq!(error, "no protocol is named \"dali\", known are: daly_uart");
+    }
+
+    #[test]
+    fn no_bytes_are_an_error_and_an_alias_is_a_name() {
+        assert!(matches!(decode("daly_a5", &[vec![]]), Err(DecodeError::Empty)));
+        assert!(decode("daly_a5", &[vec![1]]).is_ok());
+    }
+}

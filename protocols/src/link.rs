@@ -1,0 +1,125 @@
+//! Wires: what moves bytes between a device and a codec, and the loop that drives a poll cycle over one.
+//!
+//! A [`Link`] knows nothing of what its bytes mean, and [`run_cycle`] nothing of the vendor. Waiting happens only here,
+//! always with a bound. A link that fails is closed by dropping it; opening it again is the caller's decision.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use voltree_model::PackReading;
+
+use crate::codec::{PollCycle, PollError};
+
+mod serial;
+
+pub use serial::SerialLink;
+
+/// How long a request may take to leave.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a link can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// There is no such device, or it was unplugged.
+    #[error("{name} does not exist")]
+    NotFound {
+        /// The link.
+        name: String,
+    },
+    /// This process may not use it.
+    #[error("no permission to use {name}")]
+    Permission {
+        /// The link.
+        name: String,
+    },
+    /// Somebody else uses it.
+    #[error("{name} is in use by another process")]
+    Busy {
+        /// The link.
+        name: String,
+    },
+    /// It would not take the bytes in time.
+    #[error("{name} took no bytes for {waited_ms} ms")]
+    Timeout {
+        /// The link.
+        name: String,
+        /// How long was waited.
+        waited_ms: u128,
+    },
+    /// The other end is gone.
+    #[error("{name} hung up")]
+    HangUp {
+        /// The link.
+        name: String,
+    },
+    /// Something else.
+    #[error("could not {doing} {name}")]
+    Other {
+        /// What was being done: "open", "read from", "write to".
+        doing: &'static str,
+        /// The link.
+        name: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A wire to one device or one bus of them.
+pub trait Link: Send {
+    /// What people call it, for messages.
+    fn name(&self) -> &str;
+
+    /// Throws away what has arrived and was not read.
+    fn discard_input(&mut self) -> Result<(), LinkError>;
+
+    /// Sends all bytes, or fails when that takes longer than `within`.
+    fn write_all(
+        &mut self,
+        bytes: &[u8],
+        within: Duration,
+    ) -> impl Future<Output = Result<(), LinkError>> + Send;
+
+    /// Waits no longer than `within` for bytes; 0 when none came.
+    fn read_some(
+        &mut self,
+        into: &mut [u8],
+        within: Duration,
+    ) -> impl Future<Output = Result<usize, LinkError>> + Send;
+}
+
+/// Why a poll over a link gave no reading.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// The wire failed; it should be opened anew.
+    #[error("the link failed")]
+    Link(#[from] LinkError),
+    /// The device failed; the wire may be kept.
+    #[error("the device gave no reading")]
+    Poll(#[from] PollError),
+}
+
+/// Drives one poll cycle from its first request to its reading.
+pub async fn run_cycle<L: Link, C: PollCycle + Send>(
+    link: &mut L,
+    cycle: &mut C,
+) -> Result<PackReading, CycleError> {
+    let begun = Instant::now();
+    let mut buffer = [0; 256];
+    cycle.begin(begun.elapsed());
+    while !cycle.is_done() {
+        if let Some(request) = cycle.next_request(begun.elapsed()) {
+            link.discard_input()?;
+            link.write_all(&request, WRITE_TIMEOUT).await?;
+        }
+        let Some(wake) = cycle.poll_timeout() else { break };
+        let within = wake.saturating_sub(begun.elapsed());
+        match link.read_some(&mut buffer, within).await? {
+            0 => cycle.handle_timeout(begun.elapsed()),
+            count => cycle.handle_input(&buffer[..count], begun.elapsed()),
+        }
+    }
+    Ok(cycle.finish()?)
+}

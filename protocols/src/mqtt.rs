@@ -1,0 +1,22 @@
+//! What MQTT bytes mean: packets, topics, payloads, and the state of one client's connection.
+//!
+//! Everything here is a value that is handed bytes and the time and says what should happen. It never opens a
+//! socket, reads a clock, or decides who may do what: a listener drives it and brings identity and permission along.
+//! Spoken is MQTT 3.1.1 with QoS 0 and 1; a QoS 2 publish is refused by closing, since there is no other answer to it.
+
+mod codec;
+mod payload;
+mod session;
+mod topic;
+
+pub use rumqttc::{ConnectReturnCode, LastWill, Packet, Publish, QoS};
+
+pub use codec::{DecodeError, EncodeError, MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, PacketCodec};
+pub use payload::{
+    DeviceStatus, MAX_CLOCK_LEAD, MAX_METRICS, PayloadRejection, ReportedState, parse_status,
+    parse_telemetry, telemetry_json,
+};
+pub use session::{
+    Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NotDelivered, Refusal, Session,
+};
+pub use topic::{DeviceTopic, Filter, TopicError, publish_topic_valid};

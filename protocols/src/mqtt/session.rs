@@ -1,0 +1,387 @@
+//! One client's connection as a value: packets, commits and timeouts go in, [`Effect`]s come out in order.
+//!
+//! A publish is answered by PUBACK only after the caller says that its reading is committed, and answers leave in the
+//! order of the publishes (MQTT 3.1.1, 4.6). While too many wait, [`Session::wants_read`] is false and the keep-alive
+//! clock stands still, because then the silence is ours. The session never decides who may connect: it
+//! asks with [`Effect::Admit`] and holds everything else back until [`Session::accept`] or [`Session::refuse`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rumqttc::{
+    ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubAck, Publish, QoS, SubAck, Subscribe,
+    SubscribeReasonCode, UnsubAck, Unsubscribe,
+};
+
+use super::codec::DecodeError;
+use super::topic::{Filter, publish_topic_valid};
+use outgoing::Outgoing;
+use unacked::Unacked;
+
+pub use effect::{Admission, ConnectRequest, Credentials, Effect, Limits};
+pub use outgoing::NotDelivered;
+pub use reason::{CloseReason, Refusal};
+
+mod effect;
+mod outgoing;
+mod reason;
+mod unacked;
+
+#[derive(Debug)]
+enum Phase {
+    AwaitingConnect { deadline: Instant },
+    Admitting,
+    Open,
+    Closed,
+}
+
+/// The state of one client's connection.
+#[derive(Debug)]
+pub struct Session {
+    limits: Limits,
+    phase: Phase,
+    spare_client_id: String,
+    keep_alive: Option<Duration>,
+    /// When silence becomes too long. It means nothing while reading stands still.
+    silent_until: Option<Instant>,
+    will: Option<LastWill>,
+    may_subscribe: Option<Vec<Filter>>,
+    /// What a client sent without waiting for our CONNACK, as the standard lets it.
+    early: VecDeque<Packet>,
+    held: bool,
+    next_ticket: u64,
+    unacked: Unacked,
+    outgoing: Outgoing,
+}
+
+impl Session {
+    /// Begins with a connection just opened. `spare_client_id` is for a client that leaves the choice to us.
+    pub fn new(limits: Limits, spare_client_id: impl Into<String>, now: Instant) -> Self {
+        Self {
+            limits,
+            phase: Phase::AwaitingConnect { deadline: now + limits.connect_timeout },
+            spare_client_id: spare_client_id.into(),
+            keep_alive: None,
+            silent_until: None,
+            will: None,
+            may_subscribe: None,
+            early: VecDeque::new(),
+            held: false,
+            next_ticket: 1,
+            unacked: Unacked::default(),
+            outgoing: Outgoing::new(limits.max_in_flight),
+        }
+    }
+
+    /// Whether the next packet should be decoded now. While false, bytes stay in the socket and TCP slows the client.
+    pub fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::AwaitingConnect { .. } => true,
+            Phase::Open => !self.held && self.unacked.len() < self.limits.max_unacked,
+            Phase::Admitting | Phase::Closed => false,
+        }
+    }
+
+    /// When [`Session::on_timeout`] wants to be called; `None` when time changes nothing.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::AwaitingConnect { deadline } => Some(deadline),
+            Phase::Open if self.wants_read() => self.silent_until,
+            Phase::Open | Phase::Admitting | Phase::Closed => None,
+        }
+    }
+
+    /// Closes if the time has come.
+    pub fn on_timeout(&mut self, now: Instant) -> Vec<Effect> {
+        if self.poll_timeout().is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        match self.phase {
+            Phase::AwaitingConnect { .. } => self.close(CloseReason::ConnectTimeout),
+            Phase::Admitting | Phase::Open | Phase::Closed => self.close(CloseReason::KeepAliveTimeout),
+        }
+    }
+
+    /// Takes a packet that the client sent. The caller asks [`Session::wants_read`] before each, which bounds what may
+    /// wait in here; a packet handed over all the same is never lost.
+    pub fn on_packet(&mut self, packet: Packet, now: Instant) -> Vec<Effect> {
+        match self.phase {
+            Phase::Closed => Vec::new(),
+            Phase::AwaitingConnect { .. } => match packet {
+                Packet::Connect(connect) => self.on_connect(connect),
+                Packet::ConnAck(_)
+                | Packet::Publish(_)
+                | Packet::PubAck(_)
+                | Packet::PubRec(_)
+                | Packet::PubRel(_)
+                | Packet::PubComp(_)
+                | Packet::Subscribe(_)
+                | Packet::SubAck(_)
+                | Packet::Unsubscribe(_)
+                | Packet::UnsubAck(_)
+                | Packet::PingReq
+                | Packet::PingResp
+                | Packet::Disconnect => self.close(CloseReason::FirstPacketNotConnect),
+            },
+            Phase::Admitting => {
+                self.early.push_back(packet);
+                Vec::new()
+            }
+            Phase::Open => self.on_open_packet(packet, now),
+        }
+    }
+
+    /// Takes the news that the client's bytes can't be read.
+    pub fn on_bad_packet(&mut self, error: DecodeError) -> Vec<Effect> {
+        let before_connect = matches!(self.phase, Phase::AwaitingConnect { .. });
+        match error {
+            DecodeError::UnsupportedProtocol { level } if before_connect => {
+                let answer = connack(ConnectReturnCode::RefusedProtocolVersion, false);
+                self.answer_and_close(answer, CloseReason::UnsupportedProtocol { level })
+            }
+            DecodeError::UnsupportedProtocol { .. }
+            | DecodeError::TooLarge { .. }
+            | DecodeError::Malformed { .. } => self.close(CloseReason::BadPacket(error)),
+        }
+    }
+
+    /// Lets the client in, sends again what an earlier connection left open, and goes on with what came early.
+    pub fn accept(&mut self, admission: Admission, now: Instant) -> Vec<Effect> {
+        if !matches!(self.phase, Phase::Admitting) {
+            return Vec::new();
+        }
+        self.phase = Phase::Open;
+        self.may_subscribe = admission.may_subscribe;
+        self.heard(now);
+        let mut effects = vec![Effect::Send(connack(ConnectReturnCode::Success, admission.session_present))];
+        effects.extend(self.outgoing.resume(admission.redeliver).map(Effect::Send));
+        while let Some(packet) = self.early.pop_front() {
+            effects.extend(self.on_packet(packet, now));
+        }
+        effects
+    }
+
+    /// Turns the client away with a reason that it can understand.
+    pub fn refuse(&mut self, refusal: Refusal) -> Vec<Effect> {
+        if !matches!(self.phase, Phase::Admitting) {
+            return Vec::new();
+        }
+        self.answer_and_close(connack(refusal.code(), false), CloseReason::Refused(refusal))
+    }
+
+    /// Takes the news that a publish is stored, or rejected and counted: now it may be acknowledged.
+    pub fn on_committed(&mut self, ticket: u64, now: Instant) -> Vec<Effect> {
+        if matches!(self.phase, Phase::Closed) {
+            return Vec::new();
+        }
+        let was_reading = self.wants_read();
+        let effects =
+            self.unacked.commit(ticket).map(|pkid| Effect::Send(Packet::PubAck(PubAck::new(pkid)))).collect();
+        self.restart_silence_if_reading_resumes(was_reading, now);
+        effects
+    }
+
+    /// Stops reading because something behind the session is full.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Ends what [`Session::hold`] began.
+    pub fn release(&mut self, now: Instant) {
+        let was_reading = self.wants_read();
+        self.held = false;
+        self.restart_silence_if_reading_resumes(was_reading, now);
+    }
+
+    /// Makes the packet that delivers a message to the client. A QoS above 1 is delivered at 1.
+    pub fn deliver(
+        &mut self,
+        topic: &str,
+        payload: Bytes,
+        qos: QoS,
+        retain: bool,
+    ) -> Result<Packet, NotDelivered> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(NotDelivered::NotConnected);
+        }
+        publish_topic_valid(topic).map_err(NotDelivered::BadTopic)?;
+        self.outgoing
+            .deliver(topic, payload, qos, retain)
+            .map(Packet::Publish)
+            .ok_or(NotDelivered::WindowFull)
+    }
+
+    /// Deliveries of QoS 1 that the client has not acknowledged, in their order: the next connection's `redeliver`.
+    pub fn undelivered(&self) -> impl Iterator<Item = &Publish> {
+        self.outgoing.in_flight()
+    }
+
+    /// How many publishes wait for their commit.
+    pub fn unacked(&self) -> usize {
+        self.unacked.len()
+    }
+
+    /// The client's last will, unless it said goodbye properly or never came in.
+    pub fn will(&self) -> Option<&LastWill> {
+        self.will.as_ref()
+    }
+
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Ends the session for a reason of ours, or because the connection is lost.
+    pub fn close(&mut self, reason: CloseReason) -> Vec<Effect> {
+        if self.is_closed() {
+            return Vec::new();
+        }
+        if reason == CloseReason::Disconnected || !matches!(self.phase, Phase::Open) {
+            self.will = None;
+        }
+        self.phase = Phase::Closed;
+        vec![Effect::Close(reason)]
+    }
+
+    fn answer_and_close(&mut self, answer: Packet, reason: CloseReason) -> Vec<Effect> {
+        let mut effects = vec![Effect::Send(answer)];
+        effects.extend(self.close(reason));
+        effects
+    }
+
+    fn on_connect(&mut self, connect: Connect) -> Vec<Effect> {
+        if connect.client_id.is_empty() && !connect.clean_session {
+            let refusal = Refusal::ClientIdRejected;
+            return self.answer_and_close(connack(refusal.code(), false), CloseReason::Refused(refusal));
+        }
+        if let Some(Err(error)) = connect.last_will.as_ref().map(|will| publish_topic_valid(&will.topic)) {
+            return self.close(CloseReason::BadTopic(error));
+        }
+        let client_id =
+            if connect.client_id.is_empty() { self.spare_client_id.clone() } else { connect.client_id };
+        let credentials =
+            connect.login.map(|login| Credentials { username: login.username, password: login.password });
+        self.phase = Phase::Admitting;
+        self.keep_alive =
+            (connect.keep_alive > 0).then(|| Duration::from_secs(u64::from(connect.keep_alive)));
+        self.will.clone_from(&connect.last_will);
+        vec![Effect::Admit(ConnectRequest {
+            client_id,
+            clean_session: connect.clean_session,
+            keep_alive: self.keep_alive,
+            credentials,
+            will: connect.last_will,
+        })]
+    }
+
+    fn on_open_packet(&mut self, packet: Packet, now: Instant) -> Vec<Effect> {
+        self.heard(now);
+        match packet {
+            Packet::Publish(publish) => self.on_publish(publish),
+            Packet::PubAck(ack) => self.on_puback(ack.pkid),
+            Packet::Subscribe(subscribe) => self.on_subscribe(subscribe),
+            Packet::Unsubscribe(unsubscribe) => on_unsubscribe(unsubscribe),
+            Packet::PingReq => vec![Effect::Send(Packet::PingResp)],
+            Packet::Disconnect => self.close(CloseReason::Disconnected),
+            Packet::Connect(_) => self.close(CloseReason::SecondConnect),
+            Packet::ConnAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => self.close(CloseReason::UnexpectedPacket),
+        }
+    }
+
+    fn on_publish(&mut self, publish: Publish) -> Vec<Effect> {
+        if let Err(error) = publish_topic_valid(&publish.topic) {
+            return self.close(CloseReason::BadTopic(error));
+        }
+        match publish.qos {
+            QoS::ExactlyOnce => return self.close(CloseReason::QoS2NotOffered),
+            // It is on its way already and its PUBACK will answer both.
+            QoS::AtLeastOnce if publish.dup && self.unacked.is_waiting(publish.pkid) => return Vec::new(),
+            QoS::AtLeastOnce => self.unacked.push(self.next_ticket, publish.pkid),
+            QoS::AtMostOnce => {}
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        vec![Effect::Ingest {
+            ticket,
+            topic: publish.topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            dup: publish.dup,
+            retain: publish.retain,
+            pkid: publish.pkid,
+        }]
+    }
+
+    /// An id that we don't know is a late answer to a delivery of an earlier connection and means nothing.
+    fn on_puback(&mut self, pkid: u16) -> Vec<Effect> {
+        if self.outgoing.acknowledge(pkid) { vec![Effect::Delivered { pkid }] } else { Vec::new() }
+    }
+
+    fn on_subscribe(&self, subscribe: Subscribe) -> Vec<Effect> {
+        let mut granted = Vec::new();
+        let mut return_codes = Vec::with_capacity(subscribe.filters.len());
+        for requested in subscribe.filters {
+            match Filter::parse(requested.path) {
+                Ok(filter) if self.may_subscribe(&filter) => {
+                    let qos = at_most_qos_1(requested.qos);
+                    return_codes.push(SubscribeReasonCode::Success(qos));
+                    granted.push((filter, qos));
+                }
+                Ok(_) | Err(_) => return_codes.push(SubscribeReasonCode::Failure),
+            }
+        }
+        let mut effects = vec![Effect::Send(Packet::SubAck(SubAck::new(subscribe.pkid, return_codes)))];
+        if !granted.is_empty() {
+            effects.push(Effect::Subscribed { filters: granted });
+        }
+        effects
+    }
+
+    fn may_subscribe(&self, filter: &Filter) -> bool {
+        self.may_subscribe.as_ref().is_none_or(|allowed| allowed.iter().any(|outer| outer.covers(filter)))
+    }
+
+    /// The standard allows silence of one and a half times what the client promised.
+    fn heard(&mut self, now: Instant) {
+        self.silent_until = self.keep_alive.map(|promised| now + promised * 3 / 2);
+    }
+
+    /// Gives the whole period anew: what the client sent meanwhile may still lie unread in the socket.
+    fn restart_silence_if_reading_resumes(&mut self, was_reading: bool, now: Instant) {
+        if !was_reading && self.wants_read() {
+            self.heard(now);
+        }
+    }
+}
+
+/// UNSUBACK is owed for whatever was named, so a filter that can't exist is answered like one that didn't.
+fn on_unsubscribe(unsubscribe: Unsubscribe) -> Vec<Effect> {
+    let filters: Vec<_> =
+        unsubscribe.topics.into_iter().filter_map(|topic| Filter::parse(topic).ok()).collect();
+    let mut effects = vec![Effect::Send(Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)))];
+    if !filters.is_empty() {
+        effects.push(Effect::Unsubscribed { filters });
+    }
+    effects
+}
+
+fn connack(code: ConnectReturnCode, session_present: bool) -> Packet {
+    Packet::ConnAck(ConnAck::new(code, session_present))
+}
+
+fn at_most_qos_1(qos: QoS) -> QoS {
+    match qos {
+        QoS::AtMostOnce => QoS::AtMostOnce,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What goes into a session and what comes out of it: limits, a client's request, the terms of its admission, effects.
+//!
+//! An effect is an order to the caller, never a question that blocks: whatever needs an answer names how to give it.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{LastWill, Packet, Publish, QoS};
+
+use super::reason::CloseReason;
+use crate::mqtt::topic::Filter;
+
+/// What one connection may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a connection may stand open without its CONNECT.
+    pub connect_timeout: Duration,
+    /// Reading stops while this many QoS 1 publishes wait for their commit.
+    pub max_unacked: usize,
+    /// Deliveries of QoS 1 under way to the client.
+    pub max_in_flight: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect_timeout: Duration::from_secs(10), max_unacked: 1024, max_in_flight: 100 }
+    }
+}
+
+/// What a CONNECT asked for, once it is known to be well-formed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectRequest {
+    /// The client's id, or the spare one for a client that left it empty.
+    pub client_id: String,
+    /// Whether the client wants to begin from nothing.
+    pub clean_session: bool,
+    /// How often the client will be heard; `None` when it promises nothing.
+    pub keep_alive: Option<Duration>,
+    /// User name and password; an empty one can't be told from one not given.
+    pub credentials: Option<Credentials>,
+    /// What to publish when the client goes without a word.
+    pub will: Option<LastWill>,
+}
+
+/// What a client says to prove who it is. Its debug form hides the password, so an effect may be logged whole.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name.
+    pub username: String,
+    /// The password, as sent.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).field("password", &"***").finish()
+    }
+}
+
+/// The terms on which a client comes in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Whether the broker still knew this client's session.
+    pub session_present: bool,
+    /// The filters that its subscriptions must lie within; `None` allows everything.
+    pub may_subscribe: Option<Vec<Filter>>,
+    /// Deliveries that an earlier connection of this session left unacknowledged, in their order.
+    pub redeliver: Vec<Publish>,
+}
+
+/// What the caller is to do, in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Judge the client, then answer with `accept` or `refuse`.
+    Admit(ConnectRequest),
+    /// Write the packet.
+    Send(Packet),
+    /// Take a publish in, and say `on_committed` with its ticket once it is stored, or rejected and counted.
+    Ingest {
+        /// Names this publish towards the session; counts up within the connection.
+        ticket: u64,
+        /// Where it was published: a valid topic, though perhaps none of ours.
+        topic: String,
+        /// What was published.
+        payload: Bytes,
+        /// 0 or 1; only QoS 1 is answered.
+        qos: QoS,
+        /// The client says that it may have sent this before.
+        dup: bool,
+        /// The client asks to keep it for later subscribers.
+        retain: bool,
+        /// The client's packet id; 0 with QoS 0.
+        pkid: u16,
+    },
+    /// These filters are now the client's, each with its granted QoS; a known filter is replaced.
+    Subscribed {
+        /// What was granted.
+        filters: Vec<(Filter, QoS)>,
+    },
+    /// These filters no longer are.
+    Unsubscribed {
+        /// What was given up, whether the client had it or not.
+        filters: Vec<Filter>,
+    },
+    /// A delivery was acknowledged, so there is room for another.
+    Delivered {
+        /// The packet id that the delivery had.
+        pkid: u16,
+    },
+    /// Write what is left to write, then close the connection. Always the last effect of a session.
+    Close(CloseReason),
+}

@@ -1,0 +1,127 @@
+//! Why a session ended, and why a client was not let in: closed sets, because they label metrics and logs.
+
+use std::fmt;
+
+use rumqttc::ConnectReturnCode;
+
+use crate::mqtt::codec::DecodeError;
+use crate::mqtt::topic::TopicError;
+
+/// Why a client is not let in, as far as CONNACK can say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The client id can't be used.
+    ClientIdRejected,
+    /// The node can't take clients now.
+    Unavailable,
+    /// User name or password is wrong.
+    BadCredentials,
+    /// Known, and not allowed to connect.
+    NotAuthorized,
+}
+
+impl Refusal {
+    /// The return code that CONNACK carries.
+    pub fn code(self) -> ConnectReturnCode {
+        match self {
+            Self::ClientIdRejected => ConnectReturnCode::BadClientId,
+            Self::Unavailable => ConnectReturnCode::ServiceUnavailable,
+            Self::BadCredentials => ConnectReturnCode::BadUserNamePassword,
+            Self::NotAuthorized => ConnectReturnCode::NotAuthorized,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientIdRejected => "client_id_rejected",
+            Self::Unavailable => "unavailable",
+            Self::BadCredentials => "bad_credentials",
+            Self::NotAuthorized => "not_authorized",
+        }
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client said goodbye.
+    Disconnected,
+    /// No CONNECT came in time.
+    ConnectTimeout,
+    /// The client was silent for one and a half times its keep-alive.
+    KeepAliveTimeout,
+    /// Something other than CONNECT came first.
+    FirstPacketNotConnect,
+    /// CONNECT came twice.
+    SecondConnect,
+    /// The client speaks another MQTT version.
+    UnsupportedProtocol {
+        /// The protocol level that it asked for.
+        level: u8,
+    },
+    /// The client was not let in.
+    Refused(Refusal),
+    /// Bytes that are no packet.
+    BadPacket(DecodeError),
+    /// A publish or a last will to a topic that can't be published to.
+    BadTopic(TopicError),
+    /// A publish at QoS 2, which is not offered yet.
+    QoS2NotOffered,
+    /// A packet that only a server sends, or that belongs to QoS 2.
+    UnexpectedPacket,
+    /// The socket failed or ended.
+    ConnectionLost,
+    /// Another connection came with the same client id.
+    TakenOver,
+    /// The client's backlog stood too long.
+    Backlog,
+    /// The node stops.
+    ShuttingDown,
+}
+
+impl CloseReason {
+    /// The stable label.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::KeepAliveTimeout => "keep_alive_timeout",
+            Self::FirstPacketNotConnect => "first_packet_not_connect",
+            Self::SecondConnect => "second_connect",
+            Self::UnsupportedProtocol { .. } => "unsupported_protocol",
+            Self::Refused(refusal) => refusal.as_str(),
+            Self::BadPacket(_) => "bad_packet",
+            Self::BadTopic(_) => "bad_topic",
+            Self::QoS2NotOffered => "qos2_not_offered",
+            Self::UnexpectedPacket => "unexpected_packet",
+            Self::ConnectionLost => "connection_lost",
+            Self::TakenOver => "taken_over",
+            Self::Backlog => "backlog",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+/// The label, and the detail where there is one.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        match self {
+            Self::UnsupportedProtocol { level } => write!(f, ": level {level}"),
+            Self::BadPacket(error) => write!(f, ": {error}"),
+            Self::BadTopic(error) => write!(f, ": {error}"),
+            Self::Disconnected
+            | Self::ConnectTimeout
+            | Self::KeepAliveTimeout
+            | Self::FirstPacketNotConnect
+            | Self::SecondConnect
+            | Self::Refused(_)
+            | Self::QoS2NotOffered
+            | Self::UnexpectedPacket
+            | Self::ConnectionLost
+            | Self::TakenOver
+            | Self::Backlog
+            | Self::ShuttingDown => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::{decode, demo, ledger, node};
+
+/// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
+const USAGE: u8 = 64;
+
+/// Runs a fleet of batteries and IoT devices as a tree of supervised actors: drivers, MQTT listener, time-series store,
+/// alerts, GraphQL API and console in one process. Kill anything, lose nothing, and see it happen.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up a living fleet of simulated devices, with console, in one process. Nothing else is needed.
+    Demo(demo::DemoOptions),
+    /// Run a node with the devices of a configuration file.
+    Run(RunOptions),
+    /// Say whether a configuration file can be used, and everything that is wrong with it.
+    CheckConfig {
+        /// The configuration file (TOML); deploy/voltree.toml shows every key.
+        file: PathBuf,
+    },
+    /// Decode recorded frames and print what they say, one JSON line each.
+    Decode(decode::DecodeOptions),
+    /// Print the ledger of a data directory: what became of every reading of every device.
+    Ledger(ledger::LedgerOptions),
+}
+
+#[derive(Debug, Args)]
+struct RunOptions {
+    /// The configuration file (TOML); deploy/voltree.toml shows every key.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Serve console, API, health and metrics here instead of where the file says; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Listen for MQTT here instead of where the file says; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<SocketAddr>,
+    /// Keep data here instead of where the file says.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Runs what the command line asks for.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not mistakes. If even the terminal is gone there is nobody to tell.
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            if error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(options) => demo::run(options),
+        Command::Run(options) => run_node(options),
+        Command::CheckConfig { file } => {
+            let config = Config::read(&file)?;
+            say(&format!("{} is valid: {} device(s) besides those that publish by themselves", file.display(), config.packs.len()));
+            Ok(())
+        }
+        Command::Decode(options) => decode::run(&options),
+        Command::Ledger(options) => ledger::run(&options),
+    }
+}
+
+fn run_node(options: RunOptions) -> anyhow::Result<()> {
+    let mut config = Config::read(&options.config)?;
+    config.http_listen = options.http.unwrap_or(config.http_listen);
+    config.mqtt_listen = options.mqtt.unwrap_or(config.mqtt_listen);
+    config.data_dir = options.data.unwrap_or(config.data_dir);
+    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    runtime.block_on(async {
+        let node = node::Node::prepare(config)?;
+        say(&node.welcome());
+        node.run(node::stop_signal()?).await
+    })
+}
+
+/// Prints a line for the person or program that started us; logs go to stderr.
+#[expect(clippy::print_stdout, reason = "this is the command line's answer")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "this is the command line's complaint")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("voltree: {error:#}");
+}

@@ -1,0 +1,234 @@
+//! The node's configuration: TOML, read once, valid by construction. All mistakes are reported together, each with its
+//! key and what is wrong with it.
+
+mod reader;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use voltree_actors::AlertLimits;
+use voltree_model::DeviceId;
+use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
+use voltree_runtime::telemetry::LogFormat;
+
+pub(crate) use self::reader::Mistake;
+use self::reader::Section;
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) node_id: String,
+    pub(crate) site: Option<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) http_listen: SocketAddr,
+    pub(crate) mqtt_listen: SocketAddr,
+    pub(crate) alerts: AlertLimits,
+    pub(crate) packs: Vec<PackConfig>,
+}
+
+/// A Daly BMS on a serial port.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PackConfig {
+    pub(crate) id: DeviceId,
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) port: PathBuf,
+    pub(crate) baud: u32,
+    pub(crate) poll_interval: Duration,
+    pub(crate) board: DalyConfig,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("the configuration file {} could not be read: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the configuration is no TOML: {0}")]
+    Syntax(#[from] toml::de::Error),
+    #[error("the configuration has {}:\n{}", count(.0.len()), lines(.0))]
+    Mistakes(Vec<Mistake>),
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|mistake| format!("  {mistake}")).collect::<Vec<_>>().join("\n")
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are taken from where it is run.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text)
+    }
+
+    /// Checks a text.
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let table: toml::Table = text.parse()?;
+        let mut root = Section::root(table);
+        let mut config = Self::default();
+        let mut mistakes = Vec::new();
+        root.section("node", &mut mistakes, |node, mistakes| {
+            config.node_id = node.text("id", mistakes).unwrap_or(config.node_id.clone());
+            config.site = node.text("site", mistakes);
+            if let Some(dir) = node.text("data_dir", mistakes) {
+                config.data_dir = dir.into();
+            }
+        });
+        root.section("log", &mut mistakes, |log, mistakes| {
+            config.log_level = log.text("level", mistakes).unwrap_or(config.log_level.clone());
+            let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+            config.log_format = log.choice("format", &formats, mistakes).unwrap_or_default();
+        });
+        root.section("http", &mut mistakes, |http, mistakes| {
+            config.http_listen = http.parsed("listen", "an address such as 127.0.0.1:8000", mistakes).unwrap_or(config.http_listen);
+        });
+        root.section("mqtt", &mut mistakes, |mqtt, mistakes| {
+            config.mqtt_listen = mqtt.parsed("listen", "an address such as 127.0.0.1:1883", mistakes).unwrap_or(config.mqtt_listen);
+        });
+        root.section("alerts", &mut mistakes, |alerts, mistakes| read_alerts(alerts, &mut config.alerts, mistakes));
+        for mut device in root.sections("device", &mut mistakes) {
+            config.packs.extend(read_pack(&mut device, &mut mistakes));
+            device.finish(&mut mistakes);
+        }
+        root.finish(&mut mistakes);
+        check_unique(&config.packs, &mut mistakes);
+        if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes(mistakes)) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_id: "voltree".to_owned(),
+            site: None,
+            data_dir: PathBuf::from("voltree-data"),
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Text,
+            http_listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            alerts: AlertLimits::default(),
+            packs: Vec::new(),
+        }
+    }
+}
+
+fn read_alerts(section: &mut Section, limits: &mut AlertLimits, mistakes: &mut Vec<Mistake>) {
+    let mut number = |key, range, value: &mut f64| {
+        if let Some(number) = section.number(key, range, mistakes) {
+            *value = number;
+        }
+    };
+    number("cell_overvoltage_v", 1.0..=6.0, &mut limits.cell_overvoltage_v);
+    number("cell_undervoltage_v", 0.5..=5.0, &mut limits.cell_undervoltage_v);
+    number("overtemperature_c", 0.0..=150.0, &mut limits.overtemperature_c);
+    let mut seconds = |key, value: &mut Duration| {
+        if let Some(seconds) = section.whole(key, 1..=86_400, mistakes) {
+            *value = Duration::from_secs(seconds);
+        }
+    };
+    seconds("silent_after_s", &mut limits.silent_after);
+    seconds("lateness_s", &mut limits.lateness);
+}
+
+fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackConfig> {
+    section.required(&["id", "type", "port"], mistakes);
+    let kind = section.choice("type", &[("daly_bms", ())], mistakes);
+    let id = section.checked("id", |text| DeviceId::new(text).map_err(|error| error.to_string()), mistakes);
+    let name = section.text("name", mistakes);
+    let labels = section.texts("labels", mistakes);
+    let port = section.text("port", mistakes);
+    let bauds = [9600, 19_200, 38_400, 57_600, 115_200];
+    let baud = section.whole("baud", 1..=u64::from(u32::MAX), mistakes);
+    let baud = baud.and_then(|baud| u32::try_from(baud).ok()).unwrap_or(9600);
+    if !bauds.contains(&baud) {
+        section.mistake("baud", &format!("must be one of {bauds:?}"), mistakes);
+    }
+    let board = section.whole("board", 1..=31, mistakes).and_then(|board| u8::try_from(board).ok());
+    let board = board.and_then(|board| Board::new(board).ok()).unwrap_or(Board::FIRST);
+    let poll = section.whole("poll_interval_ms", 200..=3_600_000, mistakes);
+    let signs = [("auto", CurrentSign::Auto), ("normal", CurrentSign::Normal), ("inverted", CurrentSign::Inverted)];
+    let current_sign = section.choice("current_sign", &signs, mistakes).unwrap_or(CurrentSign::Auto);
+    kind?;
+    let id = id?;
+    Some(PackConfig {
+        name: name.unwrap_or_else(|| id.to_string()),
+        id,
+        labels,
+        port: port?.into(),
+        baud,
+        poll_interval: Duration::from_millis(poll.unwrap_or(1_000)),
+        board: DalyConfig { board, current_sign, ..DalyConfig::default() },
+    })
+}
+
+/// Two devices under one id would mix their histories; two actors on one port would read each other's answers.
+fn check_unique(packs: &[PackConfig], mistakes: &mut Vec<Mistake>) {
+    for (index, pack) in packs.iter().enumerate() {
+        let before = &packs[..index];
+        if before.iter().any(|other| other.id == pack.id) {
+            mistakes.push(Mistake::new(format!("device[{index}].id"), format!("{} is taken by an earlier device", pack.id)));
+        }
+        if before.iter().any(|other| other.port == pack.port) {
+            let port = pack.port.display();
+            let text = format!("{port} is used by an earlier device; several boards on one line are not supported yet");
+            mistakes.push(Mistake::new(format!("device[{index}].port"), text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        match Config::parse(text) {
+            Err(ConfigError::Mistakes(mistakes)) => mistakes.iter().map(ToString::to_string).collect(),
+            other => panic!("expected mistakes, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_example_that_ships_is_valid() {
+        let config = Config::parse(include_str!("../deploy/voltree.toml")).unwrap();
+        assert_eq!(config.packs.len(), 1);
+        assert_eq!(config.packs[0].poll_interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_together_with_their_keys() {
+        let found = mistakes(
+            "typo = 1\n[http]\nlisten = \"nowhere\"\nport = 3\n[alerts]\ncell_overvoltage_v = \"high\"\n\
+             [[device]]\nid = \"a b\"\ntype = \"daly_bms\"\nbaud = 1200\n",
+        );
+        let expected = [
+            "http.listen: \"nowhere\" is not an address such as 127.0.0.1:8000",
+            "http.port: unknown key",
+            "alerts.cell_overvoltage_v: must be a number",
+            "device[0].port: is missing",
+            "device[0].id: a device id may not contain ' '",
+            "device[0].baud: must be one of [9600, 19200, 38400, 57600, 115200]",
+            "typo: unknown key",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn two_devices_may_not_share_an_id_or_a_port() {
+        let device = "[[device]]\nid = \"a\"\ntype = \"daly_bms\"\nport = \"/dev/ttyUSB0\"\n";
+        let found = mistakes(&device.repeat(2));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+}

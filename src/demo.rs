@@ -1,0 +1,91 @@
+//! `voltree demo`: a living fleet with nothing installed. Simulated Daly packs on real ptys at the real 9600 baud, and
+//! MQTT devices that publish over TCP to the node's own listener; the node itself is the one that `voltree run` runs.
+
+mod publisher;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use voltree_model::DeviceId;
+use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
+use voltree_protocols::sim::{self, DalySim, LinePace, PtySim, SimHandle, SimPack};
+
+use crate::cli::say;
+use crate::config::{Config, PackConfig};
+use crate::node::{self, Node};
+
+/// What the demo can be told.
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// How many devices: two thirds are Daly packs on ptys, the rest publish over MQTT.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=200))]
+    devices: u16,
+    /// Serve console, API, health and metrics here [default: 127.0.0.1:8000, or a free port if that is taken].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Listen for MQTT here [default: 127.0.0.1:1883, or a free port if that is taken].
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<SocketAddr>,
+    /// Keep the data here; it is found again at the next start.
+    #[arg(long, value_name = "DIR", default_value = "voltree-demo-data")]
+    data: PathBuf,
+}
+
+/// Runs the demo until Ctrl-C.
+pub(crate) fn run(options: DemoOptions) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    runtime.block_on(live(options))
+}
+
+async fn live(options: DemoOptions) -> anyhow::Result<()> {
+    let defaults = Config::default();
+    let packs = (options.devices * 2).div_ceil(3);
+    let batteries = (1..=packs).map(battery).collect::<anyhow::Result<Vec<_>>>()?;
+    let config = Config {
+        node_id: "demo".to_owned(),
+        site: Some("demo".to_owned()),
+        data_dir: options.data,
+        http_listen: options.http.unwrap_or_else(|| free_or(defaults.http_listen)),
+        mqtt_listen: options.mqtt.unwrap_or_else(|| free_or(defaults.mqtt_listen)),
+        packs: batteries.iter().map(|(config, _)| config.clone()).collect(),
+        ..defaults
+    };
+    let node = Node::prepare(config)?;
+    let publishers = publisher::start(options.devices - packs, node.mqtt());
+    say(&node.welcome());
+    say(&format!("  fleet    {packs} Daly packs on ptys, {} MQTT devices", options.devices - packs));
+    let ran = node.run(node::stop_signal()?).await;
+    drop(publishers);
+    drop(batteries);
+    ran
+}
+
+/// The usual address, or a free port on the same interface if somebody has it.
+fn free_or(usual: SocketAddr) -> SocketAddr {
+    match std::net::TcpListener::bind(usual) {
+        Ok(_) => usual,
+        Err(_) => SocketAddr::new(usual.ip(), 0),
+    }
+}
+
+/// A simulated pack on a pty of its own, and how to reach it.
+fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
+    let pack = SimPack::new(sim::PackConfig { seed: u64::from(number), ..sim::PackConfig::default() });
+    let board = DalySim::new(pack, Board::FIRST, CurrentSign::Normal);
+    let handle = PtySim::spawn(board, LinePace::default())
+        .with_context(|| format!("opening a pty for simulated pack {number}"))?;
+    let id = DeviceId::new(format!("pack-{number:02}"))?;
+    let config = PackConfig {
+        name: format!("Pack {number}"),
+        id,
+        labels: std::collections::BTreeMap::new(),
+        port: handle.path().to_owned(),
+        baud: 9600,
+        poll_interval: Duration::from_secs(1),
+        board: DalyConfig::default(),
+    };
+    Ok((config, handle))
+}

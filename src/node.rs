@@ -1,0 +1,286 @@
+//! A node: what outlives its actors, and the supervision tree on one page.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
+use voltree_actors::alerts::{AlertBook, Alerting};
+use voltree_actors::bms::{self, BmsSettings};
+use voltree_actors::fleet::{Fleet, LocalFleet};
+use voltree_actors::journal::JournalWriter;
+use voltree_actors::live::{Live, LiveBus};
+use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket};
+use voltree_actors::recorder::{Recorder, RecorderArgs};
+use voltree_actors::registry::{DeviceSpec, Registry};
+use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg};
+use voltree_cluster::NodeIdentity;
+use voltree_model::Timestamp;
+use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, clock, run_tree};
+use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
+
+use crate::config::{Config, PackConfig};
+use crate::http::{Http, HttpArgs};
+use crate::metric_table;
+
+/// How many shards the devices are spread over.
+const SHARDS: u32 = 2;
+
+/// A node that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Node {
+    config: Config,
+    http: SocketAddr,
+    mqtt: SocketAddr,
+    root: ActorPath,
+    directory: Directory,
+    tree: Children,
+    /// Held for as long as the node lives: it is the lock on the data directory.
+    _data: DataDir,
+}
+
+/// What outlives the actors.
+struct Estate {
+    directory: Directory,
+    root: ActorPath,
+    journal: Arc<JournalSlot>,
+    store: Arc<Store>,
+    heads: Vec<Arc<PublishedHead>>,
+    registry: Arc<Registry>,
+    devices: Children,
+    alerts: Arc<AlertBook>,
+    live: Arc<LiveBus>,
+    broker: Arc<Broker>,
+    mqtt: Arc<ListenerSocket>,
+    http: Arc<ListenerSocket>,
+}
+
+impl Node {
+    /// Opens everything a node needs: its log, its data, its ports. Nothing runs yet.
+    pub(crate) fn prepare(config: Config) -> anyhow::Result<Self> {
+        voltree_runtime::telemetry::install(&config.log_level, config.log_format)
+            .map_err(|error| anyhow::anyhow!("log.level {:?} can't be used: {error}", config.log_level))?;
+        let metrics = voltree_runtime::metrics::install(metric_table::TABLE).context("installing the metrics")?;
+        let data = DataDir::open(&config.data_dir)?;
+        let estate = Estate::open(&config, &data)?;
+        let (http, mqtt) = (estate.http.address()?, estate.mqtt.address()?);
+        let fleet = estate.fleet();
+        let identity = NodeIdentity::new(&config.node_id, config.site.as_deref());
+        let info = voltree_api::NodeInfo {
+            name: identity.name().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: now(),
+        };
+        let router = voltree_api::router(fleet, info, Arc::new(move || metrics.render()));
+        for pack in &config.packs {
+            estate.add_pack(pack, config.site.as_deref());
+        }
+        for device in estate.journal.last_origins().keys() {
+            estate.registry.adopt(device, now());
+        }
+        let tree = estate.tree(router);
+        estate.subscribe_to_commits();
+        Ok(Self { config, http, mqtt, root: estate.root, directory: estate.directory, tree, _data: data })
+    }
+
+    /// Where everything is, for whoever started the node.
+    pub(crate) fn welcome(&self) -> String {
+        let Self { http, mqtt, config, .. } = self;
+        let data = config.data_dir.display();
+        format!(
+            "voltree {} is up\n  console  http://{http}/\n  graphql  http://{http}/graphql\n  metrics  \
+             http://{http}/metrics\n  mqtt     mqtt://{mqtt}\n  data     {data}\nCtrl-C stops it.",
+            env!("CARGO_PKG_VERSION")
+        )
+    }
+
+    /// Where MQTT is served.
+    pub(crate) fn mqtt(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// Runs the tree until `stop` resolves and everything has stopped in order.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+        run_tree(self.root, self.directory, self.tree, stop).await?;
+        Ok(())
+    }
+}
+
+impl Estate {
+    fn open(config: &Config, data: &DataDir) -> anyhow::Result<Self> {
+        let http = bind("http.listen", config.http_listen)?;
+        let mqtt = bind("mqtt.listen", config.mqtt_listen)?;
+        let disk = Arc::new(RealDisk);
+        let store = Store::open(data, disk.clone())?;
+        let journal =
+            JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.last_origins())?;
+        let directory = Directory::default();
+        let root = ActorPath::root("node");
+        let devices = Children::default();
+        let registry = Arc::new(Registry::new(
+            root.child("devices"),
+            devices.clone(),
+            directory.clone(),
+            Arc::clone(&journal),
+        ));
+        let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
+        let alerts = Arc::new(AlertBook::open(
+            data.path("alerts"),
+            config.alerts.clone(),
+            Arc::clone(&journal),
+            Arc::clone(&registry),
+        )?);
+        let live = Arc::new(LiveBus::new(Arc::clone(&journal)));
+        let broker = Arc::new(Broker::new(Arc::clone(&registry), Arc::clone(&journal)));
+        Ok(Self { directory, root, journal, store, heads, registry, devices, alerts, live, broker, mqtt, http })
+    }
+
+    fn fleet(&self) -> Fleet {
+        LocalFleet {
+            registry: Arc::clone(&self.registry),
+            heads: self.heads.clone(),
+            store: Arc::clone(&self.store),
+            journal: Arc::clone(&self.journal),
+            alerts: Arc::clone(&self.alerts),
+            live: Arc::clone(&self.live),
+            directory: self.directory.clone(),
+        }
+        .doors()
+    }
+
+    fn add_pack(&self, pack: &PackConfig, site: Option<&str>) {
+        let settings = BmsSettings {
+            port: pack.port.clone(),
+            baud: pack.baud,
+            poll_interval: pack.poll_interval,
+            board: pack.board,
+        };
+        let spec = DeviceSpec {
+            id: pack.id.clone(),
+            name: pack.name.clone(),
+            kind: bms::KIND,
+            site: site.map(str::to_owned),
+            labels: pack.labels.clone(),
+            offline_after: bms::offline_after(pack.poll_interval),
+        };
+        let journal = Arc::clone(&self.journal);
+        self.registry.register(spec, now(), move |entry| bms::child(entry, journal, settings));
+    }
+
+    /// The tree, started top to bottom and stopped in reverse.
+    fn tree(&self, router: axum::Router) -> Children {
+        let group = |name: &str, children| ChildSpec::supervisor(name, RestartPolicy::GROUP, children);
+        let mqtt_path = self.root.child("mqtt");
+        let clients = Children::default();
+        Children::new([
+            group("storage", Children::new(std::iter::once(self.journal()).chain(shards().map(|s| self.recorder(s))))),
+            group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()]))),
+            group("live", Children::new([self.live()])),
+            group("devices", self.devices.clone()),
+            group("mqtt", Children::new([group("clients", clients.clone()), self.listener(&mqtt_path, clients)])),
+            group("edges", Children::new([self.http(router)])),
+        ])
+    }
+
+    fn journal(&self) -> ChildSpec {
+        let slot = Arc::clone(&self.journal);
+        ChildSpec::worker("journal", "journal", RestartPolicy::SERVICE, move |_| (JournalWriter, Arc::clone(&slot)))
+    }
+
+    fn recorder(&self, shard: Shard) -> ChildSpec {
+        let args = RecorderArgs {
+            store: Arc::clone(&self.store),
+            journal: Arc::clone(&self.journal),
+            aggregator: self.directory.handle(&self.aggregator_path(shard)),
+            alerts_saved: self.alerts.saved(),
+        };
+        let name = format!("recorder-{}", shard.index);
+        ChildSpec::worker(name, "recorder", RestartPolicy::SERVICE, move |_| (Recorder, args.clone()))
+    }
+
+    fn aggregator(&self, shard: Shard) -> ChildSpec {
+        let index = usize::try_from(shard.index).unwrap_or_default();
+        let args = AggregatorArgs {
+            shard,
+            journal: Arc::clone(&self.journal),
+            store: Arc::clone(&self.store),
+            published: Arc::clone(&self.heads[index]),
+            recorder: self.directory.handle(&self.root.child("storage").child(&format!("recorder-{}", shard.index))),
+        };
+        let name = format!("aggregator-{}", shard.index);
+        ChildSpec::worker(name, "aggregator", RestartPolicy::SERVICE, move |_| (Aggregator, args.clone()))
+    }
+
+    fn alerting(&self) -> ChildSpec {
+        let book = Arc::clone(&self.alerts);
+        ChildSpec::worker("alerts", "alerts", RestartPolicy::SERVICE, move |_| (Alerting, Arc::clone(&book)))
+    }
+
+    fn live(&self) -> ChildSpec {
+        let bus = Arc::clone(&self.live);
+        ChildSpec::worker("bus", "live", RestartPolicy::SERVICE, move |_| (Live, Arc::clone(&bus)))
+    }
+
+    fn listener(&self, mqtt: &ActorPath, clients: Children) -> ChildSpec {
+        let args = ListenerArgs {
+            socket: Arc::clone(&self.mqtt),
+            broker: Arc::clone(&self.broker),
+            clients: mqtt.child("clients"),
+            children: clients,
+            directory: self.directory.clone(),
+        };
+        ChildSpec::worker("listener", "mqtt_listener", RestartPolicy::SERVICE, move |_| (Listener, args.clone()))
+    }
+
+    fn http(&self, router: axum::Router) -> ChildSpec {
+        let socket = Arc::clone(&self.http);
+        ChildSpec::worker("http", "http", RestartPolicy::SERVICE, move |_| {
+            (Http, HttpArgs { socket: Arc::clone(&socket), router: router.clone() })
+        })
+    }
+
+    fn aggregator_path(&self, shard: Shard) -> ActorPath {
+        self.root.child("analysis").child(&format!("aggregator-{}", shard.index))
+    }
+
+    /// Everyone who reads the journal is woken when there is more of it.
+    fn subscribe_to_commits(&self) {
+        let aggregators: Vec<_> =
+            shards().map(|shard| self.directory.handle::<AggregatorMsg>(&self.aggregator_path(shard))).collect();
+        let analysis = self.root.child("analysis");
+        let readers = [analysis.child("alerts"), self.root.child("live").child("bus")];
+        let readers = readers.map(|path| self.directory.handle::<CursorMsg>(&path));
+        self.journal.on_commit(Box::new(move |_| {
+            aggregators.iter().for_each(|handle| handle.nudge(AggregatorMsg::Committed));
+            readers.iter().for_each(|handle| handle.nudge(CursorMsg::Committed));
+        }));
+    }
+}
+
+fn shards() -> impl Iterator<Item = Shard> {
+    (0..SHARDS).map(|index| Shard { index, count: SHARDS })
+}
+
+fn bind(key: &str, address: SocketAddr) -> anyhow::Result<Arc<ListenerSocket>> {
+    let socket = ListenerSocket::bind(address)
+        .with_context(|| format!("{key} = {address} can't be listened on; another program may have the port"))?;
+    Ok(Arc::new(socket))
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(clock::now_ms())
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

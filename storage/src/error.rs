@@ -1,0 +1,157 @@
+//! What can go wrong while remembering, each variant named for what was being done.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::Lsn;
+use crate::kv::KvError;
+use crate::record::RecordError;
+
+/// A failure of the store, the journal or their files.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file operation failed.
+    #[error("could not {doing} {}", path.display())]
+    File {
+        /// The verb: "read", "write", "sync".
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the data directory.
+    #[error("{} is in use by process {pid}; stop that one, or use another data directory", dir.display())]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+        /// Who has it, as its lock file says.
+        pid: String,
+    },
+    /// A journal segment has a record that was once good.
+    #[error("{} is damaged at byte {offset}: {why}; restore it from a backup or a peer", path.display())]
+    CorruptJournal {
+        /// The segment.
+        path: PathBuf,
+        /// Where the damage begins.
+        offset: u64,
+        /// What is wrong there.
+        why: &'static str,
+    },
+    /// A journal record can't be decoded though its checksum holds.
+    #[error("{} holds a record at byte {offset} that can't be decoded", path.display())]
+    UndecodableEntry {
+        /// The segment.
+        path: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// Segments do not follow each other.
+    #[error("{} begins at entry {found}, but the journal goes on at entry {expected}: a segment is missing", path.display())]
+    MissingSegment {
+        /// The segment that begins too late or too early.
+        path: PathBuf,
+        /// Where it should begin.
+        expected: Lsn,
+        /// Where it begins.
+        found: Lsn,
+    },
+    /// The checkpoint knows entries that the journal does not have.
+    #[error(
+        "the journal in {} ends at entry {journal}, but the checkpoint covers entry {checkpoint}: \
+         restore the journal that belongs to this checkpoint",
+        dir.display()
+    )]
+    JournalBehind {
+        /// The journal's directory.
+        dir: PathBuf,
+        /// The journal's last entry.
+        journal: Lsn,
+        /// The last entry that was sealed.
+        checkpoint: Lsn,
+    },
+    /// Old entries were pruned and nothing says what became of them.
+    #[error(
+        "the journal in {} begins at entry {first}, but there is no checkpoint for what came before: \
+         restore the file `checkpoint` or `checkpoint.old`",
+        dir.display()
+    )]
+    CheckpointMissing {
+        /// The journal's directory.
+        dir: PathBuf,
+        /// The journal's first entry.
+        first: Lsn,
+    },
+    /// The journal's writer failed on a group.
+    #[error("the journal's writer failed")]
+    Writer(#[source] Arc<Self>),
+    /// A snapshot file is damaged and there is no older one to fall back to.
+    #[error("{} is damaged: {why}; restore it from a backup, or move it away to begin anew", path.display())]
+    CorruptSnapshot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A snapshot file is whole but can't be decoded.
+    #[error("could not decode {}", path.display())]
+    DecodeSnapshot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A value can't be encoded.
+    #[error("could not encode {what}")]
+    Encode {
+        /// What it was.
+        what: &'static str,
+        /// Why not.
+        source: RecordError,
+    },
+    /// A frame can't be compressed.
+    #[error("could not compress a frame: {why}")]
+    Compress {
+        /// What the codec said.
+        why: String,
+    },
+    /// A frame is damaged.
+    #[error("a frame is damaged: {why}")]
+    CorruptFrame {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A bucket can't be opened, and not because it is damaged.
+    #[error("could not open the bucket {}", path.display())]
+    OpenBucket {
+        /// Its directory.
+        path: PathBuf,
+        /// What its engine said.
+        source: KvError,
+    },
+    /// An open bucket failed.
+    #[error("could not {doing} the bucket {}", path.display())]
+    Bucket {
+        /// The verb: "read", "write", "sync".
+        doing: &'static str,
+        /// Its directory.
+        path: PathBuf,
+        /// What its engine said.
+        source: KvError,
+    },
+}
+
+/// Says what was being done to which path when a file operation fails.
+pub(crate) trait FileContext<T> {
+    /// Turns the system's error into ours.
+    fn file(self, doing: &'static str, path: &std::path::Path) -> Result<T, Error>;
+}
+
+impl<T> FileContext<T> for io::Result<T> {
+    fn file(self, doing: &'static str, path: &std::path::Path) -> Result<T, Error> {
+        self.map_err(|source| Error::File { doing, path: path.to_owned(), source })
+    }
+}

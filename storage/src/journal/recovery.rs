@@ -1,0 +1,215 @@
+//! Opening a journal after whatever ended it: every record is checked, a torn end is cut off, damage is refused.
+//!
+//! The last segment is written anew before it is trusted. If the former process died after a failed sync, records may
+//! still be readable that are on no disk; copying them makes them durable, as nothing else would.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::catalog::{Catalog, Segment, Written};
+use super::segment::{self, HEADER_BYTES};
+use crate::error::FileContext;
+use crate::record;
+use crate::{Disk, Entry, Error, Lsn, Positions};
+
+/// A record of a segment on disk, decoded.
+struct Scanned {
+    lsn: Lsn,
+    entry: Entry,
+    offset: u64,
+    end: u64,
+}
+
+/// How a segment's bytes ended.
+struct Scan {
+    /// How much of it is good.
+    good: usize,
+    /// The entry that would come next.
+    next: Lsn,
+}
+
+/// Reads all segments into the catalog and the positions; says how many torn bytes were cut off the end.
+pub(super) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    catalog: &mut Catalog,
+    positions: &Positions,
+) -> Result<u64, Error> {
+    let segments = segments(disk, dir)?;
+    let mut torn = 0;
+    for (index, first) in segments.iter().enumerate() {
+        let last = index + 1 == segments.len();
+        check_continuity(dir, catalog, *first, index == 0)?;
+        torn = recover_segment(disk, dir, *first, last, catalog, positions)?;
+    }
+    Ok(torn)
+}
+
+/// Hands every entry after `from` to `each`, without changing anything; a torn end is passed over.
+pub(super) fn scan_all(
+    disk: &dyn Disk,
+    dir: &Path,
+    from: Lsn,
+    mut each: impl FnMut(Lsn, Entry),
+) -> Result<(), Error> {
+    let segments = segments(disk, dir)?;
+    for (index, first) in segments.iter().enumerate() {
+        let next = segments.get(index + 1);
+        if next.is_some_and(|next| next.previous() <= from) {
+            continue;
+        }
+        let path = dir.join(segment::file_name(*first));
+        let bytes = match disk.read(&path) {
+            Ok(bytes) => bytes,
+            // A running node may prune while we look.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(Error::File { doing: "read", path, source }),
+        };
+        if next.is_none() && bytes.len() < HEADER_BYTES {
+            continue;
+        }
+        let scan = scan(&path, &bytes, *first, next.is_none(), |scanned| {
+            if scanned.lsn > from {
+                each(scanned.lsn, scanned.entry);
+            }
+        })?;
+        if let Some(next) = next
+            && scan.next != *next
+        {
+            let path = dir.join(segment::file_name(*next));
+            return Err(Error::MissingSegment { path, expected: scan.next, found: *next });
+        }
+    }
+    Ok(())
+}
+
+/// Decodes a piece of a segment that is known to be good.
+pub(super) fn decode_piece(
+    path: &Path,
+    offset: u64,
+    bytes: &[u8],
+    mut each: impl FnMut(Lsn, Entry) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let here = offset + to_u64(at);
+        let record = segment::record_at(bytes, at).ok_or_else(|| Error::CorruptJournal {
+            path: path.to_owned(),
+            offset: here,
+            why: "a record that was committed no longer matches its checksum",
+        })?;
+        let entry = decode(path, here, record.payload)?;
+        if each(record.lsn, entry).is_break() {
+            break;
+        }
+        at = record.end;
+    }
+    Ok(())
+}
+
+/// Creates a segment, durably, before anything is written to it.
+pub(super) fn create_segment(disk: &dyn Disk, dir: &Path, first: Lsn) -> Result<Segment, Error> {
+    let path = dir.join(segment::file_name(first));
+    write_whole(disk, &path, &segment::header(first))?;
+    disk.sync_dir(dir).file("sync", dir)?;
+    Ok(Segment::new(first, path, to_u64(HEADER_BYTES)))
+}
+
+fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Lsn>, Error> {
+    let names = disk.list(dir).file("list", dir)?;
+    Ok(names.iter().filter_map(|name| segment::first_lsn(name)).collect())
+}
+
+fn check_continuity(dir: &Path, catalog: &mut Catalog, found: Lsn, oldest: bool) -> Result<(), Error> {
+    if oldest {
+        catalog.begin_at(found);
+    }
+    let expected = catalog.committed().next();
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::MissingSegment { path: dir.join(segment::file_name(found)), expected, found })
+}
+
+fn recover_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    first: Lsn,
+    last: bool,
+    catalog: &mut Catalog,
+    positions: &Positions,
+) -> Result<u64, Error> {
+    let path = dir.join(segment::file_name(first));
+    let bytes = disk.read(&path).file("read", &path)?;
+    if last && bytes.len() < HEADER_BYTES {
+        // Cut off while it was being created: nothing was ever written to it.
+        disk.remove(&path).file("remove", &path)?;
+        catalog.add_segment(create_segment(disk, dir, first)?);
+        return Ok(to_u64(bytes.len()));
+    }
+    catalog.add_segment(Segment::new(first, path.clone(), to_u64(HEADER_BYTES)));
+    let scan = scan(&path, &bytes, first, last, |Scanned { lsn, entry, offset, end }| {
+        positions.commit([(lsn, &entry)]);
+        catalog.add(Written { lsn, entry: Arc::new(entry), offset, end });
+    })?;
+    if last {
+        rewrite(disk, dir, &path, bytes.get(..scan.good).unwrap_or_default())?;
+    }
+    Ok(to_u64(bytes.len() - scan.good))
+}
+
+fn scan(
+    path: &Path,
+    bytes: &[u8],
+    first: Lsn,
+    last: bool,
+    mut each: impl FnMut(Scanned),
+) -> Result<Scan, Error> {
+    let corrupt = |offset: usize, why| Error::CorruptJournal { path: path.to_owned(), offset: to_u64(offset), why };
+    segment::check_header(bytes, first).map_err(|why| corrupt(0, why))?;
+    let mut scan = Scan { good: HEADER_BYTES, next: first };
+    while scan.good < bytes.len() {
+        let record = segment::record_at(bytes, scan.good).filter(|record| record.lsn == scan.next);
+        let Some(record) = record else {
+            if !last {
+                return Err(corrupt(scan.good, "the record does not match its checksum"));
+            }
+            if segment::was_committed(bytes, scan.good, scan.next) {
+                return Err(corrupt(scan.good, "the record does not match its checksum, and later ones built on it"));
+            }
+            break;
+        };
+        let offset = to_u64(scan.good);
+        let entry = decode(path, offset, record.payload)?;
+        each(Scanned { lsn: record.lsn, entry, offset, end: to_u64(record.end) });
+        scan = Scan { good: record.end, next: record.lsn.next() };
+    }
+    Ok(scan)
+}
+
+fn decode(path: &Path, offset: u64, payload: &[u8]) -> Result<Entry, Error> {
+    record::decode(payload).map_err(|source| Error::UndecodableEntry { path: path.to_owned(), offset, source })
+}
+
+fn rewrite(disk: &dyn Disk, dir: &Path, path: &Path, good: &[u8]) -> Result<(), Error> {
+    let copy = path.with_extension("copy");
+    write_whole(disk, &copy, good)?;
+    disk.rename(&copy, path).file("replace", path)?;
+    disk.sync_dir(dir).file("sync", dir)
+}
+
+fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).file("remove", path),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = disk.create(path).file("create", path)?;
+    file.append(bytes).file("write", path)?;
+    file.sync_data().file("sync", path)
+}
+
+pub(super) fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,138 @@
+//! Where every device stands in the journal: its last origin, and which of the journal's entries are its own.
+//!
+//! Two questions are answered from it. Was this entry written already? And from where must the journal be read (and
+//! kept) so that nothing is missing that no checkpoint covers? The journal writes it at each commit; the store asks.
+
+use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
+use voltree_model::{DeviceId, Origin};
+
+use crate::{Entry, Lsn};
+
+/// The entries of one owner that the journal has seen.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first: Lsn,
+    last: Lsn,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    origins: BTreeMap<DeviceId, Origin>,
+    devices: BTreeMap<DeviceId, Span>,
+    node: Option<Span>,
+    committed: Lsn,
+}
+
+/// Where every device stands; shared by the store and the journal.
+#[derive(Debug, Default)]
+pub struct Positions(RwLock<Table>);
+
+impl Positions {
+    /// Begins with what the checkpoint knows.
+    pub(crate) fn new(origins: BTreeMap<DeviceId, Origin>) -> Self {
+        Self(RwLock::new(Table { origins, ..Table::default() }))
+    }
+
+    /// The last committed origin of a device.
+    pub fn last_origin(&self, device: &DeviceId) -> Option<Origin> {
+        self.0.read().origins.get(device).copied()
+    }
+
+    /// The last committed origin of every device that ever had one.
+    pub fn last_origins(&self) -> BTreeMap<DeviceId, Origin> {
+        self.0.read().origins.clone()
+    }
+
+    /// The last committed entry.
+    pub fn committed(&self) -> Lsn {
+        self.0.read().committed
+    }
+
+    /// Takes note of committed entries, in order.
+    pub(crate) fn commit<'a>(&self, entries: impl IntoIterator<Item = (Lsn, &'a Entry)>) {
+        let mut table = self.0.write();
+        for (lsn, entry) in entries {
+            table.note(lsn, entry);
+        }
+    }
+
+    /// The entry up to which nothing is left to do, given up to where each owner is covered.
+    ///
+    /// `covered` answers `None` for a device that nothing is known of; the node itself is asked for as `None`.
+    pub(crate) fn floor(&self, covered: impl Fn(Option<&DeviceId>) -> Option<Lsn>) -> Lsn {
+        let table = self.0.read();
+        let devices = table.devices.iter().map(|(device, span)| (Some(device), span));
+        let node = table.node.iter().map(|span| (None, span));
+        let open = devices.chain(node).filter_map(|(owner, span)| {
+            let covered = covered(owner).unwrap_or_default();
+            (covered < span.last).then(|| covered.max(span.first.previous()))
+        });
+        open.min().unwrap_or(table.committed)
+    }
+}
+
+impl Table {
+    fn note(&mut self, lsn: Lsn, entry: &Entry) {
+        self.committed = lsn;
+        let Some(device) = entry.device() else {
+            self.node.get_or_insert(Span { first: lsn, last: lsn }).last = lsn;
+            return;
+        };
+        match self.devices.get_mut(device) {
+            Some(span) => span.last = lsn,
+            None => {
+                self.devices.insert(device.clone(), Span { first: lsn, last: lsn });
+            }
+        }
+        let Some(origin) = entry.origin() else { return };
+        match self.origins.get_mut(device) {
+            Some(last) => *last = origin.max(*last),
+            None => {
+                self.origins.insert(device.clone(), origin);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voltree_model::{RejectReason, Timestamp};
+
+    fn rejected(device: Option<&str>, sequence: u64) -> Entry {
+        Entry::Rejected {
+            device: device.map(|id| DeviceId::new(id).unwrap()),
+            origin: device.map(|_| Origin { epoch: 0, sequence }),
+            at: Timestamp::from_millis(0),
+            reason: RejectReason::Busy,
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_floor_stands_before_the_first_entry_that_nobody_covers() {
+        let positions = Positions::default();
+        let entries = [rejected(Some("a"), 1), rejected(Some("b"), 1), rejected(None, 0), rejected(Some("a"), 2)];
+        positions.commit((1..).map(Lsn).zip(&entries));
+        assert_eq!(positions.floor(|_| None), Lsn(0));
+        assert_eq!(positions.floor(|_| Some(Lsn(4))), Lsn(4));
+        let only_a = |owner: Option<&DeviceId>| (owner.map(DeviceId::as_str) == Some("a")).then_some(Lsn(4));
+        assert_eq!(positions.floor(only_a), Lsn(1), "b's only entry is 2");
+        let but_node = |owner: Option<&DeviceId>| owner.map(|_| Lsn(4));
+        assert_eq!(positions.floor(but_node), Lsn(2), "the node's only entry is 3");
+    }
+
+    #[test]
+    fn an_idle_device_that_is_covered_holds_nothing_back() {
+        let positions = Positions::default();
+        let entries = [rejected(Some("idle"), 1), rejected(Some("busy"), 1), rejected(Some("busy"), 2)];
+        positions.commit((1..).map(Lsn).zip(&entries));
+        let covered = |owner: Option<&DeviceId>| match owner.map(DeviceId::as_str) {
+            Some("idle") => Some(Lsn(1)),
+            _ => Some(Lsn(3)),
+        };
+        assert_eq!(positions.floor(covered), Lsn(3));
+    }
+}

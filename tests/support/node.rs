@@ -1,0 +1,262 @@
+//! A node as its user runs it: the real binary, a configuration file, a data directory, its own ports.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::until;
+
+pub const VOLTREE: &str = env!("CARGO_BIN_EXE_voltree");
+
+/// How long a node may take to start, answer or come to rest on a busy machine.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// A running node.
+pub struct Node {
+    process: Child,
+    pub http: String,
+    pub mqtt: SocketAddr,
+    pub log: PathBuf,
+    client: reqwest::Client,
+}
+
+/// A directory with a configuration, where nodes are started and started again.
+pub struct Site {
+    pub dir: tempfile::TempDir,
+    devices: String,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), devices: String::new() }
+    }
+
+    /// Adds a Daly pack on this port.
+    pub fn pack(mut self, id: &str, port: &Path, poll_interval_ms: u64) -> Self {
+        self.devices += &format!(
+            "[[device]]\nid = {id:?}\ntype = \"daly_bms\"\nport = {:?}\npoll_interval_ms = {poll_interval_ms}\n",
+            port.to_str().unwrap()
+        );
+        self
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        let file = self.dir.path().join("voltree.toml");
+        let data = self.data();
+        let text = format!(
+            "[node]\nid = \"test\"\ndata_dir = {:?}\n[log]\nlevel = \"info\"\nformat = \"json\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n{}",
+            data.to_str().unwrap(),
+            self.devices
+        );
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// Starts a node on this site and waits until it is ready.
+    pub async fn start(&self) -> Node {
+        let config = self.config();
+        Node::start(&["run", "--config", config.to_str().unwrap()], &self.dir.path().join("log")).await
+    }
+}
+
+impl Node {
+    /// Starts the binary with these arguments, its log in a file, and waits until it is ready.
+    pub async fn start(args: &[&str], log: &Path) -> Self {
+        let log_file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut process = Command::new(VOLTREE)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log_file)
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let (mut http, mut mqtt) = (None, None);
+        for line in stdout.lines().map_while(Result::ok) {
+            if let Some(url) = line.trim().strip_prefix("console  ") {
+                http = Some(url.trim_end_matches('/').to_owned());
+            }
+            if let Some(address) = line.trim().strip_prefix("mqtt     mqtt://") {
+                mqtt = Some(address.parse().unwrap());
+                break;
+            }
+        }
+        let log = log.to_owned();
+        let (Some(http), Some(mqtt)) = (http, mqtt) else {
+            panic!("the node did not start: {}", std::fs::read_to_string(&log).unwrap());
+        };
+        let node = Self { process, http, mqtt, log, client: reqwest::Client::new() };
+        until("the node is ready", BOUND, || async {
+            let answer = node.client.get(format!("{}/health/ready", node.http)).send().await;
+            match answer {
+                Ok(answer) if answer.status().is_success() => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        node
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub async fn stop(mut self) -> Option<i32> {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let process = &mut self.process;
+        let mut ended = None;
+        let begun = std::time::Instant::now();
+        while ended.is_none() && begun.elapsed() < BOUND {
+            ended = process.try_wait().unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ended.expect("the node stops in time").code()
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.client.get(format!("{}{path}", self.http)).send().await.unwrap()
+    }
+
+    /// The answer to a GraphQL request, errors and all.
+    pub async fn ask(&self, query: &str, variables: Value) -> Result<Value, String> {
+        let request = self.client.post(format!("{}/graphql", self.http));
+        let answer = request.json(&json!({ "query": query, "variables": variables })).send().await;
+        answer.map_err(|error| error.to_string())?.json().await.map_err(|error| error.to_string())
+    }
+
+    /// The data of a GraphQL answer without errors.
+    pub async fn query(&self, query: &str, variables: Value) -> Value {
+        let answer = self.ask(query, variables).await.unwrap();
+        assert!(answer.get("errors").is_none(), "{query}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// The tree, or why it can't be read right now.
+    pub async fn try_tree(&self) -> Result<Vec<Actor>, String> {
+        let query = "{ supervisionTree { path kind supervisor status incarnation restarts lastReason } }";
+        let answer = self.ask(query, json!({})).await?;
+        let actors = answer["data"]["supervisionTree"].as_array().ok_or_else(|| answer.to_string())?;
+        Ok(actors.iter().map(Actor::from).collect())
+    }
+
+    pub async fn kill_actor(&self, path: &str) -> Result<(), String> {
+        let mutation = "mutation($path: String!) { killActor(path: $path) { path } }";
+        let answer = self.ask(mutation, json!({ "path": path })).await?;
+        if answer.get("errors").is_some() { Err(answer.to_string()) } else { Ok(()) }
+    }
+
+    /// One device's ledger; `None` is the node's own.
+    pub async fn ledger(&self, device: Option<&str>) -> Ledger {
+        let query = "{ ledger { deviceId received stored duplicate rejected deadLettered pending } }";
+        let data = self.query(query, json!({})).await;
+        let rows = data["ledger"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["deviceId"].as_str() == device);
+        row.map(Ledger::from).unwrap_or_default()
+    }
+
+    /// The ledger once nothing is pending.
+    pub async fn ledger_at_rest(&self, device: Option<&str>) -> Ledger {
+        until(&format!("{device:?} is at rest"), BOUND, || async {
+            let ledger = self.ledger(device).await;
+            if ledger.pending == 0 { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+        })
+        .await
+    }
+
+    /// Every sample of a series: its time in UTC milliseconds and its value.
+    pub async fn samples(&self, device: &str, metric: &str) -> Vec<(i64, f64)> {
+        let query = "query($d: ID!, $m: String!) { deviceTelemetry(deviceId: $d, metricName: $m, \
+                     from: \"2000-01-01T00:00:00Z\", to: \"2100-01-01T00:00:00Z\", limit: 100000) { points { time value } } }";
+        let data = self.query(query, json!({ "d": device, "m": metric })).await;
+        let points = data["deviceTelemetry"]["points"].as_array().unwrap();
+        points
+            .iter()
+            .map(|point| {
+                let time = voltree_model::Timestamp::parse_rfc3339(point["time"].as_str().unwrap()).unwrap();
+                (time.as_millis(), point["value"].as_f64().unwrap())
+            })
+            .collect()
+    }
+
+    /// The log so far.
+    pub fn log_lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.log).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A process that has ended already needs no killing.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// An actor as supervisionTree shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Actor {
+    pub path: String,
+    pub kind: String,
+    pub status: String,
+    pub restarts: u64,
+    pub incarnation: u64,
+}
+
+impl From<&Value> for Actor {
+    fn from(value: &Value) -> Self {
+        let text = |key: &str| value[key].as_str().unwrap().to_owned();
+        Self {
+            path: text("path"),
+            kind: text("kind"),
+            status: text("status"),
+            restarts: value["restarts"].as_u64().unwrap(),
+            incarnation: value["incarnation"].as_u64().unwrap(),
+        }
+    }
+}
+
+/// A ledger row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    pub received: u64,
+    pub stored: u64,
+    pub duplicate: u64,
+    pub rejected: u64,
+    pub dead: u64,
+    pub pending: u64,
+}
+
+impl From<&Value> for Ledger {
+    fn from(row: &Value) -> Self {
+        let number = |key: &str| row[key].as_u64().unwrap();
+        let ledger = Self {
+            received: number("received"),
+            stored: number("stored"),
+            duplicate: number("duplicate"),
+            rejected: number("rejected"),
+            dead: number("deadLettered"),
+            pending: number("pending"),
+        };
+        let out = ledger.stored + ledger.duplicate + ledger.rejected + ledger.dead + ledger.pending;
+        assert_eq!(ledger.received, out, "the ledger does not balance: {ledger:?}");
+        ledger
+    }
+}
