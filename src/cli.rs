@@ -69,7 +69,11 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            if error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            if error.downcast_ref::<ConfigError>().is_some() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -80,7 +84,11 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Run(options) => run_node(options),
         Command::CheckConfig { file } => {
             let config = Config::read(&file)?;
-            say(&format!("{} is valid: {} device(s) besides those that publish by themselves", file.display(), config.packs.len()));
+            say(&format!(
+                "{} is valid: {} device(s) besides those that publish by themselves",
+                file.display(),
+                config.packs.len()
+            ));
             Ok(())
         }
         Command::Decode(options) => decode::run(&options),

@@ -88,12 +88,18 @@ impl Config {
             config.log_format = log.choice("format", &formats, mistakes).unwrap_or_default();
         });
         root.section("http", &mut mistakes, |http, mistakes| {
-            config.http_listen = http.parsed("listen", "an address such as 127.0.0.1:8000", mistakes).unwrap_or(config.http_listen);
+            config.http_listen = http
+                .parsed("listen", "an address such as 127.0.0.1:8000", mistakes)
+                .unwrap_or(config.http_listen);
         });
         root.section("mqtt", &mut mistakes, |mqtt, mistakes| {
-            config.mqtt_listen = mqtt.parsed("listen", "an address such as 127.0.0.1:1883", mistakes).unwrap_or(config.mqtt_listen);
+            config.mqtt_listen = mqtt
+                .parsed("listen", "an address such as 127.0.0.1:1883", mistakes)
+                .unwrap_or(config.mqtt_listen);
         });
-        root.section("alerts", &mut mistakes, |alerts, mistakes| read_alerts(alerts, &mut config.alerts, mistakes));
+        root.section("alerts", &mut mistakes, |alerts, mistakes| {
+            read_alerts(alerts, &mut config.alerts, mistakes)
+        });
         for mut device in root.sections("device", &mut mistakes) {
             config.packs.extend(read_pack(&mut device, &mut mistakes));
             device.finish(&mut mistakes);
@@ -154,7 +160,8 @@ fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackC
     let board = section.whole("board", 1..=31, mistakes).and_then(|board| u8::try_from(board).ok());
     let board = board.and_then(|board| Board::new(board).ok()).unwrap_or(Board::FIRST);
     let poll = section.whole("poll_interval_ms", 200..=3_600_000, mistakes);
-    let signs = [("auto", CurrentSign::Auto), ("normal", CurrentSign::Normal), ("inverted", CurrentSign::Inverted)];
+    let signs =
+        [("auto", CurrentSign::Auto), ("normal", CurrentSign::Normal), ("inverted", CurrentSign::Inverted)];
     let current_sign = section.choice("current_sign", &signs, mistakes).unwrap_or(CurrentSign::Auto);
     kind?;
     let id = id?;
@@ -174,11 +181,16 @@ fn check_unique(packs: &[PackConfig], mistakes: &mut Vec<Mistake>) {
     for (index, pack) in packs.iter().enumerate() {
         let before = &packs[..index];
         if before.iter().any(|other| other.id == pack.id) {
-            mistakes.push(Mistake::new(format!("device[{index}].id"), format!("{} is taken by an earlier device", pack.id)));
+            mistakes.push(Mistake::new(
+                format!("device[{index}].id"),
+                format!("{} is taken by an earlier device", pack.id),
+            ));
         }
         if before.iter().any(|other| other.port == pack.port) {
             let port = pack.port.display();
-            let text = format!("{port} is used by an earlier device; several boards on one line are not supported yet");
+            let text = format!(
+                "{port} is used by an earlier device; several boards on one line are not supported yet"
+            );
             mistakes.push(Mistake::new(format!("device[{index}].port"), text));
         }
     }

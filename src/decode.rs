@@ -38,7 +38,8 @@ pub(crate) fn run(options: &DecodeOptions) -> anyhow::Result<()> {
             vec![serde_json::json!({ "name": "hex", "decoded": decoded }).to_string()]
         }
         (None, Some(file)) => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
             let lines = decode::decode_vectors(&options.protocol, &text)?;
             lines.iter().map(serde_json::to_string).collect::<Result<_, _>>()?
         }

@@ -49,7 +49,11 @@ impl Actor for Http {
     type Arguments = HttpArgs;
 
     #[expect(clippy::disallowed_methods, reason = "a server's task; it ends with the actor that holds it")]
-    async fn pre_start(&self, myself: ActorRef<HttpMsg>, args: HttpArgs) -> Result<Server, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<HttpMsg>,
+        args: HttpArgs,
+    ) -> Result<Server, ActorProcessingErr> {
         let listener = args.socket.accepting().map_err(|error| Failure::boxed(&error))?;
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
@@ -76,7 +80,11 @@ impl Actor for Http {
         }
     }
 
-    async fn post_stop(&self, _myself: ActorRef<HttpMsg>, server: &mut Server) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<HttpMsg>,
+        server: &mut Server,
+    ) -> Result<(), ActorProcessingErr> {
         server.stop.send(true).ok();
         Ok(())
     }

@@ -53,7 +53,10 @@ fn row(cells: [String; 7]) -> String {
 
 fn json(name: &str, ledger: &Ledger) -> String {
     let by_reason = |counts: &std::collections::BTreeMap<voltree_model::RejectReason, u64>| {
-        counts.iter().map(|(reason, count)| (reason.as_str().to_owned(), (*count).into())).collect::<serde_json::Map<_, _>>()
+        counts
+            .iter()
+            .map(|(reason, count)| (reason.as_str().to_owned(), (*count).into()))
+            .collect::<serde_json::Map<_, _>>()
     };
     serde_json::json!({
         "device": name,

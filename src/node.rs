@@ -61,7 +61,8 @@ impl Node {
     pub(crate) fn prepare(config: Config) -> anyhow::Result<Self> {
         voltree_runtime::telemetry::install(&config.log_level, config.log_format)
             .map_err(|error| anyhow::anyhow!("log.level {:?} can't be used: {error}", config.log_level))?;
-        let metrics = voltree_runtime::metrics::install(metric_table::TABLE).context("installing the metrics")?;
+        let metrics =
+            voltree_runtime::metrics::install(metric_table::TABLE).context("installing the metrics")?;
         let data = DataDir::open(&config.data_dir)?;
         let estate = Estate::open(&config, &data)?;
         let (http, mqtt) = (estate.http.address()?, estate.mqtt.address()?);
@@ -72,7 +73,13 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: now(),
         };
-        let router = voltree_api::router(fleet, info, Arc::new(move || metrics.render()));
+        let (registry, directory) = (Arc::clone(&estate.registry), estate.directory.clone());
+        let render = move || {
+            voltree_actors::metrics::observe(&registry, now());
+            voltree_runtime::metrics::observe(&directory);
+            metrics.render()
+        };
+        let router = voltree_api::router(fleet, info, Arc::new(render));
         for pack in &config.packs {
             estate.add_pack(pack, config.site.as_deref());
         }
@@ -114,7 +121,7 @@ impl Estate {
         let disk = Arc::new(RealDisk);
         let store = Store::open(data, disk.clone())?;
         let journal =
-            JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.last_origins())?;
+            JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions())?;
         let directory = Directory::default();
         let root = ActorPath::root("node");
         let devices = Children::default();
@@ -133,7 +140,20 @@ impl Estate {
         )?);
         let live = Arc::new(LiveBus::new(Arc::clone(&journal)));
         let broker = Arc::new(Broker::new(Arc::clone(&registry), Arc::clone(&journal)));
-        Ok(Self { directory, root, journal, store, heads, registry, devices, alerts, live, broker, mqtt, http })
+        Ok(Self {
+            directory,
+            root,
+            journal,
+            store,
+            heads,
+            registry,
+            devices,
+            alerts,
+            live,
+            broker,
+            mqtt,
+            http,
+        })
     }
 
     fn fleet(&self) -> Fleet {
@@ -174,18 +194,26 @@ impl Estate {
         let mqtt_path = self.root.child("mqtt");
         let clients = Children::default();
         Children::new([
-            group("storage", Children::new(std::iter::once(self.journal()).chain(shards().map(|s| self.recorder(s))))),
+            group(
+                "storage",
+                Children::new(std::iter::once(self.journal()).chain(shards().map(|s| self.recorder(s)))),
+            ),
             group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()]))),
             group("live", Children::new([self.live()])),
             group("devices", self.devices.clone()),
-            group("mqtt", Children::new([group("clients", clients.clone()), self.listener(&mqtt_path, clients)])),
+            group(
+                "mqtt",
+                Children::new([group("clients", clients.clone()), self.listener(&mqtt_path, clients)]),
+            ),
             group("edges", Children::new([self.http(router)])),
         ])
     }
 
     fn journal(&self) -> ChildSpec {
         let slot = Arc::clone(&self.journal);
-        ChildSpec::worker("journal", "journal", RestartPolicy::SERVICE, move |_| (JournalWriter, Arc::clone(&slot)))
+        ChildSpec::worker("journal", "journal", RestartPolicy::SERVICE, move |_| {
+            (JournalWriter, Arc::clone(&slot))
+        })
     }
 
     fn recorder(&self, shard: Shard) -> ChildSpec {
@@ -206,7 +234,9 @@ impl Estate {
             journal: Arc::clone(&self.journal),
             store: Arc::clone(&self.store),
             published: Arc::clone(&self.heads[index]),
-            recorder: self.directory.handle(&self.root.child("storage").child(&format!("recorder-{}", shard.index))),
+            recorder: self
+                .directory
+                .handle(&self.root.child("storage").child(&format!("recorder-{}", shard.index))),
         };
         let name = format!("aggregator-{}", shard.index);
         ChildSpec::worker(name, "aggregator", RestartPolicy::SERVICE, move |_| (Aggregator, args.clone()))
@@ -230,7 +260,9 @@ impl Estate {
             children: clients,
             directory: self.directory.clone(),
         };
-        ChildSpec::worker("listener", "mqtt_listener", RestartPolicy::SERVICE, move |_| (Listener, args.clone()))
+        ChildSpec::worker("listener", "mqtt_listener", RestartPolicy::SERVICE, move |_| {
+            (Listener, args.clone())
+        })
     }
 
     fn http(&self, router: axum::Router) -> ChildSpec {
@@ -246,8 +278,9 @@ impl Estate {
 
     /// Everyone who reads the journal is woken when there is more of it.
     fn subscribe_to_commits(&self) {
-        let aggregators: Vec<_> =
-            shards().map(|shard| self.directory.handle::<AggregatorMsg>(&self.aggregator_path(shard))).collect();
+        let aggregators: Vec<_> = shards()
+            .map(|shard| self.directory.handle::<AggregatorMsg>(&self.aggregator_path(shard)))
+            .collect();
         let analysis = self.root.child("analysis");
         let readers = [analysis.child("alerts"), self.root.child("live").child("bus")];
         let readers = readers.map(|path| self.directory.handle::<CursorMsg>(&path));
@@ -263,8 +296,9 @@ fn shards() -> impl Iterator<Item = Shard> {
 }
 
 fn bind(key: &str, address: SocketAddr) -> anyhow::Result<Arc<ListenerSocket>> {
-    let socket = ListenerSocket::bind(address)
-        .with_context(|| format!("{key} = {address} can't be listened on; another program may have the port"))?;
+    let socket = ListenerSocket::bind(address).with_context(|| {
+        format!("{key} = {address} can't be listened on; another program may have the port")
+    })?;
     Ok(Arc::new(socket))
 }
 

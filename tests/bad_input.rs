@@ -1,5 +1,18 @@
 //! Bad input gets a clear error or is counted with its reason, and disturbs nothing else.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
 mod support;
 
 use std::process::{Command, Output};
@@ -23,7 +36,9 @@ fn a_configuration_with_mistakes_exits_64_and_names_every_one() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.toml");
     std::fs::write(&file, "[http]\nlisten = \"nowhere\"\n[mqtt]\nlissten = \"127.0.0.1:1\"\n").unwrap();
-    for args in [["check-config", file.to_str().unwrap()].as_slice(), &["run", "--config", file.to_str().unwrap()]] {
+    for args in
+        [["check-config", file.to_str().unwrap()].as_slice(), &["run", "--config", file.to_str().unwrap()]]
+    {
         let output = voltree(args);
         assert_eq!(output.status.code(), Some(64), "{args:?}: {}", stderr(&output));
         let text = stderr(&output);
@@ -53,7 +68,11 @@ fn decode_tells_what_frames_say_and_what_is_wrong_with_those_that_are_none() {
     assert!(!output.status.success());
     assert!(stderr(&output).contains("hex"), "{}", stderr(&output));
     let output = voltree(&["decode", "--protocol", "morse", "--hex", "a5"]);
-    assert!(stderr(&output).contains("daly_uart"), "an unknown protocol's error lists the known: {}", stderr(&output));
+    assert!(
+        stderr(&output).contains("daly_uart"),
+        "an unknown protocol's error lists the known: {}",
+        stderr(&output)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +119,11 @@ async fn bad_publishes_are_acknowledged_and_counted_with_their_reason_and_good_o
         publisher.publish(number as u64, topic, payload).await.unwrap();
     }
     publisher.settle().await.unwrap();
-    assert_eq!(publisher.acked.len(), publishes.len(), "every publish is acknowledged, so that none comes again for ever");
+    assert_eq!(
+        publisher.acked.len(),
+        publishes.len(),
+        "every publish is acknowledged, so that none comes again for ever"
+    );
 
     let ledger = node.ledger_at_rest(Some("mixed")).await;
     assert_eq!((ledger.received, ledger.stored, ledger.rejected), (7, 2, 5), "{ledger:?}");

@@ -1,5 +1,18 @@
 //! kill -9 under load: whatever was acknowledged is there after the restart, once.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -22,7 +35,12 @@ struct Books {
 }
 
 /// Publishes at a steady rate, each message with its own time stamp and number, until the connection dies.
-async fn publish(address: std::net::SocketAddr, client: u64, stop: Arc<AtomicBool>, acked: Arc<AtomicU64>) -> Books {
+async fn publish(
+    address: std::net::SocketAddr,
+    client: u64,
+    stop: Arc<AtomicBool>,
+    acked: Arc<AtomicU64>,
+) -> Books {
     let device = format!("load-{client:02}");
     let topic = topic(&device);
     let mut sent = BTreeMap::new();
@@ -42,7 +60,11 @@ async fn publish(address: std::net::SocketAddr, client: u64, stop: Arc<AtomicBoo
         let at = base + i64::try_from(number).unwrap();
         sent.insert(number, at);
         let value = f64::from(u32::try_from(number).unwrap());
-        let payload = telemetry(&device, at, &[("number", value), ("client", f64::from(u32::try_from(client).unwrap()))]);
+        let payload = telemetry(
+            &device,
+            at,
+            &[("number", value), ("client", f64::from(u32::try_from(client).unwrap()))],
+        );
         if publisher.publish(number, &topic, &payload).await.is_err() {
             break;
         }
@@ -62,10 +84,13 @@ async fn round(seed: u64) {
     let clients: Vec<_> = counters
         .iter()
         .enumerate()
-        .map(|(client, acked)| tokio::spawn(publish(node.mqtt, client as u64, Arc::clone(&stop), Arc::clone(acked))))
+        .map(|(client, acked)| {
+            tokio::spawn(publish(node.mqtt, client as u64, Arc::clone(&stop), Arc::clone(acked)))
+        })
         .collect();
     // The moment is anybody's guess: between one and three seconds, a different one each round.
-    let nanos = u64::from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos());
+    let nanos =
+        u64::from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos());
     tokio::time::sleep(Duration::from_millis(1_000 + (nanos + seed * 7_919) % 2_000)).await;
     node.kill();
     let ran = begun.elapsed();
@@ -87,7 +112,12 @@ async fn round(seed: u64) {
         for number in &book.acked {
             let at = book.sent[number];
             let value = stored.get(&at).copied();
-            assert_eq!(value, Some(*number as f64), "{}: number {number} was acknowledged and is lost", book.device);
+            assert_eq!(
+                value,
+                Some(*number as f64),
+                "{}: number {number} was acknowledged and is lost",
+                book.device
+            );
         }
         for (at, value) in &samples {
             let number = *value as u64;

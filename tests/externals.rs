@@ -1,6 +1,19 @@
 //! The node seen through other people's programs: mosquitto_pub, promtool, chromium. Each test says that it is skipped
 //! where its program is absent, and fails instead under VOLTREE_REQUIRE_EXTERNALS.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
 mod support;
 
 use std::process::Command;
@@ -23,7 +36,8 @@ async fn a_qos_1_message_of_mosquitto_pub_is_the_latest_metric_within_a_second()
         .unwrap();
     assert!(sent.success());
     let acknowledged = Instant::now();
-    let query = "{ deviceLatestMetric(deviceId: \"new-sensor\", metricName: \"temperature\") { value unit } }";
+    let query =
+        "{ deviceLatestMetric(deviceId: \"new-sensor\", metricName: \"temperature\") { value unit } }";
     let latest = until("the latest metric is there", Duration::from_secs(1), || async {
         let latest = node.ask(query, json!({})).await?["data"]["deviceLatestMetric"].clone();
         if latest.is_null() { Err(latest.to_string()) } else { Ok(latest) }
@@ -49,7 +63,9 @@ async fn prometheus_own_checker_finds_nothing_wrong_with_the_metrics() {
         .output()
         .unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    for name in ["http_requests_total", "http_request_duration_seconds_bucket", "runtime_supervision_events_total"] {
+    for name in
+        ["http_requests_total", "http_request_duration_seconds_bucket", "runtime_supervision_events_total"]
+    {
         assert!(metrics.contains(name), "{name} is not served:\n{metrics}");
     }
     assert_eq!(node.stop().await, Some(0));
@@ -58,7 +74,8 @@ async fn prometheus_own_checker_finds_nothing_wrong_with_the_metrics() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_of_the_demo_lives_and_kills_from_a_browser() {
     let (Some(chromium), Some(node_js)) = (external("chromium"), external("node")) else { return };
-    let modules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("api/console/node_modules/playwright-core");
+    let modules =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("api/console/node_modules/playwright-core");
     if !modules.is_dir() {
         assert!(std::env::var_os("VOLTREE_REQUIRE_EXTERNALS").is_none(), "run npm ci in api/console first");
         println!("skipped: api/console/node_modules is not installed");
@@ -72,7 +89,8 @@ async fn the_console_of_the_demo_lives_and_kills_from_a_browser() {
     until("12 devices are online and their readings rise", BOUND, || async {
         let data = node.query("{ devices { id state readings } }", json!({})).await;
         let devices = data["devices"].as_array().unwrap();
-        let online = devices.iter().filter(|d| d["state"] == "ONLINE" && d["readings"].as_u64() > Some(1)).count();
+        let online =
+            devices.iter().filter(|d| d["state"] == "ONLINE" && d["readings"].as_u64() > Some(1)).count();
         if online == 12 { Ok(()) } else { Err(data.to_string()) }
     })
     .await;

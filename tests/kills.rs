@@ -1,6 +1,19 @@
 //! Kill anything under load: it comes back, the log says so, and the ledger agrees with what simulators and publishers
 //! counted themselves.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,8 +28,18 @@ use support::{now_ms, pack, until};
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
 const KINDS: [&str; 12] = [
-    "aggregator", "alerts", "daly_bms", "http", "journal", "live", "mqtt_client", "mqtt_device", "mqtt_listener",
-    "node", "recorder", "supervisor",
+    "aggregator",
+    "alerts",
+    "daly_bms",
+    "http",
+    "journal",
+    "live",
+    "mqtt_client",
+    "mqtt_device",
+    "mqtt_listener",
+    "node",
+    "recorder",
+    "supervisor",
 ];
 const PUBLISHERS: usize = 3;
 
@@ -84,7 +107,9 @@ async fn kill(node: &Node, victim: &Actor) -> Duration {
         let tree = node.try_tree().await?;
         let all_run = tree.iter().all(|actor| actor.status == "running");
         let back = match victim.kind.as_str() {
-            "mqtt_client" => tree.iter().all(|actor| actor.path != victim.path) && clients(&tree) == PUBLISHERS,
+            "mqtt_client" => {
+                tree.iter().all(|actor| actor.path != victim.path) && clients(&tree) == PUBLISHERS
+            }
             _ => tree.iter().any(|a| a.path == victim.path && a.incarnation > victim.incarnation),
         };
         if all_run && back { Ok(()) } else { Err(format!("{tree:#?}")) }
@@ -119,13 +144,21 @@ async fn every_actor_can_be_killed_under_load_and_nothing_is_lost() {
     until("the whole fleet is in the tree", BOUND, || async {
         let tree = node.try_tree().await?;
         let devices = tree.iter().filter(|a| matches!(a.kind.as_str(), "daly_bms" | "mqtt_device")).count();
-        if devices == 2 + PUBLISHERS && clients(&tree) == PUBLISHERS { Ok(()) } else { Err(format!("{tree:?}")) }
+        if devices == 2 + PUBLISHERS && clients(&tree) == PUBLISHERS {
+            Ok(())
+        } else {
+            Err(format!("{tree:?}"))
+        }
     })
     .await;
 
     let victims = tree(&node).await;
     let kinds: BTreeSet<&str> = victims.iter().map(|actor| actor.kind.as_str()).collect();
-    assert_eq!(kinds, KINDS.into_iter().collect(), "the kinds in the tree are not those that this test knows");
+    assert_eq!(
+        kinds,
+        KINDS.into_iter().collect(),
+        "the kinds in the tree are not those that this test knows"
+    );
     let mut kills: BTreeMap<String, u64> = BTreeMap::new();
     for victim in &victims {
         // Earlier kills may have moved this one: what is killed is whoever stands at its place now.
@@ -148,7 +181,8 @@ async fn every_actor_can_be_killed_under_load_and_nothing_is_lost() {
         let books = publisher.await.unwrap();
         let ledger = node.ledger_at_rest(Some(&books.device)).await;
         println!("{}: {} readings, {} sent, {ledger:?}", books.device, books.readings, books.sent);
-        let numbers: Vec<f64> = node.samples(&books.device, "number").await.into_iter().map(|(_, n)| n).collect();
+        let numbers: Vec<f64> =
+            node.samples(&books.device, "number").await.into_iter().map(|(_, n)| n).collect();
         let expected: Vec<f64> = (1..=books.readings).map(|n| n as f64).collect();
         assert_eq!(numbers, expected, "{}: samples", books.device);
         assert_eq!(ledger.stored, books.readings, "{}", books.device);
@@ -160,10 +194,16 @@ async fn every_actor_can_be_killed_under_load_and_nothing_is_lost() {
         let ledger = node.ledger_at_rest(Some(id)).await;
         let cycles = pack.stats().cycles_completed();
         // A kill in the middle of a poll may cost the answer to that poll, never one that was taken in.
-        let struck: u64 =
-            kills.iter().filter(|(path, _)| format!("node/devices/{id}").starts_with(*path)).map(|(_, n)| n).sum();
+        let struck: u64 = kills
+            .iter()
+            .filter(|(path, _)| format!("node/devices/{id}").starts_with(*path))
+            .map(|(_, n)| n)
+            .sum();
         println!("{id}: {cycles} polls answered, {struck} kills from above, {ledger:?}");
-        assert!(ledger.stored <= cycles && cycles <= ledger.stored + struck, "{id}: {cycles} polls, {ledger:?}");
+        assert!(
+            ledger.stored <= cycles && cycles <= ledger.stored + struck,
+            "{id}: {cycles} polls, {ledger:?}"
+        );
         assert_eq!(node.samples(id, "pack_voltage").await.len() as u64, ledger.stored, "{id}");
         assert_eq!((ledger.duplicate, ledger.rejected, ledger.dead), (0, 0, 0), "{id}");
     }

@@ -1,5 +1,18 @@
 //! Real input, end to end: captured Daly frames over a pty, and a real cell's recording over MQTT.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -12,7 +25,8 @@ use voltree_protocols::bms::daly_uart::command;
 use voltree_protocols::sim::FrameReplay;
 
 /// The captured boards whose recordings answer a whole poll.
-const CAPTURES: [&str; 3] = ["daly_r24ts_14s_idle", "daly_14s_mock_with_leading_garbage", "daly_7s_idle_http_log"];
+const CAPTURES: [&str; 3] =
+    ["daly_r24ts_14s_idle", "daly_14s_mock_with_leading_garbage", "daly_7s_idle_http_log"];
 
 fn vector(name: &str) -> Value {
     let text = std::fs::read_to_string(
@@ -24,7 +38,9 @@ fn vector(name: &str) -> Value {
 }
 
 fn frames(vector: &Value) -> Vec<Vec<u8>> {
-    let hex = |text: &str| (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect();
+    let hex = |text: &str| {
+        (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+    };
     vector["frames_hex"].as_array().unwrap().iter().map(|frame| hex(frame.as_str().unwrap())).collect()
 }
 
@@ -42,7 +58,10 @@ async fn captured_daly_frames_played_over_a_pty_arrive_in_the_store_with_their_v
             if samples.len() >= 2 { Ok(samples) } else { Err(format!("{samples:?}")) }
         })
         .await;
-        assert!(stored.iter().all(|(_, volts)| (volts - expected["voltage_v"].as_f64().unwrap()).abs() < 1e-9), "{name}");
+        assert!(
+            stored.iter().all(|(_, volts)| (volts - expected["voltage_v"].as_f64().unwrap()).abs() < 1e-9),
+            "{name}"
+        );
         let mut series: Vec<(String, f64)> = vec![
             ("pack_current".to_owned(), expected["current_a_charge_positive"].as_f64().unwrap()),
             ("soc_percent".to_owned(), expected["soc_pct"].as_f64().unwrap()),
@@ -57,10 +76,16 @@ async fn captured_daly_frames_played_over_a_pty_arrive_in_the_store_with_their_v
         for (metric, value) in series {
             let samples = node.samples("captured", &metric).await;
             assert!(!samples.is_empty(), "{name}: {metric} is not stored");
-            assert!(samples.iter().all(|(_, v)| (v - value).abs() < 1e-9), "{name}: {metric} should be {value}: {samples:?}");
+            assert!(
+                samples.iter().all(|(_, v)| (v - value).abs() < 1e-9),
+                "{name}: {metric} should be {value}: {samples:?}"
+            );
         }
         let cells = expected["cell_voltages_mv"].as_array().unwrap().len();
-        assert!(node.samples("captured", &format!("cell_voltage_{}", cells + 1)).await.is_empty(), "{name}: stale cells");
+        assert!(
+            node.samples("captured", &format!("cell_voltage_{}", cells + 1)).await.is_empty(),
+            "{name}: stale cells"
+        );
         assert_eq!(node.stop().await, Some(0));
     }
 }

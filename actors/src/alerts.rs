@@ -91,8 +91,7 @@ impl AlertBook {
         let mut changed = false;
         loop {
             let after = self.engine.lock().cursor();
-            let batch =
-                cursor::next(&self.journal, after).await.map_err(|error| Failure::boxed(&error))?;
+            let batch = cursor::next(&self.journal, after).await.map_err(|error| Failure::boxed(&error))?;
             if batch.is_empty() {
                 break;
             }

@@ -19,8 +19,8 @@ use voltree_model::DeviceId;
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
 pub use devices::{DeviceView, Devices, LatestMetric};
 pub use health::{Health, HealthCheck};
-pub use local::LocalFleet;
 pub use ledgers::{LedgerRow, Ledgers};
+pub use local::LocalFleet;
 pub use supervision::{ActorStatus, ActorView, Supervision};
 pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};
 

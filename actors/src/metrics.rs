@@ -1,8 +1,10 @@
 //! This room's metrics.
 
 use metrics::{Unit, counter, gauge};
-use voltree_model::{Reading, RejectReason};
+use voltree_model::{DeviceState, Reading, RejectReason, Timestamp};
 use voltree_runtime::metrics::{MetricInfo, MetricKind};
+
+use crate::registry::Registry;
 
 const POINTS: &str = "telemetry_points_ingested_total";
 const READINGS: &str = "actors_readings_committed_total";
@@ -36,7 +38,12 @@ pub const METRICS: &[MetricInfo] = &[
     info(MQTT_UNDELIVERED, MetricKind::Counter, &[], "Messages that a slow MQTT subscriber did not get."),
     info(ALERTS, MetricKind::Counter, &["severity"], "Alerts that began."),
     info(POLLS, MetricKind::Counter, &["result"], "Polls of battery management systems, by result."),
-    info(BAD_FRAMES, MetricKind::Counter, &[], "Frames that failed their check on the wire and were dropped."),
+    info(
+        BAD_FRAMES,
+        MetricKind::Counter,
+        &[],
+        "Frames that failed their check on the wire and were dropped.",
+    ),
     info(DEVICES, MetricKind::Gauge, &["state"], "Devices, by state."),
 ];
 
@@ -77,6 +84,11 @@ pub(crate) fn bad_frames(count: u64) {
     counter!(BAD_FRAMES).increment(count);
 }
 
-pub(crate) fn devices(state: &'static str, count: f64) {
-    gauge!(DEVICES, "state" => state).set(count);
+/// Counts the devices by state, for a scrape.
+pub fn observe(registry: &Registry, now: Timestamp) {
+    let states: Vec<_> = registry.list().iter().map(|device| registry.state(device, now)).collect();
+    for state in DeviceState::ALL {
+        let count = states.iter().filter(|s| **s == state).count();
+        gauge!(DEVICES, "state" => state.as_str()).set(u32::try_from(count).unwrap_or(u32::MAX));
+    }
 }

@@ -3,6 +3,8 @@
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
+use crate::{ActorStatus, Directory};
+
 /// Counter of supervision events by event, kind of actor and reason.
 pub const SUPERVISION_EVENTS: &str = "runtime_supervision_events_total";
 /// Gauge of running actors.
@@ -50,6 +52,15 @@ pub struct MetricInfo {
     pub help: &'static str,
     /// Its labels, each from a closed set.
     pub labels: &'static [&'static str],
+}
+
+/// Counts the actors by status, for a scrape.
+pub fn observe(directory: &Directory) {
+    let actors = directory.list();
+    for status in ActorStatus::ALL {
+        let count = actors.iter().filter(|actor| actor.status == status).count();
+        metrics::gauge!(ACTORS, "status" => status.as_str()).set(u32::try_from(count).unwrap_or(u32::MAX));
+    }
 }
 
 /// Installs the process's recorder once and describes every metric of the table.

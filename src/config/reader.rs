@@ -33,6 +33,7 @@ pub(super) struct Section {
     table: Table,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "any other type of TOML value is the same mistake")]
 impl Section {
     pub(super) fn root(table: Table) -> Self {
         Self { path: String::new(), table }

@@ -23,7 +23,6 @@ const KINDS: [(&str, &[Quantity]); 4] = [
 ];
 
 /// Starts this many devices; they end when the set is dropped.
-#[expect(clippy::disallowed_methods, reason = "the device's side of the wire, outside of the node")]
 pub(super) fn start(devices: u16, broker: SocketAddr) -> JoinSet<()> {
     let mut set = JoinSet::new();
     for number in 0..devices {
@@ -34,7 +33,9 @@ pub(super) fn start(devices: u16, broker: SocketAddr) -> JoinSet<()> {
 
 async fn publish(number: u16, broker: SocketAddr) {
     let (kind, quantities) = KINDS[usize::from(number) % KINDS.len()];
-    let Ok(device) = DeviceId::new(format!("{kind}-{:02}", usize::from(number) / KINDS.len() + 1)) else { return };
+    let Ok(device) = DeviceId::new(format!("{kind}-{:02}", usize::from(number) / KINDS.len() + 1)) else {
+        return;
+    };
     let (client, events) = connect(&device, broker);
     tokio::join!(drive(events), tell(client, &device, quantities));
 }
@@ -42,7 +43,12 @@ async fn publish(number: u16, broker: SocketAddr) {
 fn connect(device: &DeviceId, broker: SocketAddr) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new(device.as_str(), broker.ip().to_string(), broker.port());
     options.set_keep_alive(Duration::from_secs(10));
-    options.set_last_will(LastWill::new(format!("devices/{device}/status"), "offline", QoS::AtLeastOnce, false));
+    options.set_last_will(LastWill::new(
+        format!("devices/{device}/status"),
+        "offline",
+        QoS::AtLeastOnce,
+        false,
+    ));
     AsyncClient::new(options, 16)
 }
 

@@ -5,7 +5,10 @@
 use std::time::Instant;
 
 /// Monotonic time.
-#[expect(clippy::disallowed_methods, reason = "the writer's pace is the only use, and this is its only source")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the writer's pace is the only use, and this is its only source"
+)]
 pub(crate) fn monotonic() -> Instant {
     Instant::now()
 }

@@ -76,7 +76,9 @@ fn lock(dir: &Path) -> Result<File, Error> {
     let mut file = opened.file("open", &path)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Error::Locked { dir: dir.to_owned(), pid: holder(&path) }),
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::Locked { dir: dir.to_owned(), pid: holder(&path) });
+        }
         Err(TryLockError::Error(source)) => return Err(Error::File { doing: "lock", path, source }),
     }
     let written = file

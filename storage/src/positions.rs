@@ -4,11 +4,12 @@
 //! kept) so that nothing is missing that no checkpoint covers? The journal writes it at each commit; the store asks.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use parking_lot::RwLock;
 use voltree_model::{DeviceId, Origin};
 
-use crate::{Entry, Lsn};
+use crate::{Entry, Error, Lsn};
 
 /// The entries of one owner that the journal has seen.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ struct Table {
     devices: BTreeMap<DeviceId, Span>,
     node: Option<Span>,
     committed: Lsn,
+    /// The last entry that the checkpoint covers; `None` if there is no checkpoint.
+    covered: Option<Lsn>,
 }
 
 /// Where every device stands; shared by the store and the journal.
@@ -30,9 +33,9 @@ struct Table {
 pub struct Positions(RwLock<Table>);
 
 impl Positions {
-    /// Begins with what the checkpoint knows.
-    pub(crate) fn new(origins: BTreeMap<DeviceId, Origin>) -> Self {
-        Self(RwLock::new(Table { origins, ..Table::default() }))
+    /// Begins anew with what a checkpoint knows and up to where it covers the journal.
+    pub(crate) fn new(origins: BTreeMap<DeviceId, Origin>, covered: Option<Lsn>) -> Self {
+        Self(RwLock::new(Table { origins, covered, ..Table::default() }))
     }
 
     /// The last committed origin of a device.
@@ -48,6 +51,17 @@ impl Positions {
     /// The last committed entry.
     pub fn committed(&self) -> Lsn {
         self.0.read().committed
+    }
+
+    /// Checks that a journal goes with the checkpoint: it must begin where that ends or before, and end there or after.
+    pub(crate) fn check_journal(&self, dir: &Path, first: Lsn, committed: Lsn) -> Result<(), Error> {
+        match self.0.read().covered {
+            None if first > Lsn(1) => Err(Error::CheckpointMissing { dir: dir.to_owned(), first }),
+            Some(covered) if covered > committed => {
+                Err(Error::JournalBehind { dir: dir.to_owned(), journal: committed, checkpoint: covered })
+            }
+            None | Some(_) => Ok(()),
+        }
     }
 
     /// Takes note of committed entries, in order.
@@ -114,7 +128,8 @@ mod tests {
     #[test]
     fn the_floor_stands_before_the_first_entry_that_nobody_covers() {
         let positions = Positions::default();
-        let entries = [rejected(Some("a"), 1), rejected(Some("b"), 1), rejected(None, 0), rejected(Some("a"), 2)];
+        let entries =
+            [rejected(Some("a"), 1), rejected(Some("b"), 1), rejected(None, 0), rejected(Some("a"), 2)];
         positions.commit((1..).map(Lsn).zip(&entries));
         assert_eq!(positions.floor(|_| None), Lsn(0));
         assert_eq!(positions.floor(|_| Some(Lsn(4))), Lsn(4));

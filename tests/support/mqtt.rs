@@ -15,7 +15,7 @@ use voltree_protocols::mqtt::{Packet, PacketCodec, Publish, QoS};
 const WINDOW: usize = 100;
 
 /// A connection to the node's listener.
-pub struct Publisher {
+pub(crate) struct Publisher {
     client_id: String,
     stream: TcpStream,
     incoming: BytesMut,
@@ -23,13 +23,13 @@ pub struct Publisher {
     next_pkid: u16,
     in_flight: VecDeque<(u16, u64)>,
     /// Acknowledged, by the number the sender gave.
-    pub acked: BTreeSet<u64>,
+    pub(crate) acked: BTreeSet<u64>,
     /// How many publishes were written, repetitions included.
-    pub sent: u64,
+    pub(crate) sent: u64,
 }
 
 impl Publisher {
-    pub async fn connect(address: SocketAddr, client_id: &str) -> std::io::Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr, client_id: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut this = Self {
@@ -47,7 +47,7 @@ impl Publisher {
     }
 
     /// Connects again after the connection was lost; the numbers that were under way must be sent again.
-    pub async fn reconnect(&mut self, address: SocketAddr) -> std::io::Result<Vec<u64>> {
+    pub(crate) async fn reconnect(&mut self, address: SocketAddr) -> std::io::Result<Vec<u64>> {
         self.stream = TcpStream::connect(address).await?;
         self.stream.set_nodelay(true)?;
         self.incoming.clear();
@@ -81,7 +81,7 @@ impl Publisher {
     }
 
     /// Publishes at QoS 1 under the caller's own number; waits only while the window is full.
-    pub async fn publish(&mut self, number: u64, topic: &str, payload: &[u8]) -> std::io::Result<()> {
+    pub(crate) async fn publish(&mut self, number: u64, topic: &str, payload: &[u8]) -> std::io::Result<()> {
         while self.in_flight.len() >= WINDOW {
             self.take_ack().await?;
         }
@@ -105,7 +105,7 @@ impl Publisher {
     }
 
     /// Waits until everything under way is acknowledged.
-    pub async fn settle(&mut self) -> std::io::Result<()> {
+    pub(crate) async fn settle(&mut self) -> std::io::Result<()> {
         while !self.in_flight.is_empty() {
             let bound = Duration::from_secs(60);
             tokio::time::timeout(bound, self.take_ack()).await.map_err(std::io::Error::other)??;
@@ -115,12 +115,13 @@ impl Publisher {
 }
 
 /// The contract's telemetry.
-pub fn telemetry(device: &str, at_ms: i64, metrics: &[(&str, f64)]) -> Vec<u8> {
-    let metrics: Vec<Value> = metrics.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+pub(crate) fn telemetry(device: &str, at_ms: i64, metrics: &[(&str, f64)]) -> Vec<u8> {
+    let metrics: Vec<Value> =
+        metrics.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
     let timestamp = Timestamp::from_millis(at_ms).to_string();
     serde_json::to_vec(&json!({ "device_id": device, "timestamp": timestamp, "metrics": metrics })).unwrap()
 }
 
-pub fn topic(device: &str) -> String {
+pub(crate) fn topic(device: &str) -> String {
     format!("devices/{device}/telemetry")
 }

@@ -10,33 +10,33 @@ use serde_json::{Value, json};
 
 use super::until;
 
-pub const VOLTREE: &str = env!("CARGO_BIN_EXE_voltree");
+pub(crate) const VOLTREE: &str = env!("CARGO_BIN_EXE_voltree");
 
 /// How long a node may take to start, answer or come to rest on a busy machine.
-pub const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
 /// A running node.
-pub struct Node {
+pub(crate) struct Node {
     process: Child,
-    pub http: String,
-    pub mqtt: SocketAddr,
-    pub log: PathBuf,
+    pub(crate) http: String,
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) log: PathBuf,
     client: reqwest::Client,
 }
 
 /// A directory with a configuration, where nodes are started and started again.
-pub struct Site {
-    pub dir: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) dir: tempfile::TempDir,
     devices: String,
 }
 
 impl Site {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), devices: String::new() }
     }
 
     /// Adds a Daly pack on this port.
-    pub fn pack(mut self, id: &str, port: &Path, poll_interval_ms: u64) -> Self {
+    pub(crate) fn pack(mut self, id: &str, port: &Path, poll_interval_ms: u64) -> Self {
         self.devices += &format!(
             "[[device]]\nid = {id:?}\ntype = \"daly_bms\"\nport = {:?}\npoll_interval_ms = {poll_interval_ms}\n",
             port.to_str().unwrap()
@@ -44,11 +44,11 @@ impl Site {
         self
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         let file = self.dir.path().join("voltree.toml");
         let data = self.data();
         let text = format!(
@@ -62,7 +62,7 @@ impl Site {
     }
 
     /// Starts a node on this site and waits until it is ready.
-    pub async fn start(&self) -> Node {
+    pub(crate) async fn start(&self) -> Node {
         let config = self.config();
         Node::start(&["run", "--config", config.to_str().unwrap()], &self.dir.path().join("log")).await
     }
@@ -70,7 +70,7 @@ impl Site {
 
 impl Node {
     /// Starts the binary with these arguments, its log in a file, and waits until it is ready.
-    pub async fn start(args: &[&str], log: &Path) -> Self {
+    pub(crate) async fn start(args: &[&str], log: &Path) -> Self {
         let log_file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut process = Command::new(VOLTREE)
             .args(args)
@@ -106,18 +106,18 @@ impl Node {
         node
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// kill -9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// SIGTERM, and the exit code.
-    pub async fn stop(mut self) -> Option<i32> {
+    pub(crate) async fn stop(mut self) -> Option<i32> {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let process = &mut self.process;
@@ -130,40 +130,40 @@ impl Node {
         ended.expect("the node stops in time").code()
     }
 
-    pub async fn get(&self, path: &str) -> reqwest::Response {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         self.client.get(format!("{}{path}", self.http)).send().await.unwrap()
     }
 
     /// The answer to a GraphQL request, errors and all.
-    pub async fn ask(&self, query: &str, variables: Value) -> Result<Value, String> {
+    pub(crate) async fn ask(&self, query: &str, variables: Value) -> Result<Value, String> {
         let request = self.client.post(format!("{}/graphql", self.http));
         let answer = request.json(&json!({ "query": query, "variables": variables })).send().await;
         answer.map_err(|error| error.to_string())?.json().await.map_err(|error| error.to_string())
     }
 
     /// The data of a GraphQL answer without errors.
-    pub async fn query(&self, query: &str, variables: Value) -> Value {
+    pub(crate) async fn query(&self, query: &str, variables: Value) -> Value {
         let answer = self.ask(query, variables).await.unwrap();
         assert!(answer.get("errors").is_none(), "{query}: {answer}");
         answer["data"].clone()
     }
 
     /// The tree, or why it can't be read right now.
-    pub async fn try_tree(&self) -> Result<Vec<Actor>, String> {
+    pub(crate) async fn try_tree(&self) -> Result<Vec<Actor>, String> {
         let query = "{ supervisionTree { path kind supervisor status incarnation restarts lastReason } }";
         let answer = self.ask(query, json!({})).await?;
         let actors = answer["data"]["supervisionTree"].as_array().ok_or_else(|| answer.to_string())?;
         Ok(actors.iter().map(Actor::from).collect())
     }
 
-    pub async fn kill_actor(&self, path: &str) -> Result<(), String> {
+    pub(crate) async fn kill_actor(&self, path: &str) -> Result<(), String> {
         let mutation = "mutation($path: String!) { killActor(path: $path) { path } }";
         let answer = self.ask(mutation, json!({ "path": path })).await?;
         if answer.get("errors").is_some() { Err(answer.to_string()) } else { Ok(()) }
     }
 
     /// One device's ledger; `None` is the node's own.
-    pub async fn ledger(&self, device: Option<&str>) -> Ledger {
+    pub(crate) async fn ledger(&self, device: Option<&str>) -> Ledger {
         let query = "{ ledger { deviceId received stored duplicate rejected deadLettered pending } }";
         let data = self.query(query, json!({})).await;
         let rows = data["ledger"].as_array().unwrap();
@@ -172,7 +172,7 @@ impl Node {
     }
 
     /// The ledger once nothing is pending.
-    pub async fn ledger_at_rest(&self, device: Option<&str>) -> Ledger {
+    pub(crate) async fn ledger_at_rest(&self, device: Option<&str>) -> Ledger {
         until(&format!("{device:?} is at rest"), BOUND, || async {
             let ledger = self.ledger(device).await;
             if ledger.pending == 0 { Ok(ledger) } else { Err(format!("{ledger:?}")) }
@@ -181,7 +181,7 @@ impl Node {
     }
 
     /// Every sample of a series: its time in UTC milliseconds and its value.
-    pub async fn samples(&self, device: &str, metric: &str) -> Vec<(i64, f64)> {
+    pub(crate) async fn samples(&self, device: &str, metric: &str) -> Vec<(i64, f64)> {
         let query = "query($d: ID!, $m: String!) { deviceTelemetry(deviceId: $d, metricName: $m, \
                      from: \"2000-01-01T00:00:00Z\", to: \"2100-01-01T00:00:00Z\", limit: 100000) { points { time value } } }";
         let data = self.query(query, json!({ "d": device, "m": metric })).await;
@@ -196,7 +196,7 @@ impl Node {
     }
 
     /// The log so far.
-    pub fn log_lines(&self) -> Vec<Value> {
+    pub(crate) fn log_lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.log).unwrap();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
@@ -212,12 +212,12 @@ impl Drop for Node {
 
 /// An actor as supervisionTree shows it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Actor {
-    pub path: String,
-    pub kind: String,
-    pub status: String,
-    pub restarts: u64,
-    pub incarnation: u64,
+pub(crate) struct Actor {
+    pub(crate) path: String,
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) restarts: u64,
+    pub(crate) incarnation: u64,
 }
 
 impl From<&Value> for Actor {
@@ -235,13 +235,13 @@ impl From<&Value> for Actor {
 
 /// A ledger row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ledger {
-    pub received: u64,
-    pub stored: u64,
-    pub duplicate: u64,
-    pub rejected: u64,
-    pub dead: u64,
-    pub pending: u64,
+pub(crate) struct Ledger {
+    pub(crate) received: u64,
+    pub(crate) stored: u64,
+    pub(crate) duplicate: u64,
+    pub(crate) rejected: u64,
+    pub(crate) dead: u64,
+    pub(crate) pending: u64,
 }
 
 impl From<&Value> for Ledger {

@@ -57,7 +57,9 @@ impl AlertEngine {
             .filter_map(|rule| Some((rule, rule.judge(reading, &self.limits)?)))
             .collect();
         let judged = standings.into_iter();
-        judged.filter_map(|(rule, standing)| self.apply(rule, &reading.device, standing, reading.at)).collect()
+        judged
+            .filter_map(|(rule, standing)| self.apply(rule, &reading.device, standing, reading.at))
+            .collect()
     }
 
     /// Judges whether a device that was last heard at `heard` is silent.

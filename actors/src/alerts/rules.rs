@@ -90,8 +90,12 @@ impl Rule {
     /// Holds a reading against this rule; `None` if it says nothing about it.
     pub(super) fn judge(self, reading: &Reading, limits: &AlertLimits) -> Option<Standing> {
         match self {
-            Self::CellOvervoltage => above(reading, "cell_voltage_", limits.cell_overvoltage_v, CELL_HYSTERESIS_V),
-            Self::CellUndervoltage => below(reading, "cell_voltage_", limits.cell_undervoltage_v, CELL_HYSTERESIS_V),
+            Self::CellOvervoltage => {
+                above(reading, "cell_voltage_", limits.cell_overvoltage_v, CELL_HYSTERESIS_V)
+            }
+            Self::CellUndervoltage => {
+                below(reading, "cell_voltage_", limits.cell_undervoltage_v, CELL_HYSTERESIS_V)
+            }
             Self::Overtemperature => {
                 above(reading, "temperature_", limits.overtemperature_c, TEMPERATURE_HYSTERESIS_C)
             }

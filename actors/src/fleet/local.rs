@@ -138,7 +138,8 @@ impl Telemetry for LocalFleet {
         Box::pin(async move {
             let metric = range.metric.clone();
             let points = self.read(range, limit).await?;
-            let points = points.into_iter().map(|p| Point { at: p.at, value: p.value, unit: p.unit }).collect();
+            let points =
+                points.into_iter().map(|p| Point { at: p.at, value: p.value, unit: p.unit }).collect();
             Ok(Series { metric, points })
         })
     }
@@ -177,10 +178,11 @@ impl Telemetry for LocalFleet {
 impl Ledgers for LocalFleet {
     fn all(&self) -> Vec<LedgerRow> {
         let node = LedgerRow { device: None, ledger: self.node_ledger() };
-        let devices = self.registry.list().into_iter().map(|entry| LedgerRow {
-            ledger: self.ledger(&entry.id),
-            device: Some(entry.id.clone()),
-        });
+        let devices = self
+            .registry
+            .list()
+            .into_iter()
+            .map(|entry| LedgerRow { ledger: self.ledger(&entry.id), device: Some(entry.id.clone()) });
         std::iter::once(node).chain(devices).collect()
     }
 

@@ -81,13 +81,16 @@ impl Broker {
     }
 
     pub(super) fn unsubscribe(&self, client_id: &str, session: u64, removed: &[Filter]) {
-        self.with_filters(client_id, session, |filters| filters.retain(|(known, _)| !removed.contains(known)));
+        self.with_filters(client_id, session, |filters| {
+            filters.retain(|(known, _)| !removed.contains(known))
+        });
     }
 
     /// Puts a message into the outbox of everyone who subscribed to its topic, once each, at the highest QoS granted.
     pub(super) fn route(&self, topic: &str, payload: &Bytes, qos: QoS) {
         for member in self.members.read().values() {
-            let granted = member.filters.iter().filter(|(filter, _)| filter.matches(topic)).map(|(_, qos)| *qos);
+            let granted =
+                member.filters.iter().filter(|(filter, _)| filter.matches(topic)).map(|(_, qos)| *qos);
             let Some(granted) = granted.max_by_key(|qos| *qos as u8) else { continue };
             let qos = if (granted as u8) < (qos as u8) { granted } else { qos };
             let delivery = Delivery { topic: Arc::from(topic), payload: payload.clone(), qos };

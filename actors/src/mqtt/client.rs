@@ -4,6 +4,8 @@
 //! told PUBACK sends again, and what was accepted from it is committed by the device's actor in any case. Supervised
 //! by: mqtt/clients, as a temporary child: it ends with its connection.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,9 @@ const TURN: Duration = Duration::from_millis(250);
 /// How long a client may take to read what it is sent.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 16 * 1024;
+
+/// Resolves to a publish's ticket and whether its commit was kept.
+type Ticketed = Pin<Box<dyn Future<Output = (u64, bool)> + Send + Sync>>;
 
 /// What a client actor is told.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ struct Connection {
     outgoing: BytesMut,
     codec: PacketCodec,
     session: Session,
-    commits: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = (u64, bool)> + Send + Sync>>>,
+    commits: FuturesUnordered<Ticketed>,
     member: Option<Membership>,
     closing: Option<CloseReason>,
 }
@@ -202,7 +207,8 @@ impl Connection {
     }
 
     async fn next(&mut self) -> Happening {
-        let wait = self.session.poll_timeout().map_or(TURN, |at| at.saturating_duration_since(now()).min(TURN));
+        let wait =
+            self.session.poll_timeout().map_or(TURN, |at| at.saturating_duration_since(now()).min(TURN));
         let reads = self.session.wants_read();
         self.incoming.reserve(READ_BUFFER);
         let happening = async {
@@ -228,7 +234,7 @@ impl Connection {
     }
 
     async fn carry_out(&mut self, effects: Vec<Effect>, broker: &Arc<Broker>, number: u64) {
-        let mut effects = std::collections::VecDeque::from(effects);
+        let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Admit(request) => effects.extend(self.admit(request, broker, number)),
@@ -288,15 +294,13 @@ impl Connection {
         if self.outgoing.is_empty() {
             return true;
         }
-        let written = tokio::time::timeout(WRITE_PATIENCE, self.stream.write_all_buf(&mut self.outgoing)).await;
+        let written =
+            tokio::time::timeout(WRITE_PATIENCE, self.stream.write_all_buf(&mut self.outgoing)).await;
         matches!(written, Ok(Ok(())))
     }
 }
 
-fn ticketed(
-    ticket: u64,
-    committed: Committed,
-) -> std::pin::Pin<Box<dyn Future<Output = (u64, bool)> + Send + Sync>> {
+fn ticketed(ticket: u64, committed: Committed) -> Ticketed {
     Box::pin(async move { (ticket, committed.await) })
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::QoS;
 use voltree_model::{DeviceId, RejectReason, Timestamp};
-use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry};
 use voltree_protocols::mqtt::DeviceTopic;
+use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry};
 use voltree_runtime::Receipt;
 use voltree_storage::Entry;
 

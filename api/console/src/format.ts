@@ -81,6 +81,11 @@ export function fullTime(iso: string): string {
   return `${day} ${clockTime(iso)} (${date.toISOString()})`
 }
 
+/** A comma-separated list with spaces, so that it may wrap. */
+export function list(text: string): string {
+  return text.replaceAll(/,\s*/g, ', ')
+}
+
 /** A machine's name made readable: "cell_voltage" becomes "cell voltage". */
 export function words(name: string): string {
   return name.replaceAll('_', ' ')

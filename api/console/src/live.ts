@@ -7,10 +7,12 @@ import { narrow, offsetMs, rangeOf, type ClockRange } from './clock'
 import { ask, Refused, SNAPSHOT, type Snapshot } from './graphql'
 import { follow, sendKill, withKill, withoutKill, type Kills } from './kills'
 import { Pace } from './pace'
-import { startPolling, type PollState } from './poll'
+import { INTERVAL_MS, startPolling, type PollState } from './poll'
 
 /** How often ages on screen move on. */
 const TICK_MS = 500
+/** From this many devices on, ages move with the answers only: drawing them twice as often costs more than it tells. */
+const MANY_DEVICES = 200
 
 export type Connection = 'connecting' | 'live' | 'lost'
 
@@ -65,6 +67,12 @@ export function useLive() {
     snapshot.value = next
   }
 
+  function tick(): void {
+    const many = (snapshot.value?.devices.length ?? 0) > MANY_DEVICES
+    if (many && connection.value === 'live' && Date.now() - localMs.value < 2 * INTERVAL_MS) return
+    localMs.value = Date.now()
+  }
+
   const poller = startPolling(refresh, (state) => (poll.value = state))
   const onVisible = (): void => {
     // What a hidden page missed is no rate.
@@ -74,7 +82,7 @@ export function useLive() {
   const onOnline = (): void => poller.now()
   document.addEventListener('visibilitychange', onVisible)
   window.addEventListener('online', onOnline)
-  const ticker = setInterval(() => (localMs.value = Date.now()), TICK_MS)
+  const ticker = setInterval(tick, TICK_MS)
   onScopeDispose(() => {
     poller.stop()
     clearInterval(ticker)

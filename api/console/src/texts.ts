@@ -139,6 +139,7 @@ export const texts = {
     kill: 'Kill',
     killLabel: (path: string) => `Kill ${path}`,
     notRunning: 'It is not running',
+    noConnection: 'No connection to the node',
     confirm: (name: string) => `Kill ${name}?`,
     confirmGroup: (name: string, count: string) => `Kill ${name} and the ${count} actors below it?`,
     confirmYes: 'Kill it',
@@ -165,7 +166,8 @@ export const texts = {
       stopped: 'stopped',
       escalated: 'escalated',
     } as Record<string, string>,
-    delay: (time: string) => `again in ${time}`,
+    delay: (time: string) => `· again in ${time}`,
+    atOnce: '· again at once',
     incarnation: (number: string) => `incarnation ${number}`,
   },
 

@@ -53,7 +53,12 @@ fn built_file(name: &str) -> Option<File> {
     Some(File { bytes: file.data, media, etag: format!("\"{hash}\"") })
 }
 
-fn answer(files: impl Fn(&str) -> Option<File>, method: &Method, path: &str, headers: &HeaderMap) -> Response {
+fn answer(
+    files: impl Fn(&str) -> Option<File>,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Response {
     if *method != Method::GET && *method != Method::HEAD {
         return nothing_at(path);
     }

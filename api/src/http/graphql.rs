@@ -27,7 +27,8 @@ const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 /// Answers one question.
 pub(super) async fn answer(State(served): State<Served>, request: HttpRequest) -> Response {
     let Some(media) = acceptable(request.headers()) else {
-        let problem = format!("this endpoint answers {JSON} or {GRAPHQL_RESPONSE}; the Accept header takes neither");
+        let problem =
+            format!("this endpoint answers {JSON} or {GRAPHQL_RESPONSE}; the Accept header takes neither");
         return refuse(StatusCode::NOT_ACCEPTABLE, coded(Code::BadUserInput, problem));
     };
     let request = match read(request).await {
@@ -41,6 +42,12 @@ pub(super) async fn answer(State(served): State<Served>, request: HttpRequest) -
             refuse(StatusCode::SERVICE_UNAVAILABLE, coded(Code::Timeout, problem))
         }
     }
+}
+
+/// Tells who asks by GET that questions are posted: a link must not be able to ask, let alone to change.
+pub(super) fn only_by_post() -> Response {
+    let error = coded(Code::BadUserInput, "questions are asked by POST");
+    ([(header::ALLOW, "POST")], refuse(StatusCode::METHOD_NOT_ALLOWED, error)).into_response()
 }
 
 /// An answer that is nothing but one error.
@@ -62,13 +69,17 @@ async fn read(request: HttpRequest) -> Result<Request, (StatusCode, String)> {
     }
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
-        (StatusCode::PAYLOAD_TOO_LARGE, format!("the body could not be read; at most {MAX_BODY_BYTES} bytes are"))
+        (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body could not be read; at most {MAX_BODY_BYTES} bytes are"),
+        )
     })?;
     let request = HttpRequest::from_parts(parts, Body::from(body));
-    let request = GraphQLRequest::<async_graphql_axum::rejection::GraphQLRejection>::from_request(request, &())
-        .await
-        .map_err(|rejection| (StatusCode::BAD_REQUEST, rejection.0.to_string()))?
-        .into_inner();
+    let request =
+        GraphQLRequest::<async_graphql_axum::rejection::GraphQLRejection>::from_request(request, &())
+            .await
+            .map_err(|rejection| (StatusCode::BAD_REQUEST, rejection.0.to_string()))?
+            .into_inner();
     if request.query.is_empty() {
         return Err((StatusCode::BAD_REQUEST, "the body has no query".to_owned()));
     }
@@ -82,7 +93,8 @@ fn says_json(headers: &HeaderMap) -> bool {
 
 /// The best media type that the client accepts; a client that says nothing is an old one.
 fn acceptable(headers: &HeaderMap) -> Option<&'static str> {
-    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    let mut accepted =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
     if accepted.peek().is_none() {
         return Some(JSON);
     }
@@ -102,12 +114,24 @@ fn essence(media: &str) -> &str {
 }
 
 fn status_of(media: &str, answer: &Answer) -> StatusCode {
-    if media == GRAPHQL_RESPONSE && is_request_error(answer) { StatusCode::BAD_REQUEST } else { StatusCode::OK }
+    if media == GRAPHQL_RESPONSE && is_request_error(answer) {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::OK
+    }
 }
 
 fn respond(media: &'static str, status: StatusCode, answer: &Answer) -> Response {
-    match serde_json::to_vec(answer) {
-        Ok(body) => (status, [(header::CONTENT_TYPE, format!("{media}; charset=utf-8"))], body).into_response(),
+    // Where nothing was executed there is no data, not even null.
+    let body = if is_request_error(answer) {
+        serde_json::to_vec(&serde_json::json!({ "errors": answer.errors }))
+    } else {
+        serde_json::to_vec(answer)
+    };
+    match body {
+        Ok(body) => {
+            (status, [(header::CONTENT_TYPE, format!("{media}; charset=utf-8"))], body).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "a GraphQL answer could not be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -131,7 +155,10 @@ mod tests {
         assert_eq!(acceptable(&HeaderMap::new()), Some(JSON));
         assert_eq!(media_for("*/*"), Some(JSON));
         assert_eq!(media_for("text/html, application/json;q=0.9"), Some(JSON));
-        assert_eq!(media_for("application/graphql-response+json; charset=utf-8, application/json"), Some(GRAPHQL_RESPONSE));
+        assert_eq!(
+            media_for("application/graphql-response+json; charset=utf-8, application/json"),
+            Some(GRAPHQL_RESPONSE)
+        );
         assert_eq!(media_for("text/html"), None);
     }
 }

@@ -15,17 +15,17 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::{BoxStream, SelectAll, once};
-use futures::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 use voltree_runtime::clock;
 
 use self::session::{CloseReason, Session, Step};
-use super::{Served, refusal};
+use super::{Served, graphql, refusal};
 use crate::schema::Schema;
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -45,12 +45,14 @@ const HELP: &str = "This is Voltree's GraphQL endpoint.\n\n\
 /// Opens a WebSocket for whoever asks for one, and tells everyone else what this address is for.
 pub(super) async fn upgrade_or_help(
     State(served): State<Served>,
+    uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) if headers.contains_key(header::UPGRADE) => return rejection.into_response(),
+        Err(_) if uri.query().is_some() => return graphql::only_by_post(),
         Err(_no_websocket_asked_for) => return HELP.into_response(),
     };
     let Ok(place) = served.sockets.clone().try_acquire_owned() else {
@@ -62,19 +64,6 @@ pub(super) async fn upgrade_or_help(
         .max_message_size(MAX_MESSAGE_BYTES)
         .protocols([PROTOCOL])
         .on_upgrade(move |socket| serve(socket, schema, place))
-}
-
-async fn serve(mut socket: WebSocket, schema: Schema, _place: OwnedSemaphorePermit) {
-    let reason = if socket.protocol().is_some_and(|chosen| chosen == PROTOCOL) {
-        Connection::new(schema).run(&mut socket).await
-    } else {
-        Some(CloseReason::BAD_PROTOCOL.into())
-    };
-    if let Some(CloseReason { code, text }) = reason {
-        let frame = CloseFrame { code, reason: Utf8Bytes::from(text) };
-        // A client that is gone need not be told.
-        timeout(SEND_TIMEOUT, socket.send(Message::Close(Some(frame)))).await.ok();
-    }
 }
 
 /// What a running operation says.
@@ -138,7 +127,10 @@ impl Connection {
     async fn received(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
         self.heard = clock::monotonic();
         match message {
-            Some(Ok(Message::Text(text))) => self.take(self.session.receive(&text)).await,
+            Some(Ok(Message::Text(text))) => {
+                let step = self.session.receive(&text);
+                self.take(step).await
+            }
             Some(Ok(Message::Binary(_))) => Err(End::Close(CloseReason::invalid("messages are text"))),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),

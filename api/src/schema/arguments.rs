@@ -47,9 +47,7 @@ pub(super) fn limit(given: Option<i32>, default: usize, max: usize) -> Result<us
     let Some(given) = given else { return Ok(default) };
     match usize::try_from(given) {
         Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
-        Ok(_) | Err(_) => {
-            Err(bad_argument("limit", format!("{given} is out of range; expected 1 to {max}")))
-        }
+        Ok(_) | Err(_) => Err(bad_argument("limit", format!("{given} is out of range; expected 1 to {max}"))),
     }
 }
 
@@ -90,8 +88,10 @@ pub(super) fn check_buckets(from: Timestamp, to: Timestamp, interval: Duration) 
     if buckets > MAX_BUCKETS {
         return Err(bad_argument(
             "interval",
-            format!("the range holds {buckets} such intervals, at most {MAX_BUCKETS} are answered; \
-                     expected a wider interval or a shorter range"),
+            format!(
+                "the range holds {buckets} such intervals, at most {MAX_BUCKETS} are answered; \
+                     expected a wider interval or a shorter range"
+            ),
         ));
     }
     Ok(())
@@ -118,7 +118,9 @@ mod tests {
     #[test]
     fn anything_else_is_no_interval_and_the_error_says_what_is() {
         let bad = ["", "hour", "1h", "0 hours", "-1 hour", "+1 hour", "1.5 hours", "1 second", "1 hour ago"];
-        for text in bad.into_iter().chain(["367 days", "99999999999999999999 days", "9999999999999999999 days"]) {
+        for text in
+            bad.into_iter().chain(["367 days", "99999999999999999999 days", "9999999999999999999 days"])
+        {
             let error = interval(text).unwrap_err();
             assert!(error.message.starts_with("interval: "), "{text:?}: {}", error.message);
             assert!(error.message.contains("15 minutes"));
@@ -131,7 +133,9 @@ mod tests {
         let hours = |count: i64| Timestamp::from_millis(count * 3_600_000);
         assert!(check_buckets(from, hours(MAX_BUCKETS), hour).is_ok());
         assert!(check_buckets(from, hours(MAX_BUCKETS + 1), hour).is_err());
-        assert!(check_buckets(Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX), hour).is_err());
+        assert!(
+            check_buckets(Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX), hour).is_err()
+        );
     }
 
     #[test]

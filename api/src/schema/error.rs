@@ -63,7 +63,9 @@ pub(super) fn unknown_device(id: &voltree_model::DeviceId) -> Error {
 /// What the fleet answered instead of an answer. Never use `?` on a fleet's result: it would lose the code.
 pub(super) fn fleet_error(error: FleetError) -> Error {
     match error {
-        FleetError::UnknownDevice(_) | FleetError::UnknownActor(_) => coded(Code::NotFound, error.to_string()),
+        FleetError::UnknownDevice(_) | FleetError::UnknownActor(_) => {
+            coded(Code::NotFound, error.to_string())
+        }
         FleetError::NotRunning { .. } => coded(Code::NotRunning, error.to_string()),
         FleetError::Invalid(problem) => coded(Code::BadUserInput, problem),
         FleetError::Store(_) => {

@@ -1,7 +1,7 @@
 //! What clients may ask.
 
 use async_graphql::{Context, ID, Object, Result};
-use voltree_actors::fleet::{AlertView, Fleet, PointRange};
+use voltree_actors::fleet::{self, AlertView, Fleet, PointRange};
 use voltree_model::DeviceId;
 
 use super::alert::{Alert, AlertSeverity};
@@ -32,24 +32,19 @@ pub(crate) struct Query;
 #[Object]
 impl Query {
     /// One device; null if the fleet knows none of this id.
-    async fn device(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Its id.")] id: ID,
-    ) -> Result<Option<Device>> {
+    async fn device(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Result<Option<Device>> {
         let id = arguments::device_id("id", &id)?;
-        Ok(fleet(ctx)?.devices.get(&id).map(Device))
+        Ok(doors(ctx)?.devices.get(&id).map(Device))
     }
 
     /// All devices, by id.
     #[graphql(complexity = "LIST_COST + child_complexity")]
     async fn devices(&self, ctx: &Context<'_>) -> Result<Vec<Device>> {
-        Ok(fleet(ctx)?.devices.list().into_iter().map(Device).collect())
+        Ok(doors(ctx)?.devices.list().into_iter().map(Device).collect())
     }
 
     /// The samples of one metric in a range of time: the first `limit` of them, oldest first.
     #[graphql(complexity = "points_cost(limit) + child_complexity")]
-    #[expect(clippy::too_many_arguments, reason = "the contract's arguments")]
     async fn device_telemetry(
         &self,
         ctx: &Context<'_>,
@@ -62,14 +57,13 @@ impl Query {
     ) -> Result<TelemetrySeries> {
         let range = point_range(&device_id, &metric_name, &from, &to)?;
         let limit = arguments::limit(limit, DEFAULT_POINTS, MAX_POINTS)?;
-        let series = fleet(ctx)?.telemetry.points(range, limit).await.map_err(fleet_error)?;
+        let series = doors(ctx)?.telemetry.points(range, limit).await.map_err(fleet_error)?;
         Ok(series.into())
     }
 
     /// Mean, smallest and largest sample of one metric in intervals of equal width, aligned to
     /// 1970-01-01T00:00:00Z, oldest first. Intervals without samples are left out.
     #[graphql(complexity = "STORE_COST + child_complexity")]
-    #[expect(clippy::too_many_arguments, reason = "the contract's arguments")]
     async fn device_telemetry_aggregated(
         &self,
         ctx: &Context<'_>,
@@ -86,7 +80,7 @@ impl Query {
         let range = point_range(&device_id, &metric_name, &from, &to)?;
         let interval = arguments::interval(&interval)?;
         arguments::check_buckets(range.from, range.to, interval)?;
-        let buckets = fleet(ctx)?.telemetry.aggregated(range, interval).await.map_err(fleet_error)?;
+        let buckets = doors(ctx)?.telemetry.aggregated(range, interval).await.map_err(fleet_error)?;
         Ok(buckets.into_iter().map(TelemetryAggregation::from).collect())
     }
 
@@ -99,7 +93,7 @@ impl Query {
     ) -> Result<Option<TelemetryPoint>> {
         let device = arguments::device_id("deviceId", &device_id)?;
         let metric = arguments::metric_name("metricName", &metric_name)?;
-        let fleet = fleet(ctx)?;
+        let fleet = doors(ctx)?;
         require_device(fleet, &device)?;
         let point = fleet.telemetry.latest(&device, &metric);
         Ok(point.map(|point| TelemetryPoint::new(&metric, &point)))
@@ -112,7 +106,7 @@ impl Query {
         #[graphql(desc = "The device.")] device_id: ID,
     ) -> Result<Vec<String>> {
         let device = arguments::device_id("deviceId", &device_id)?;
-        let names = fleet(ctx)?.telemetry.metrics(&device).ok_or_else(|| unknown_device(&device))?;
+        let names = doors(ctx)?.telemetry.metrics(&device).ok_or_else(|| unknown_device(&device))?;
         Ok(names.into_iter().map(String::from).collect())
     }
 
@@ -125,8 +119,8 @@ impl Query {
         #[graphql(desc = "Only those of this severity.")] severity: Option<AlertSeverity>,
     ) -> Result<Vec<Alert>> {
         let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
-        let severity = severity.map(Into::into);
-        let mut alerts = fleet(ctx)?.alerts.active();
+        let severity = severity.map(fleet::AlertSeverity::from);
+        let mut alerts = doors(ctx)?.alerts.active();
         alerts.retain(|alert| is_of(alert, device.as_ref()) && severity.is_none_or(|s| s == alert.severity));
         Ok(alerts.into_iter().map(Alert).collect())
     }
@@ -146,14 +140,14 @@ impl Query {
         let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
         let (from, to) = arguments::range(&from, &to)?;
         let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
-        let alerts = fleet(ctx)?.alerts.history(from, to).into_iter();
+        let alerts = doors(ctx)?.alerts.history(from, to).into_iter();
         Ok(alerts.filter(|alert| is_of(alert, device.as_ref())).take(limit).map(Alert).collect())
     }
 
     /// Every actor of the node, by path; a supervisor stands before its children.
     #[graphql(complexity = "LIST_COST + child_complexity")]
     async fn supervision_tree(&self, ctx: &Context<'_>) -> Result<Vec<SupervisedActor>> {
-        Ok(fleet(ctx)?.supervision.tree().iter().map(SupervisedActor::from).collect())
+        Ok(doors(ctx)?.supervision.tree().iter().map(SupervisedActor::from).collect())
     }
 
     /// What happened in the tree lately, newest first. The node keeps the last 1000 events.
@@ -166,7 +160,7 @@ impl Query {
         >,
     ) -> Result<Vec<SupervisionEvent>> {
         let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
-        let events = fleet(ctx)?.supervision.events(limit);
+        let events = doors(ctx)?.supervision.events(limit);
         Ok(events.iter().map(|event| SupervisionEvent::from(event.as_ref())).collect())
     }
 
@@ -177,7 +171,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "Only this device's row.")] device_id: Option<ID>,
     ) -> Result<Vec<LedgerRow>> {
-        let ledgers = &fleet(ctx)?.ledgers;
+        let ledgers = &doors(ctx)?.ledgers;
         let rows = match arguments::optional_device_id("deviceId", device_id.as_ref())? {
             Some(device) => vec![ledgers.of(&device).ok_or_else(|| unknown_device(&device))?],
             None => ledgers.all(),
@@ -191,7 +185,7 @@ impl Query {
     }
 }
 
-fn fleet<'a>(ctx: &Context<'a>) -> Result<&'a Fleet> {
+fn doors<'a>(ctx: &Context<'a>) -> Result<&'a Fleet> {
     ctx.data::<Fleet>()
 }
 

@@ -53,7 +53,10 @@ impl Subscription {
     }
 }
 
-fn points_of(device: DeviceId, readings: Receiver<LiveReading>) -> impl Stream<Item = Result<TelemetryPoint>> {
+fn points_of(
+    device: DeviceId,
+    readings: Receiver<LiveReading>,
+) -> impl Stream<Item = Result<TelemetryPoint>> {
     let state = (readings, VecDeque::new());
     unfold(state, move |(mut readings, mut ready)| {
         let device = device.clone();
@@ -64,7 +67,9 @@ fn points_of(device: DeviceId, readings: Receiver<LiveReading>) -> impl Stream<I
                 }
                 match readings.recv().await {
                     Ok(reading) if reading.device == device => {
-                        ready.extend(reading.metrics.iter().map(|metric| TelemetryPoint::live(metric, reading.at)));
+                        ready.extend(
+                            reading.metrics.iter().map(|metric| TelemetryPoint::live(metric, reading.at)),
+                        );
                     }
                     Ok(_of_another_device) => {}
                     Err(RecvError::Lagged(missed)) => {

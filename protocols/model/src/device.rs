@@ -16,3 +16,19 @@ pub enum DeviceState {
     /// Switched off by an operator.
     Disabled,
 }
+
+impl DeviceState {
+    /// Every state, in the order of its declaration.
+    pub const ALL: [Self; 5] = [Self::Online, Self::Offline, Self::Parked, Self::Quarantined, Self::Disabled];
+
+    /// The stable label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Parked => "parked",
+            Self::Quarantined => "quarantined",
+            Self::Disabled => "disabled",
+        }
+    }
+}

@@ -52,7 +52,10 @@ impl Files {
 
     fn bytes(&self, path: &Path) -> io::Result<&[u8]> {
         let inode = self.inode(path)?;
-        self.inodes.get(inode).map(|inode| inode.cached.as_slice()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.inodes
+            .get(inode)
+            .map(|inode| inode.cached.as_slice())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn file(&mut self, inode: usize) -> io::Result<&mut Inode> {

@@ -4,7 +4,7 @@
 //! copy what they need, and read files without it.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{Entry, Lsn};
@@ -108,9 +108,9 @@ impl Tail {
 }
 
 impl Catalog {
-    pub(super) fn new(before: Lsn, max_entries: usize, max_bytes: u64) -> Self {
+    pub(super) fn new(max_entries: usize, max_bytes: u64) -> Self {
         let tail = Tail { entries: VecDeque::new(), bytes: 0, max_entries, max_bytes };
-        Self { segments: VecDeque::new(), tail, committed: before }
+        Self { segments: VecDeque::new(), tail, committed: Lsn(0) }
     }
 
     /// Says which entry the oldest segment begins with.
@@ -128,6 +128,11 @@ impl Catalog {
 
     pub(super) fn last_segment(&self) -> Option<&Segment> {
         self.segments.back()
+    }
+
+    /// Whether a segment is still kept.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.segments.iter().any(|segment| segment.path == path)
     }
 
     /// Adds a committed entry of the last segment.

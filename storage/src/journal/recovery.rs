@@ -14,6 +14,9 @@ use crate::error::FileContext;
 use crate::record;
 use crate::{Disk, Entry, Error, Lsn, Positions};
 
+/// The extension of a segment's copy while it is being made.
+const COPY: &str = "copy";
+
 /// A record of a segment on disk, decoded.
 struct Scanned {
     lsn: Lsn,
@@ -38,6 +41,7 @@ pub(super) fn recover(
     positions: &Positions,
 ) -> Result<u64, Error> {
     let segments = segments(disk, dir)?;
+    remove_leftovers(disk, dir)?;
     let mut torn = 0;
     for (index, first) in segments.iter().enumerate() {
         let last = index + 1 == segments.len();
@@ -67,7 +71,7 @@ pub(super) fn scan_all(
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(Error::File { doing: "read", path, source }),
         };
-        if next.is_none() && bytes.len() < HEADER_BYTES {
+        if next.is_none() && never_begun(&bytes, *first) {
             continue;
         }
         let scan = scan(&path, &bytes, *first, next.is_none(), |scanned| {
@@ -122,6 +126,17 @@ fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Lsn>, Error> {
     Ok(names.iter().filter_map(|name| segment::first_lsn(name)).collect())
 }
 
+/// Removes copies whose making was cut short.
+fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    for name in disk.list(dir).file("list", dir)? {
+        if Path::new(&name).extension().is_some_and(|extension| extension == COPY) {
+            let path = dir.join(name);
+            disk.remove(&path).file("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
 fn check_continuity(dir: &Path, catalog: &mut Catalog, found: Lsn, oldest: bool) -> Result<(), Error> {
     if oldest {
         catalog.begin_at(found);
@@ -143,8 +158,7 @@ fn recover_segment(
 ) -> Result<u64, Error> {
     let path = dir.join(segment::file_name(first));
     let bytes = disk.read(&path).file("read", &path)?;
-    if last && bytes.len() < HEADER_BYTES {
-        // Cut off while it was being created: nothing was ever written to it.
+    if last && never_begun(&bytes, first) {
         disk.remove(&path).file("remove", &path)?;
         catalog.add_segment(create_segment(disk, dir, first)?);
         return Ok(to_u64(bytes.len()));
@@ -160,6 +174,11 @@ fn recover_segment(
     Ok(to_u64(bytes.len() - scan.good))
 }
 
+/// Whether a power cut fell into the creation of the segment: no record was ever written to it.
+fn never_begun(bytes: &[u8], first: Lsn) -> bool {
+    bytes.len() <= HEADER_BYTES && segment::check_header(bytes, first).is_err()
+}
+
 fn scan(
     path: &Path,
     bytes: &[u8],
@@ -167,7 +186,8 @@ fn scan(
     last: bool,
     mut each: impl FnMut(Scanned),
 ) -> Result<Scan, Error> {
-    let corrupt = |offset: usize, why| Error::CorruptJournal { path: path.to_owned(), offset: to_u64(offset), why };
+    let corrupt =
+        |offset: usize, why| Error::CorruptJournal { path: path.to_owned(), offset: to_u64(offset), why };
     segment::check_header(bytes, first).map_err(|why| corrupt(0, why))?;
     let mut scan = Scan { good: HEADER_BYTES, next: first };
     while scan.good < bytes.len() {
@@ -177,7 +197,10 @@ fn scan(
                 return Err(corrupt(scan.good, "the record does not match its checksum"));
             }
             if segment::was_committed(bytes, scan.good, scan.next) {
-                return Err(corrupt(scan.good, "the record does not match its checksum, and later ones built on it"));
+                return Err(corrupt(
+                    scan.good,
+                    "the record does not match its checksum, and later ones built on it",
+                ));
             }
             break;
         };
@@ -190,11 +213,15 @@ fn scan(
 }
 
 fn decode(path: &Path, offset: u64, payload: &[u8]) -> Result<Entry, Error> {
-    record::decode(payload).map_err(|source| Error::UndecodableEntry { path: path.to_owned(), offset, source })
+    record::decode(payload).map_err(|source| Error::UndecodableEntry {
+        path: path.to_owned(),
+        offset,
+        source,
+    })
 }
 
 fn rewrite(disk: &dyn Disk, dir: &Path, path: &Path, good: &[u8]) -> Result<(), Error> {
-    let copy = path.with_extension("copy");
+    let copy = path.with_extension(COPY);
     write_whole(disk, &copy, good)?;
     disk.rename(&copy, path).file("replace", path)?;
     disk.sync_dir(dir).file("sync", dir)

@@ -86,7 +86,8 @@ pub(super) fn record_at(bytes: &[u8], offset: usize) -> Option<Record<'_>> {
 /// Whether anything after a bad record shows that the record was once committed, and so was not torn but damaged.
 pub(super) fn was_committed(bytes: &[u8], bad_offset: usize, bad_lsn: Lsn) -> bool {
     (bad_offset + 1..bytes.len()).any(|offset| {
-        plausible(bytes, offset, bad_lsn) && record_at(bytes, offset).is_some_and(|record| record.committed >= bad_lsn)
+        plausible(bytes, offset, bad_lsn)
+            && record_at(bytes, offset).is_some_and(|record| record.committed >= bad_lsn)
     })
 }
 

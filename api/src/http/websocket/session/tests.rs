@@ -10,14 +10,13 @@ fn introduced() -> Session {
 }
 
 fn subscribe(id: &str) -> String {
-    json!({ "type": "subscribe", "id": id, "payload": { "query": "{ node { name } }", "variables": {} } }).to_string()
+    json!({ "type": "subscribe", "id": id, "payload": { "query": "{ node { name } }", "variables": {} } })
+        .to_string()
 }
 
 fn close_code(step: Step) -> u16 {
-    match step {
-        Step::Close(reason) => reason.code,
-        other => panic!("expected a close, got {other:?}"),
-    }
+    let Step::Close(reason) = step else { panic!("expected a close, got {step:?}") };
+    reason.code
 }
 
 fn error(path: Vec<PathSegment>) -> Answer {
@@ -69,8 +68,12 @@ fn a_long_id_still_fits_into_a_close_frame() {
 #[test]
 fn a_ping_is_answered_with_its_payload() {
     let mut session = introduced();
-    assert!(matches!(session.receive(r#"{"type":"ping"}"#), Step::Send(text) if text == r#"{"type":"pong"}"#));
-    let Step::Send(pong) = session.receive(r#"{"type":"ping","payload":{"at":1}}"#) else { panic!("no pong") };
+    assert!(
+        matches!(session.receive(r#"{"type":"ping"}"#), Step::Send(text) if text == r#"{"type":"pong"}"#)
+    );
+    let Step::Send(pong) = session.receive(r#"{"type":"ping","payload":{"at":1}}"#) else {
+        panic!("no pong")
+    };
     assert_eq!(pong, r#"{"payload":{"at":1},"type":"pong"}"#);
 }
 
@@ -79,7 +82,8 @@ fn a_question_that_can_not_run_is_one_error_and_a_failing_event_is_not_the_end()
     let mut session = introduced();
     session.receive(&subscribe("a"));
     session.receive(&subscribe("b"));
-    let failed = session.answered("a", &error(vec![PathSegment::Field("telemetryReceived".to_owned())])).unwrap();
+    let failed =
+        session.answered("a", &error(vec![PathSegment::Field("telemetryReceived".to_owned())])).unwrap();
     assert!(failed.contains(r#""type":"next""#), "{failed}");
     assert!(session.is_open("a"));
     let invalid = session.answered("b", &error(Vec::new())).unwrap();

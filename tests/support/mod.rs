@@ -1,12 +1,10 @@
 //! What whole-node tests share: a node as a real process, its API, an MQTT client that keeps its own books, and
-//! waiting for conditions with a bound.
+//! waiting for conditions with a bound. A `mod.rs`, as Cargo takes every file directly in tests/ for a test of its own.
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
-#![allow(clippy::disallowed_methods, reason = "tests drive their own tasks and look at clocks")]
 
-pub mod mqtt;
-pub mod node;
+pub(crate) mod mqtt;
+pub(crate) mod node;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -16,7 +14,7 @@ use voltree_protocols::bms::daly_uart::{Board, CurrentSign};
 use voltree_protocols::sim::{DalySim, DeviceSide, LinePace, PackConfig, PtySim, SimHandle, SimPack};
 
 /// Polls a condition until it gives a value, or fails the test with what it saw last.
-pub async fn until<T, F: Future<Output = Result<T, String>>>(
+pub(crate) async fn until<T, F: Future<Output = Result<T, String>>>(
     what: &str,
     bound: Duration,
     mut condition: impl FnMut() -> F,
@@ -33,38 +31,42 @@ pub async fn until<T, F: Future<Output = Result<T, String>>>(
 }
 
 /// A file of tests/fixtures.
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// An outside program, or `None` with a word about the skip; where externals are required, a failure.
-pub fn external(program: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("PATH")
-        .and_then(|path| std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()));
+pub(crate) fn external(program: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+    });
     if found.is_none() {
-        assert!(std::env::var_os("VOLTREE_REQUIRE_EXTERNALS").is_none(), "{program} is required and not there");
+        assert!(
+            std::env::var_os("VOLTREE_REQUIRE_EXTERNALS").is_none(),
+            "{program} is required and not there"
+        );
         println!("skipped: {program} is not installed");
     }
     found
 }
 
 /// A simulated Daly pack on a pty, at the pace of a real line.
-pub fn pack(seed: u64) -> SimHandle {
+pub(crate) fn pack(seed: u64) -> SimHandle {
     serve(daly(seed))
 }
 
 /// The board of such a pack, not yet on a wire.
-pub fn daly(seed: u64) -> DalySim {
+pub(crate) fn daly(seed: u64) -> DalySim {
     let pack = SimPack::new(PackConfig { seed, ..PackConfig::default() });
     DalySim::new(pack, Board::FIRST, CurrentSign::Normal)
 }
 
 /// A device's side of the wire on a pty.
-pub fn serve(device: impl DeviceSide + 'static) -> SimHandle {
+pub(crate) fn serve(device: impl DeviceSide + 'static) -> SimHandle {
     PtySim::spawn(device, LinePace::default()).unwrap()
 }
 
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
 }

@@ -1,0 +1,262 @@
+//! A fleet in memory: two devices, a tree of three actors, and switches for what tests want to change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use voltree_actors::fleet::{
+    ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts, Answer,
+    DeviceView, Devices, Fleet, FleetError, Health, HealthCheck, LatestMetric, LedgerRow, Ledgers,
+    LiveReading, Point, PointRange, Series, Supervision, Telemetry,
+};
+use voltree_model::{
+    DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
+};
+use voltree_runtime::{ActorPath, EventKind, ExitReason, SupervisionEvent};
+
+/// 2026-01-15T10:00:00Z.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_768_471_200_000);
+
+/// The fleet's inside.
+pub(crate) struct TestFleet {
+    pub(crate) healthy: AtomicBool,
+    pub(crate) live: broadcast::Sender<LiveReading>,
+    pub(crate) events: broadcast::Sender<Arc<SupervisionEvent>>,
+    pub(crate) kills: Mutex<Vec<(String, String)>>,
+}
+
+impl TestFleet {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            healthy: AtomicBool::new(true),
+            live: broadcast::Sender::new(8),
+            events: broadcast::Sender::new(8),
+            kills: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn doors(self: &Arc<Self>) -> Fleet {
+        Fleet {
+            devices: self.clone(),
+            telemetry: self.clone(),
+            ledgers: self.clone(),
+            alerts: self.clone(),
+            supervision: self.clone(),
+            health: self.clone(),
+        }
+    }
+}
+
+pub(crate) fn id(text: &str) -> DeviceId {
+    DeviceId::new(text).unwrap()
+}
+
+/// A reading of a pack with two metrics.
+pub(crate) fn reading(device: &str, voltage: f64) -> LiveReading {
+    let metric = |name, value, unit| Metric {
+        name: MetricName::new(name).unwrap(),
+        value,
+        unit: Unit::new(unit).ok(),
+    };
+    Arc::new(Reading {
+        device: id(device),
+        at: START,
+        metrics: vec![metric("pack_voltage", voltage, "V"), metric("soc_percent", 81.5, "%")],
+        attributes: Vec::new(),
+        left_out: Vec::new(),
+    })
+}
+
+/// What the tree says when a pack's actor was killed.
+pub(crate) fn killed() -> Arc<SupervisionEvent> {
+    Arc::new(SupervisionEvent {
+        at_ms: START.as_millis(),
+        kind: EventKind::Failed,
+        path: ActorPath::root("node").child("devices").child("pack-1"),
+        actor_kind: "daly_bms",
+        incarnation: 2,
+        restarts: 1,
+        reason: Some(ExitReason::Killed { by: "operator".to_owned() }),
+        delay: Some(Duration::from_millis(250)),
+    })
+}
+
+fn device(name: &str, kind: &str, state: DeviceState) -> DeviceView {
+    let latest = |name, value, unit| LatestMetric {
+        name: MetricName::new(name).unwrap(),
+        value,
+        unit: Unit::new(unit).ok(),
+        at: START,
+    };
+    DeviceView {
+        id: id(name),
+        name: format!("The {name}"),
+        kind: kind.to_owned(),
+        state,
+        site: Some("barn".to_owned()),
+        labels: BTreeMap::from([("row".to_owned(), "3".to_owned())]),
+        last_seen: (state == DeviceState::Online).then_some(START),
+        created_at: START.minus(Duration::from_secs(3_600)),
+        updated_at: START.minus(Duration::from_secs(60)),
+        readings: 5_000_000_000,
+        latest: vec![latest("pack_voltage", 52.5, "V"), latest("soc_percent", 81.5, "%")],
+        attributes: BTreeMap::from([("state".to_owned(), "charging".to_owned())]),
+    }
+}
+
+impl Devices for TestFleet {
+    fn list(&self) -> Vec<DeviceView> {
+        vec![device("pack-1", "daly_bms", DeviceState::Online), device("shed", "mqtt", DeviceState::Offline)]
+    }
+
+    fn get(&self, id: &DeviceId) -> Option<DeviceView> {
+        self.list().into_iter().find(|device| device.id == *id)
+    }
+}
+
+impl Telemetry for TestFleet {
+    /// One sample a second, counting up from 0, without end.
+    fn points(&self, range: PointRange, limit: usize) -> Answer<'_, Series> {
+        Box::pin(async move {
+            self.get(&range.device).ok_or(FleetError::UnknownDevice(range.device))?;
+            match range.metric.as_str() {
+                "broken" => return Err(FleetError::Store("/secret/place is torn".to_owned())),
+                "endless" => std::future::pending().await,
+                _ => {}
+            }
+            let seconds = range.to.since(range.from).as_secs();
+            let points = (0..seconds).take(limit).map(|second| Point {
+                at: range.from.plus(Duration::from_secs(second)),
+                value: f64::from(u32::try_from(second).unwrap()),
+                unit: Unit::new("V").ok(),
+            });
+            Ok(Series { metric: range.metric, points: points.collect() })
+        })
+    }
+
+    /// One bucket as wide as was asked for.
+    fn aggregated(&self, range: PointRange, interval: Duration) -> Answer<'_, Vec<AggregateBucket>> {
+        let count = interval.as_secs();
+        Box::pin(async move {
+            Ok(vec![AggregateBucket { start: range.from, avg: 52.0, min: 51.5, max: 52.5, count }])
+        })
+    }
+
+    fn latest(&self, device: &DeviceId, metric: &MetricName) -> Option<Point> {
+        let latest = self.get(device)?.latest.into_iter().find(|latest| latest.name == *metric)?;
+        Some(Point { at: latest.at, value: latest.value, unit: latest.unit })
+    }
+
+    fn metrics(&self, device: &DeviceId) -> Option<Vec<MetricName>> {
+        Some(self.get(device)?.latest.into_iter().map(|latest| latest.name).collect())
+    }
+
+    fn live(&self) -> broadcast::Receiver<LiveReading> {
+        self.live.subscribe()
+    }
+}
+
+impl Ledgers for TestFleet {
+    fn all(&self) -> Vec<LedgerRow> {
+        let node = Ledger { rejected: BTreeMap::from([(RejectReason::BadTopic, 4)]), ..Ledger::default() };
+        let pack = Ledger {
+            stored: 90,
+            duplicate: 3,
+            rejected: BTreeMap::from([(RejectReason::BadPayload, 2), (RejectReason::Busy, 1)]),
+            dead_lettered: 1,
+            pending: 3,
+            metrics_left_out: BTreeMap::from([(RejectReason::BadValue, 7)]),
+        };
+        vec![LedgerRow { device: None, ledger: node }, LedgerRow { device: Some(id("pack-1")), ledger: pack }]
+    }
+
+    fn of(&self, device: &DeviceId) -> Option<LedgerRow> {
+        self.all().into_iter().find(|row| row.device.as_ref() == Some(device))
+    }
+}
+
+fn alert(name: &str, device: &str, severity: AlertSeverity, status: AlertStatus) -> AlertView {
+    AlertView {
+        id: name.to_owned(),
+        device: id(device),
+        severity,
+        status,
+        title: "High temperature".to_owned(),
+        message: "temperature_1 is 61 °C, above 55 °C".to_owned(),
+        metric: MetricName::new("temperature_1").ok(),
+        value: Some(61.0),
+        threshold: Some(55.0),
+        triggered_at: START,
+        resolved_at: (status == AlertStatus::Resolved).then_some(START.plus(Duration::from_secs(60))),
+    }
+}
+
+impl Alerts for TestFleet {
+    fn active(&self) -> Vec<AlertView> {
+        vec![
+            alert("a-2", "pack-1", AlertSeverity::Critical, AlertStatus::Active),
+            alert("a-1", "gone", AlertSeverity::Warning, AlertStatus::Active),
+        ]
+    }
+
+    fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
+        let mut all = self.active();
+        all.push(alert("a-0", "pack-1", AlertSeverity::Info, AlertStatus::Resolved));
+        all.retain(|alert| (from..to).contains(&alert.triggered_at));
+        all
+    }
+}
+
+impl Supervision for TestFleet {
+    fn tree(&self) -> Vec<ActorView> {
+        let root = ActorPath::root("node");
+        let actor = |path, kind, supervisor, status| ActorView {
+            path,
+            kind,
+            supervisor,
+            status,
+            incarnation: 2,
+            restarts: 1,
+            since_ms: (status == ActorStatus::Running).then_some(START.as_millis()),
+            next_try_ms: (status == ActorStatus::Parked).then_some(START.as_millis() + 60_000),
+            last_reason: Some(ExitReason::Panic { message: "out of cells".to_owned() }),
+        };
+        let devices = root.child("devices");
+        vec![
+            actor(root, "supervisor", true, ActorStatus::Running),
+            actor(devices.clone(), "supervisor", true, ActorStatus::Running),
+            actor(devices.child("pack-1"), "daly_bms", false, ActorStatus::Running),
+            actor(devices.child("pack-2"), "daly_bms", false, ActorStatus::Parked),
+        ]
+    }
+
+    fn events(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
+        vec![killed(); 150.min(limit)]
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>> {
+        self.events.subscribe()
+    }
+
+    fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError> {
+        let actor = self.tree().into_iter().find(|actor| actor.path.as_str() == path);
+        let actor = actor.ok_or_else(|| FleetError::UnknownActor(path.to_owned()))?;
+        if actor.status != ActorStatus::Running {
+            return Err(FleetError::NotRunning { path: path.to_owned(), status: actor.status.as_str() });
+        }
+        self.kills.lock().push((path.to_owned(), by.to_owned()));
+        Ok(actor)
+    }
+}
+
+impl Health for TestFleet {
+    fn checks(&self) -> Vec<HealthCheck> {
+        let ok = self.healthy.load(Ordering::Relaxed);
+        let detail = if ok { "the journal actor is running" } else { "the journal actor is parked" };
+        let journal = HealthCheck { name: "journal", ok, detail: detail.to_owned() };
+        vec![journal, HealthCheck { name: "mqtt", ok: true, detail: "listening".to_owned() }]
+    }
+}

@@ -1,0 +1,11 @@
+//! The public face of the API, against a small fleet in memory.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "clippy knows helpers of tests only under cfg(test)")]
+
+mod contract;
+mod errors;
+mod fleet;
+mod pages;
+mod queries;
+mod support;
+mod watching;

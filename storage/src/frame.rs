@@ -1,0 +1,261 @@
+//! A frame: up to a few thousand rows of one device in one hour, as columns: one of times, one of origins, one a series.
+//!
+//! Values are bit-exact. A checksum covers the frame, and bytes that pass it are still not trusted: decoding never
+//! panics, and never allocates more than the row count allows.
+
+mod column;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use voltree_model::{MetricName, Origin, Timestamp, Unit};
+
+use crate::{Error, Row, Sample, SeriesPoint, record};
+use column::{Reader, presence};
+
+const MAGIC: &[u8; 4] = b"VTFR";
+const VERSION: u8 = 1;
+/// Magic, version, rows, first and last time.
+const HEADER_BYTES: usize = 4 + 1 + 4 + 8 + 8;
+const CHECKSUM_BYTES: usize = 4;
+/// More rows than any writer puts into a frame.
+const MAX_ROWS: usize = 65_536;
+
+/// What a frame's header says, which is enough to know whether to open it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameSpan {
+    /// How many rows it has.
+    pub rows: usize,
+    /// The time of its first row.
+    pub first: Timestamp,
+    /// The time of its last row.
+    pub last: Timestamp,
+}
+
+/// Everything about the columns but their values.
+#[derive(Debug, Serialize, Deserialize)]
+struct Directory {
+    series: Vec<SeriesHead>,
+    /// Rows with another set of stored readings than the one that `origin` names.
+    stored: Vec<(u32, Vec<Origin>)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SeriesHead {
+    name: MetricName,
+    unit: Option<Unit>,
+    /// How many rows have a value.
+    present: u32,
+}
+
+/// A series while its rows are gathered.
+struct Column {
+    name: MetricName,
+    unit: Option<Unit>,
+    rows: Vec<usize>,
+    values: Vec<f64>,
+}
+
+/// A frame whose checksum was found good, ready to be read by column.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    span: FrameSpan,
+    directory: Directory,
+    times: Vec<i64>,
+    origins: Vec<Origin>,
+    values: Reader<'a>,
+}
+
+impl FrameSpan {
+    /// Reads the header alone, without checking the rest.
+    pub fn peek(bytes: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(bytes);
+        if reader.take(MAGIC.len())? != MAGIC {
+            return Err(corrupt("it does not begin like a frame"));
+        }
+        if reader.take(1)? != [VERSION] {
+            return Err(corrupt("its version is not known here"));
+        }
+        let rows = usize::try_from(reader.u32()?).map_err(|_| corrupt("it has too many rows"))?;
+        if rows == 0 || rows > MAX_ROWS {
+            return Err(corrupt("its number of rows can't be"));
+        }
+        let (first, last) = (Timestamp::from_millis(reader.i64()?), Timestamp::from_millis(reader.i64()?));
+        Ok(Self { rows, first, last })
+    }
+
+    /// Whether a moment lies within.
+    pub fn covers(&self, at: Timestamp) -> bool {
+        self.first <= at && at <= self.last
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Encodes rows; there must be at least one.
+    pub fn encode(rows: &BTreeMap<Timestamp, Row>) -> Result<Vec<u8>, Error> {
+        let (Some((first, _)), Some((last, _))) = (rows.first_key_value(), rows.last_key_value()) else {
+            return Err(Error::Compress { why: "there are no rows".to_owned() });
+        };
+        let count = u32::try_from(rows.len()).ok().filter(|_| rows.len() <= MAX_ROWS);
+        let count =
+            count.ok_or_else(|| Error::Compress { why: format!("{} rows are too many", rows.len()) })?;
+        let mut bytes = [MAGIC.as_slice(), &[VERSION], &count.to_le_bytes()].concat();
+        bytes.extend_from_slice(&first.as_millis().to_le_bytes());
+        bytes.extend_from_slice(&last.as_millis().to_le_bytes());
+
+        let columns = gather(rows);
+        let directory = record::encode(&directory(rows, &columns))
+            .map_err(|source| Error::Encode { what: "a frame's directory", source })?;
+        column::push(&mut bytes, &directory);
+        column::push_numbers(&mut bytes, &rows.keys().map(|at| at.as_millis()).collect::<Vec<_>>())?;
+        column::push_numbers(&mut bytes, &rows.values().map(|row| row.origin.epoch).collect::<Vec<_>>())?;
+        column::push_numbers(&mut bytes, &rows.values().map(|row| row.origin.sequence).collect::<Vec<_>>())?;
+        for column in columns {
+            if column.rows.len() < rows.len() {
+                column::push(&mut bytes, &presence(&column.rows, rows.len()));
+            }
+            column::push_numbers(&mut bytes, &column.values)?;
+        }
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// Checks a frame and reads what all its columns share.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, Error> {
+        let split = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(corrupt("it is too short"))?;
+        let (body, checksum) = bytes.split_at(split);
+        if checksum != crc32fast::hash(body).to_le_bytes() {
+            return Err(corrupt("its checksum does not match"));
+        }
+        let span = FrameSpan::peek(body)?;
+        let mut reader = Reader::new(body.get(HEADER_BYTES..).unwrap_or_default());
+        let directory: Directory =
+            record::decode(reader.block()?).map_err(|_| corrupt("its directory can't be decoded"))?;
+        let times = reader.numbers::<i64>(span.rows)?;
+        if !times.is_sorted_by(|a, b| a < b) {
+            return Err(corrupt("its times do not ascend"));
+        }
+        let epochs = reader.numbers::<u32>(span.rows)?;
+        let sequences = reader.numbers::<u64>(span.rows)?;
+        let origins = epochs.into_iter().zip(sequences);
+        let origins = origins.map(|(epoch, sequence)| Origin { epoch, sequence }).collect();
+        Ok(Self { span, directory, times, origins, values: reader })
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> Result<BTreeMap<Timestamp, Row>, Error> {
+        let row = |origin: &Origin| Row { origin: *origin, stored: vec![*origin], samples: Vec::new() };
+        let mut rows: Vec<Row> = self.origins.iter().map(row).collect();
+        for (index, stored) in &self.directory.stored {
+            let row = usize::try_from(*index).ok().and_then(|index| rows.get_mut(index));
+            row.ok_or(corrupt("its directory names a row that is not there"))?.stored.clone_from(stored);
+        }
+        let mut reader = self.values;
+        for head in &self.directory.series {
+            let (present, values) = self.series_values(&mut reader, head)?;
+            for (index, value) in present.into_iter().zip(values) {
+                let sample = Sample { name: head.name.clone(), value, unit: head.unit.clone() };
+                rows.get_mut(index).ok_or(corrupt("it has a value for no row"))?.samples.push(sample);
+            }
+        }
+        for row in &mut rows {
+            row.samples.sort_by(|a, b| a.name.cmp(&b.name));
+            row.samples.dedup_by(|a, b| a.name == b.name);
+        }
+        Ok(self.times.iter().map(|at| Timestamp::from_millis(*at)).zip(rows).collect())
+    }
+
+    /// One series, in the order of time; only its own columns are decompressed.
+    pub fn series(&self, metric: &MetricName) -> Result<Vec<SeriesPoint>, Error> {
+        let mut points = Vec::new();
+        let mut reader = self.values;
+        for head in &self.directory.series {
+            if head.name != *metric {
+                self.skip(&mut reader, head)?;
+                continue;
+            }
+            let (present, values) = self.series_values(&mut reader, head)?;
+            for (index, value) in present.into_iter().zip(values) {
+                let (Some(at), Some(origin)) = (self.times.get(index), self.origins.get(index)) else {
+                    return Err(corrupt("it has a value for no row"));
+                };
+                let at = Timestamp::from_millis(*at);
+                points.push(SeriesPoint { at, value, unit: head.unit.clone(), origin: *origin });
+            }
+        }
+        // A series whose unit changed has two columns.
+        points.sort_by_key(|point| point.at);
+        Ok(points)
+    }
+
+    fn series_values(
+        &self,
+        reader: &mut Reader<'a>,
+        head: &SeriesHead,
+    ) -> Result<(Vec<usize>, Vec<f64>), Error> {
+        let present = usize::try_from(head.present).map_err(|_| corrupt("a series is too long"))?;
+        let rows = if present < self.span.rows {
+            column::present_rows(reader.block()?, self.span.rows)
+        } else {
+            (0..self.span.rows).collect()
+        };
+        if rows.len() != present {
+            return Err(corrupt("a series has another length than its directory says"));
+        }
+        let values = reader.numbers::<f64>(present)?;
+        Ok((rows, values))
+    }
+
+    fn skip(&self, reader: &mut Reader<'a>, head: &SeriesHead) -> Result<(), Error> {
+        if usize::try_from(head.present).is_ok_and(|present| present < self.span.rows) {
+            reader.block()?;
+        }
+        reader.block()?;
+        Ok(())
+    }
+}
+
+/// Turns rows into columns, one per series and unit.
+fn gather(rows: &BTreeMap<Timestamp, Row>) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    for (index, row) in rows.values().enumerate() {
+        // Rows are mostly alike, so a sample's column is mostly the one after the last sample's.
+        let mut next = 0;
+        for sample in &row.samples {
+            let wanted = |column: &Column| column.name == sample.name && column.unit == sample.unit;
+            let found =
+                (next..columns.len()).chain(0..next).find(|index| columns.get(*index).is_some_and(wanted));
+            let column = found.unwrap_or(columns.len());
+            if found.is_none() {
+                let (name, unit) = (sample.name.clone(), sample.unit.clone());
+                columns.push(Column { name, unit, rows: Vec::new(), values: Vec::new() });
+            }
+            if let Some(column) = columns.get_mut(column) {
+                column.rows.push(index);
+                column.values.push(sample.value);
+            }
+            next = column + 1;
+        }
+    }
+    columns
+}
+
+fn directory(rows: &BTreeMap<Timestamp, Row>, columns: &[Column]) -> Directory {
+    let head = |column: &Column| SeriesHead {
+        name: column.name.clone(),
+        unit: column.unit.clone(),
+        present: u32::try_from(column.rows.len()).unwrap_or(u32::MAX),
+    };
+    let unusual = (0..).zip(rows.values()).filter(|(_, row)| row.stored != [row.origin]);
+    Directory {
+        series: columns.iter().map(head).collect(),
+        stored: unusual.map(|(index, row)| (index, row.stored.clone())).collect(),
+    }
+}
+
+fn corrupt(why: &'static str) -> Error {
+    Error::CorruptFrame { why }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use voltree_model::Metric;
+
+use super::*;
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => (-100_000_i64..100_000).prop_map(|tenths| f64::from(i32::try_from(tenths).unwrap()) / 10.0),
+        2 => any::<u64>().prop_map(f64::from_bits),
+        1 => prop_oneof![Just(-0.0), Just(0.0), Just(f64::INFINITY), Just(f64::NEG_INFINITY)],
+        1 => Just(f64::from_bits(0x7ff8_dead_beef_0001)),
+    ]
+}
+
+fn metric() -> impl Strategy<Value = Metric> {
+    let unit = proptest::option::of(prop_oneof![Just("V"), Just("°C")]);
+    ("[a-e]", value(), unit).prop_map(|(name, value, unit)| Metric {
+        name: MetricName::new(name).unwrap(),
+        value,
+        unit: unit.map(|unit| Unit::new(unit).unwrap()),
+    })
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    let reading = (0..3_u32, 0..1_000_u64, vec(metric(), 0..6));
+    vec(reading, 1..4).prop_map(|readings| {
+        let mut readings = readings.into_iter();
+        let (epoch, sequence, metrics) = readings.next().unwrap();
+        let mut row = Row::new(Origin { epoch, sequence }, &metrics);
+        for (epoch, sequence, metrics) in readings {
+            row.absorb(Origin { epoch, sequence }, &metrics);
+        }
+        row
+    })
+}
+
+fn rows() -> impl Strategy<Value = BTreeMap<Timestamp, Row>> {
+    btree_map(any::<i64>().prop_map(Timestamp::from_millis), row(), 1..40)
+}
+
+/// Equality that tells NaNs apart and -0 from 0.
+fn exact(
+    rows: &BTreeMap<Timestamp, Row>,
+) -> Vec<(Timestamp, Origin, Vec<Origin>, Vec<(String, u64, Option<Unit>)>)> {
+    let sample = |s: &Sample| (s.name.to_string(), s.value.to_bits(), s.unit.clone());
+    let row = |(at, row): (&Timestamp, &Row)| {
+        (*at, row.origin, row.stored.clone(), row.samples.iter().map(sample).collect())
+    };
+    rows.iter().map(row).collect()
+}
+
+fn with_checksum(mut body: Vec<u8>) -> Vec<u8> {
+    body.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    body
+}
+
+proptest! {
+    #[test]
+    fn rows_come_back_bit_by_bit(rows in rows()) {
+        let bytes = Frame::encode(&rows).unwrap();
+        prop_assert_eq!(exact(&Frame::open(&bytes).unwrap().rows().unwrap()), exact(&rows));
+        let span = FrameSpan::peek(&bytes).unwrap();
+        prop_assert_eq!(span.rows, rows.len());
+        prop_assert!(rows.keys().all(|at| span.covers(*at)));
+    }
+
+    #[test]
+    fn one_series_reads_the_same_as_from_the_rows(rows in rows()) {
+        let bytes = Frame::encode(&rows).unwrap();
+        let frame = Frame::open(&bytes).unwrap();
+        for name in ["a", "c", "z"].map(|name| MetricName::new(name).unwrap()) {
+            let points = frame.series(&name).unwrap();
+            let points: Vec<_> = points.iter().map(|p| (p.at, p.value.to_bits(), p.unit.clone(), p.origin)).collect();
+            let expected: Vec<_> = rows
+                .iter()
+                .filter_map(|(at, row)| row.sample(&name).map(|s| (*at, s.value.to_bits(), s.unit.clone(), row.origin)))
+                .collect();
+            prop_assert_eq!(points, expected);
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(body in vec(any::<u8>(), 0..300)) {
+        prop_assert!(Frame::open(&body).is_err());
+        let framed = [MAGIC.as_slice(), &[VERSION], &body].concat();
+        if let Ok(frame) = Frame::open(&with_checksum(framed)) {
+            frame.rows().ok();
+        }
+    }
+
+    #[test]
+    fn a_damaged_frame_with_a_good_checksum_never_panics(rows in rows(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let mut body = Frame::encode(&rows).unwrap();
+        body.truncate(body.len() - CHECKSUM_BYTES);
+        let index = at.index(body.len());
+        body[index] = to;
+        if let Ok(frame) = Frame::open(&with_checksum(body)) {
+            frame.rows().ok();
+            frame.series(&MetricName::new("a").unwrap()).ok();
+        }
+    }
+
+    #[test]
+    fn any_flipped_byte_is_noticed(rows in rows(), at in any::<prop::sample::Index>()) {
+        let mut bytes = Frame::encode(&rows).unwrap();
+        let index = at.index(bytes.len());
+        bytes[index] = !bytes[index];
+        prop_assert!(Frame::open(&bytes).is_err());
+    }
+}
+
+#[test]
+fn no_rows_make_no_frame() {
+    assert!(Frame::encode(&BTreeMap::new()).is_err());
+}

@@ -1,0 +1,196 @@
+//! One device in a head: its state as of the last entry, and the readings that no seal covers yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use voltree_model::{DeviceId, Ledger, Metric, MetricName, Origin, Reading, Timestamp};
+
+use super::DeviceJob;
+use crate::bucket::{HOUR_MS, Hour};
+use crate::checkpoint::{DeviceCheckpoint, LatestValue};
+use crate::{Entry, Lsn, SeriesPoint};
+
+/// This many open readings are sealed without waiting for anything.
+const SEAL_AT_READINGS: u64 = 4_096;
+/// How long after its end an hour is kept open for stragglers.
+const HOUR_GRACE: Duration = Duration::from_secs(5 * 60);
+/// The least time between two seals of a device whose stragglers keep coming.
+const SEAL_PACE: Duration = Duration::from_secs(60);
+
+/// A reading that no seal covers yet.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OpenReading {
+    pub(crate) lsn: Lsn,
+    pub(crate) at: Timestamp,
+    pub(crate) origin: Origin,
+    pub(crate) metrics: Vec<Metric>,
+}
+
+/// What is known of a device besides its rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeviceSummary {
+    /// The time of its first entry.
+    pub created_at: Option<Timestamp>,
+    /// The latest time of a reading.
+    pub last_seen: Option<Timestamp>,
+    /// The newest value of each series.
+    pub latest: BTreeMap<MetricName, LatestValue>,
+    /// The newest text values.
+    pub attributes: BTreeMap<MetricName, String>,
+    /// How many readings came, however they are counted.
+    pub readings: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct DeviceHead {
+    /// The device as of its last entry, but for what the store has to say.
+    state: DeviceCheckpoint,
+    /// Up to which entry the store has it.
+    sealed: Lsn,
+    open: BTreeMap<Timestamp, Vec<Arc<OpenReading>>>,
+    pending: u64,
+    /// The earliest time of an entry that is not sealed.
+    unsealed_since: Option<Timestamp>,
+    last_asked: Option<Timestamp>,
+}
+
+impl DeviceHead {
+    pub(super) fn new(checkpoint: Arc<DeviceCheckpoint>) -> Self {
+        Self {
+            sealed: checkpoint.applied,
+            state: Arc::unwrap_or_clone(checkpoint),
+            open: BTreeMap::new(),
+            pending: 0,
+            unsealed_since: None,
+            last_asked: None,
+        }
+    }
+
+    pub(super) fn apply(&mut self, lsn: Lsn, entry: &Entry) {
+        if lsn <= self.state.applied {
+            return;
+        }
+        self.state.applied = lsn;
+        self.state.last_origin = self.state.last_origin.max(entry.origin());
+        self.unsealed_since = Some(self.unsealed_since.map_or(entry.at(), |since| since.min(entry.at())));
+        match entry {
+            Entry::Reading { origin, reading } => self.apply_reading(lsn, *origin, reading),
+            Entry::Rejected { reason, .. } => *self.state.ledger.rejected.entry(*reason).or_default() += 1,
+            Entry::DeadLettered { .. } => self.state.ledger.dead_lettered += 1,
+        }
+    }
+
+    fn apply_reading(&mut self, lsn: Lsn, origin: Origin, reading: &Reading) {
+        let Reading { device: _, at, metrics, attributes, left_out } = reading;
+        let state = &mut self.state;
+        state.readings += 1;
+        for rejection in left_out {
+            *state.ledger.metrics_left_out.entry(rejection.reason).or_default() += 1;
+        }
+        for Metric { name, value, unit } in metrics {
+            if state.latest.get(name).is_none_or(|latest| *at >= latest.at) {
+                let latest = LatestValue { at: *at, value: *value, unit: unit.clone() };
+                state.latest.insert(name.clone(), latest);
+            }
+        }
+        if state.last_seen.is_none_or(|seen| *at >= seen) {
+            state.last_seen = Some(*at);
+            state.attributes.extend(attributes.iter().cloned());
+        }
+        let reading = OpenReading { lsn, at: *at, origin, metrics: metrics.clone() };
+        self.open.entry(*at).or_default().push(Arc::new(reading));
+        self.pending += 1;
+    }
+
+    pub(super) fn seal_due(&self, now: Timestamp, at_rest: bool) -> bool {
+        if self.state.applied <= self.sealed {
+            return false;
+        }
+        at_rest || self.pending >= SEAL_AT_READINGS || self.hour_is_over(now) && self.paced(now)
+    }
+
+    fn hour_is_over(&self, now: Timestamp) -> bool {
+        let Some(since) = self.unsealed_since else { return false };
+        let end = Timestamp::from_millis(Hour::of(since).start().as_millis().saturating_add(HOUR_MS));
+        now > end.plus(HOUR_GRACE)
+    }
+
+    fn paced(&self, now: Timestamp) -> bool {
+        self.last_asked.is_none_or(|last| now.since(last) >= SEAL_PACE)
+    }
+
+    pub(super) fn job(&self, device: &DeviceId, now: Timestamp) -> Option<DeviceJob> {
+        (self.state.applied > self.sealed).then(|| DeviceJob {
+            device: device.clone(),
+            readings: self.open.values().flatten().cloned().collect(),
+            state: self.state.clone(),
+            asked_at: now,
+        })
+    }
+
+    pub(super) fn sealed(&mut self, checkpoint: &DeviceCheckpoint, asked_at: Timestamp) {
+        if checkpoint.applied <= self.sealed {
+            return;
+        }
+        self.sealed = checkpoint.applied;
+        self.last_asked = Some(asked_at);
+        if checkpoint.applied > self.state.applied {
+            self.state = checkpoint.clone();
+        } else {
+            self.state.ledger.stored = checkpoint.ledger.stored;
+            self.state.ledger.duplicate = checkpoint.ledger.duplicate;
+        }
+        self.open.retain(|_, readings| {
+            readings.retain(|reading| reading.lsn > checkpoint.applied);
+            !readings.is_empty()
+        });
+        self.pending =
+            self.open.values().map(|readings| u64::try_from(readings.len()).unwrap_or(u64::MAX)).sum();
+        let oldest = self.open.first_key_value().map(|(at, _)| *at);
+        // What else is left came after the job was made.
+        self.unsealed_since = oldest.or_else(|| (self.state.applied > self.sealed).then_some(asked_at));
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        Ledger { pending: self.pending, ..self.state.ledger.clone() }
+    }
+
+    pub(super) fn latest(&self, metric: &MetricName) -> Option<&LatestValue> {
+        self.state.latest.get(metric)
+    }
+
+    pub(super) fn summary(&self) -> DeviceSummary {
+        DeviceSummary {
+            created_at: Some(self.state.created_at),
+            last_seen: self.state.last_seen,
+            latest: self.state.latest.clone(),
+            attributes: self.state.attributes.clone(),
+            readings: self.state.readings,
+        }
+    }
+
+    pub(super) fn open_points(
+        &self,
+        metric: &MetricName,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Vec<SeriesPoint> {
+        if from >= to {
+            return Vec::new();
+        }
+        let moments = self.open.range(from..to);
+        moments.filter_map(|(_, readings)| winner(readings, metric)).collect()
+    }
+}
+
+/// Of the readings of one moment that have the series, the one with the highest origin.
+fn winner(readings: &[Arc<OpenReading>], metric: &MetricName) -> Option<SeriesPoint> {
+    let point = |reading: &Arc<OpenReading>| {
+        // Within a reading the last of a name counts, as in a row.
+        let found = reading.metrics.iter().rev().find(|candidate| candidate.name == *metric)?;
+        let (value, unit) = (found.value, found.unit.clone());
+        Some(SeriesPoint { at: reading.at, value, unit, origin: reading.origin })
+    };
+    readings.iter().filter_map(point).max_by_key(|point| point.origin)
+}

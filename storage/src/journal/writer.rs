@@ -1,0 +1,243 @@
+//! The writer: takes what is queued, writes it, syncs it, tells everybody. One group after the other.
+//!
+//! A group that was begun and not finished, for whatever reason, is cut off before the next one: after a failed sync
+//! nobody can say what is on the disk, so the writer goes on in a new segment behind the last entry it is sure of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use voltree_model::{DeviceId, Origin};
+
+use super::catalog::Written;
+use super::queue::{Append, AppendError, Done};
+use super::recovery::{create_segment, to_u64};
+use super::segment::{HEADER_BYTES, push_record};
+use super::{JournalSlot, JournalStats};
+use crate::clock;
+use crate::error::FileContext;
+use crate::{DiskFile, Entry, Error, Lsn};
+
+/// A group is synced once it has this many bytes, however young it is.
+const GROUP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The writer's state; whoever holds it is the writer.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// The last segment, open for writing.
+    file: Option<Box<dyn DiskFile>>,
+    /// How much of the last segment is written.
+    len: u64,
+    committed: Lsn,
+    last_sync_began: Option<Instant>,
+    /// A group was begun and not finished.
+    unfinished: bool,
+}
+
+/// Entries that are made durable by one sync.
+#[derive(Default)]
+struct Group {
+    written: Vec<Written>,
+    origins: BTreeMap<DeviceId, Origin>,
+    waiting: Vec<(Done, Lsn)>,
+    bytes: u64,
+}
+
+impl Writer {
+    pub(super) fn new(committed: Lsn) -> Self {
+        Self { file: None, len: 0, committed, last_sync_began: None, unfinished: false }
+    }
+
+    pub(super) fn run(&mut self, slot: &JournalSlot, stop: &AtomicBool) -> Result<(), Error> {
+        self.prepare(slot)?;
+        while let Some(first) = slot.queue.wait(stop) {
+            self.write_group(slot, first, stop)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that there is a segment that ends with the last committed entry and is open for writing.
+    fn prepare(&mut self, slot: &JournalSlot) -> Result<(), Error> {
+        if self.unfinished {
+            self.file = None;
+            self.cut_off_unfinished(slot)?;
+            self.unfinished = false;
+        }
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let last = slot.catalog.read().last_segment().map(|segment| (segment.path.clone(), segment.len));
+        // A full one is left alone even if the last attempt to follow it up failed half-way: that made a file which
+        // is named for the entry to come.
+        let last = last.filter(|(_, len)| *len <= full_at(slot));
+        let Some((path, len)) = last else { return self.begin_segment(slot) };
+        self.file = Some(slot.disk.open_append(&path).file("open", &path)?);
+        self.len = len;
+        Ok(())
+    }
+
+    fn cut_off_unfinished(&self, slot: &JournalSlot) -> Result<(), Error> {
+        let last = slot.catalog.read().last_segment().cloned();
+        if let Some(segment) = last {
+            slot.disk.truncate(&segment.path, segment.len).file("truncate", &segment.path)?;
+            tracing::warn!(
+                event = "journal.group_cut_off",
+                committed = self.committed.0,
+                "going on in a new segment"
+            );
+        }
+        self.replace_segment(slot)
+    }
+
+    fn begin_segment(&mut self, slot: &JournalSlot) -> Result<(), Error> {
+        self.file = None;
+        self.replace_segment(slot)?;
+        self.prepare(slot)
+    }
+
+    /// Begins the segment after the last committed entry; an empty one of the same name gives way.
+    fn replace_segment(&self, slot: &JournalSlot) -> Result<(), Error> {
+        let first = self.committed.next();
+        let mut catalog = slot.catalog.write();
+        if let Some(empty) = catalog.last_segment().filter(|segment| segment.first == first) {
+            match slot.disk.remove(&empty.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).file("remove", &empty.path);
+                }
+                Ok(()) | Err(_) => {}
+            }
+            catalog.remove_last_segment();
+        }
+        catalog.add_segment(create_segment(slot.disk.as_ref(), &slot.dir, first)?);
+        Ok(())
+    }
+
+    fn write_group(&mut self, slot: &JournalSlot, first: Append, stop: &AtomicBool) -> Result<(), Error> {
+        self.unfinished = true;
+        let mut group = Group::default();
+        let result = self.fill(slot, &mut group, first, stop).and_then(|()| self.sync(slot, &group));
+        let Group { written, waiting, .. } = group;
+        if let Err(error) = result {
+            let error = Arc::new(error);
+            slot.stats.lock().failures += 1;
+            for (done, _) in waiting {
+                done(Err(AppendError::Writer(Arc::clone(&error))));
+            }
+            return Err(Error::Writer(error));
+        }
+        let last = written.last().map(|written| written.lsn);
+        slot.publish(written);
+        self.committed = last.unwrap_or(self.committed);
+        self.unfinished = false;
+        for (done, lsn) in waiting {
+            done(Ok(lsn));
+        }
+        if last.is_some() {
+            slot.listeners.read().iter().for_each(|listener| listener(self.committed));
+        }
+        self.roll(slot)
+    }
+
+    /// Writes the first append and what comes after it until the group has to be synced.
+    fn fill(
+        &mut self,
+        slot: &JournalSlot,
+        group: &mut Group,
+        first: Append,
+        stop: &AtomicBool,
+    ) -> Result<(), Error> {
+        let now = clock::monotonic();
+        let paced = self.last_sync_began.map_or(now, |began| began + slot.options.sync_interval);
+        let due = paced.min(now + slot.options.sync_deadline);
+        let mut next = Some(first);
+        while let Some(append) = next {
+            self.write(slot, group, append)?;
+            if group.bytes >= GROUP_BYTES {
+                break;
+            }
+            next = slot.queue.wait_until(due, stop);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, slot: &JournalSlot, group: &mut Group, append: Append) -> Result<(), Error> {
+        let mut buffer = Vec::new();
+        for encoded in append.entries {
+            if group.has(slot, &encoded.entry) {
+                continue;
+            }
+            let lsn = group.written.last().map_or(self.committed, |written| written.lsn).next();
+            let offset = self.len + to_u64(buffer.len());
+            push_record(&mut buffer, lsn, self.committed, &encoded.bytes);
+            let end = self.len + to_u64(buffer.len());
+            group.written.push(Written { lsn, entry: encoded.entry, offset, end });
+        }
+        let last = group.written.last().map_or(self.committed, |written| written.lsn);
+        group.waiting.push((append.done, last));
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let file = self.file.as_mut().expect("prepare opened it, and only prepare closes it");
+        file.append(&buffer).file("write", &slot.dir)?;
+        self.len += to_u64(buffer.len());
+        group.bytes += to_u64(buffer.len());
+        Ok(())
+    }
+
+    fn sync(&mut self, slot: &JournalSlot, group: &Group) -> Result<(), Error> {
+        if group.written.is_empty() {
+            return Ok(());
+        }
+        let began = clock::monotonic();
+        self.last_sync_began = Some(began);
+        let file = self.file.as_mut().expect("prepare opened it, and only prepare closes it");
+        file.sync_data().file("sync", &slot.dir)?;
+        let mut stats = slot.stats.lock();
+        *stats = JournalStats {
+            syncs: stats.syncs + 1,
+            bytes: stats.bytes + group.bytes,
+            last_sync_duration: began.elapsed(),
+            ..*stats
+        };
+        Ok(())
+    }
+
+    /// Begins a new segment when the last is full; between groups, so that a full segment is wholly synced.
+    fn roll(&mut self, slot: &JournalSlot) -> Result<(), Error> {
+        if self.len <= full_at(slot) {
+            return Ok(());
+        }
+        self.begin_segment(slot)
+    }
+}
+
+/// A segment that is longer takes no more groups; one without entries always takes one.
+fn full_at(slot: &JournalSlot) -> u64 {
+    slot.options.segment_bytes.saturating_sub(1).max(to_u64(HEADER_BYTES))
+}
+
+impl Group {
+    /// Whether the entry is written already, on disk or in this group; takes note of it if not.
+    fn has(&mut self, slot: &JournalSlot, entry: &Entry) -> bool {
+        let (Some(device), Some(origin)) = (entry.device(), entry.origin()) else { return false };
+        let last = self.origins.get(device).copied().or_else(|| slot.positions.last_origin(device));
+        if last.is_some_and(|last| origin <= last) {
+            return true;
+        }
+        self.origins.insert(device.clone(), origin);
+        false
+    }
+}
+
+impl JournalSlot {
+    /// Shows a durable group to readers; the positions first, as the floor must never be above what they know.
+    fn publish(&self, written: Vec<Written>) {
+        let Some(last) = written.last().map(|written| written.lsn) else { return };
+        self.positions.commit(written.iter().map(|written| (written.lsn, written.entry.as_ref())));
+        let mut catalog = self.catalog.write();
+        written.into_iter().for_each(|written| catalog.add(written));
+        drop(catalog);
+        self.committed.store(last.0, Ordering::Release);
+    }
+}

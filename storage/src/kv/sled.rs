@@ -1,0 +1,141 @@
+//! The sled engine: one database per directory.
+//!
+//! Two of sled's habits shape this file. Its flush asks the kernel to write but not the drive, so a sync is a flush and
+//! then a real sync through a descriptor of our own. And a damaged file may make it panic instead of return.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Engine, Kv, KvError, Pair};
+
+/// How much each open database may cache.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// A database that was just closed holds its lock a little longer: its threads have to end.
+const LOCK_RETRIES: u32 = 200;
+const LOCK_RETRY_AFTER: Duration = Duration::from_millis(10);
+
+/// Opens sled databases.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SledEngine;
+
+#[derive(Debug)]
+struct SledKv {
+    db: sled::Db,
+    /// Our own descriptor of the database's only file, to sync it.
+    file: File,
+}
+
+impl Kv for SledKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        Ok(self.db.get(key).map_err(classify)?.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError> {
+        let pairs = self.db.range(keys);
+        pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(classify)).collect()
+    }
+
+    fn insert(&self, pairs: Vec<Pair>) -> Result<(), KvError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in pairs {
+            batch.insert(key, value);
+        }
+        self.db.apply_batch(batch).map_err(classify)
+    }
+
+    fn sync(&self) -> Result<(), KvError> {
+        self.db.flush().map_err(classify)?;
+        self.file.sync_data().map_err(failed)
+    }
+}
+
+impl Engine for SledEngine {
+    fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError> {
+        let is_new = !dir.exists();
+        fs::create_dir_all(dir).map_err(failed)?;
+        let db = open_when_free(dir)?;
+        let file = File::open(dir.join("db")).map_err(failed)?;
+        if is_new {
+            db.flush().map_err(classify)?;
+            file.sync_all().map_err(failed)?;
+            for dir in [Some(dir), dir.parent()].into_iter().flatten() {
+                sync_dir(dir).map_err(failed)?;
+            }
+        }
+        Ok(Arc::new(SledKv { db, file }))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        match fs::read_dir(dir) {
+            Ok(entries) => {
+                for entry in entries {
+                    names.extend(entry?.file_name().into_string().ok());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn set_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        [from, to].into_iter().filter_map(Path::parent).try_for_each(sync_dir)
+    }
+}
+
+fn open_when_free(dir: &Path) -> Result<sled::Db, KvError> {
+    for _ in 0..LOCK_RETRIES {
+        match open_guarded(dir) {
+            Err(KvError::Busy) => thread::sleep(LOCK_RETRY_AFTER),
+            result => return result,
+        }
+    }
+    Err(KvError::Busy)
+}
+
+fn open_guarded(dir: &Path) -> Result<sled::Db, KvError> {
+    let open = || sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open();
+    // Nothing of ours is shared with the closure, so nothing can be left half-changed.
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(result) => result.map_err(classify),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(KvError::Damaged { why: text.unwrap_or("its engine panicked").to_owned() })
+        }
+    }
+}
+
+fn classify(error: sled::Error) -> KvError {
+    match error {
+        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => KvError::Busy,
+        sled::Error::Io(error)
+            if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+        {
+            KvError::Damaged { why: error.to_string() }
+        }
+        sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => {
+            KvError::Damaged { why: error.to_string() }
+        }
+        sled::Error::Io(_) | sled::Error::CollectionNotFound(_) | sled::Error::Unsupported(_) => {
+            failed(error)
+        }
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> KvError {
+    KvError::Failed(Box::new(error))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,278 @@
+//! The store: the sealed rows of all devices in their time buckets, and the checkpoint that says how far they go.
+//!
+//! A seal writes rows first and the checkpoint last. If it is cut short in between, the same rows come again and
+//! change nothing, because each row knows which readings it counts. Readers are not held up by a seal: they see a part
+//! before or after it was replaced.
+
+mod parts;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use voltree_model::{DeviceId, MetricName, Timestamp};
+
+use crate::bucket::{Bucket, Buckets, Hour, parse_key};
+use crate::checkpoint::{self, Checkpoint, Checkpoints, DeviceCheckpoint, NodeCheckpoint};
+use crate::head::{DeviceJob, OpenReading, SealJobKind, SealedKind};
+use crate::{
+    Absorbed, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, SealJob, Sealed, SeriesPoint,
+    SledEngine,
+};
+use parts::HourParts;
+
+/// A sync after this many device-hours, as what is not synced yet should stay small.
+const SYNC_EVERY_HOURS: usize = 128;
+
+/// The store of one node.
+#[derive(Debug)]
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    checkpoint_path: PathBuf,
+    buckets: Buckets,
+    positions: Arc<Positions>,
+    saved: RwLock<Saved>,
+    sealing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Saved {
+    current: Arc<Checkpoint>,
+    /// What a damaged current file would be replaced by; the journal is kept for it.
+    older: Option<Arc<Checkpoint>>,
+}
+
+/// How the readings of a job turned out.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    stored: u64,
+    duplicate: u64,
+}
+
+/// The readings of one device that fall into one hour, and which job they belong to.
+type HourWork<'a> = (usize, &'a DeviceId, Vec<&'a OpenReading>);
+
+impl Store {
+    /// Opens the store of a data directory, with its buckets in sled.
+    pub fn open(data: &DataDir, disk: Arc<dyn Disk>) -> Result<Arc<Self>, Error> {
+        Self::open_with(data, disk, Box::new(SledEngine))
+    }
+
+    /// Opens the store of a data directory with buckets of another engine.
+    pub fn open_with(
+        data: &DataDir,
+        disk: Arc<dyn Disk>,
+        engine: Box<dyn Engine>,
+    ) -> Result<Arc<Self>, Error> {
+        let checkpoint_path = data.checkpoint();
+        let Checkpoints { current, older } = Checkpoints::load(disk.as_ref(), &checkpoint_path)?;
+        checkpoint::set_damaged_aside(disk.as_ref(), &checkpoint_path)?;
+        let covered = current.as_ref().map(Checkpoint::last_applied);
+        let current = current.unwrap_or_default();
+        Ok(Arc::new(Self {
+            buckets: Buckets::new(&data.buckets().join("raw"), &data.quarantine(), engine)?,
+            positions: Arc::new(Positions::new(current.last_origins(), covered)),
+            saved: RwLock::new(Saved { current: Arc::new(current), older: older.map(Arc::new) }),
+            sealing: Mutex::default(),
+            checkpoint_path,
+            disk,
+        }))
+    }
+
+    /// Where every device stands, to be shared with the journal when it is opened.
+    pub fn positions(&self) -> Arc<Positions> {
+        Arc::clone(&self.positions)
+    }
+
+    /// What the last checkpoint says of every device, and of the node itself.
+    pub fn checkpoints(&self) -> (BTreeMap<DeviceId, Arc<DeviceCheckpoint>>, NodeCheckpoint) {
+        let current = Arc::clone(&self.saved.read().current);
+        (current.devices.clone(), current.node.clone())
+    }
+
+    /// The entry after which a head that begins with [`Self::checkpoints`] must read the journal.
+    pub fn replay_from(&self) -> Lsn {
+        let current = Arc::clone(&self.saved.read().current);
+        self.positions.floor(|owner| current.covered(owner))
+    }
+
+    /// The entry up to which neither the checkpoint nor the one before it needs the journal.
+    pub fn prune_lsn(&self) -> Lsn {
+        let older = self.saved.read().older.clone();
+        older
+            .map_or(Lsn(0), |older| self.positions.floor(|owner| older.covered(owner)))
+            .min(self.replay_from())
+    }
+
+    /// What happened to buckets since the last call.
+    pub fn take_events(&self) -> Vec<BucketEvent> {
+        self.buckets.take_events()
+    }
+
+    /// Makes the rows of all jobs durable, then the checkpoint, then answers, one outcome a job.
+    ///
+    /// A job that is behind the checkpoint is answered with the checkpoint. After an error nothing is counted, and the
+    /// same jobs may come again.
+    pub fn seal(&self, jobs: Vec<SealJob>) -> Result<Vec<Sealed>, Error> {
+        let _one_at_a_time = self.sealing.lock();
+        let before = Arc::clone(&self.saved.read().current);
+        let tallies = self.seal_rows(&jobs, &before)?;
+        let mut after = Checkpoint::clone(&before);
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for (job, tally) in jobs.into_iter().zip(tallies) {
+            outcomes.push(after.take_over(job, tally));
+        }
+        if !after.is_like(&before) {
+            after.save(self.disk.as_ref(), &self.checkpoint_path)?;
+            *self.saved.write() = Saved { current: Arc::new(after), older: Some(before) };
+        }
+        Ok(outcomes)
+    }
+
+    fn seal_rows(&self, jobs: &[SealJob], before: &Checkpoint) -> Result<Vec<Tally>, Error> {
+        let mut tallies = vec![Tally::default(); jobs.len()];
+        let mut bucket: Option<(Bucket, usize)> = None;
+        for (hour, work) in by_hour(jobs, before) {
+            if let Some((done, _)) = bucket.take_if(|(bucket, _)| bucket.day != hour.day()) {
+                done.sync()?;
+            }
+            let (bucket, unsynced) = match &mut bucket {
+                Some(open) => open,
+                None => bucket.insert((self.buckets.open(hour.day())?, 0)),
+            };
+            for (job, device, readings) in work {
+                if let Some(tally) = tallies.get_mut(job) {
+                    self.seal_hour(bucket, device, hour, &readings, tally)?;
+                }
+                *unsynced += 1;
+                if *unsynced == SYNC_EVERY_HOURS {
+                    bucket.sync()?;
+                    *unsynced = 0;
+                }
+            }
+        }
+        bucket.map_or(Ok(()), |(bucket, _)| bucket.sync())?;
+        Ok(tallies)
+    }
+
+    fn seal_hour(
+        &self,
+        bucket: &Bucket,
+        device: &DeviceId,
+        hour: Hour,
+        readings: &[&OpenReading],
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        let stored = bucket.parts(device, hour, hour)?;
+        let mut parts = HourParts::new(stored, |why| self.report(bucket, device, hour, &why));
+        for reading in readings {
+            match parts.absorb(reading) {
+                Absorbed::Stored => tally.stored += 1,
+                Absorbed::Duplicate => tally.duplicate += 1,
+            }
+        }
+        bucket.insert(parts.into_changed(device, hour)?)
+    }
+
+    /// The sealed points of a series, oldest first, at most `limit`; `from` is inside, `to` is not.
+    ///
+    /// A damaged frame is reported and passed over.
+    pub fn points(
+        &self,
+        device: &DeviceId,
+        metric: &MetricName,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<SeriesPoint>, Error> {
+        let mut points = Vec::new();
+        if from >= to {
+            return Ok(points);
+        }
+        let (first, last) = (Hour::of(from), Hour::of(Timestamp::from_millis(to.as_millis() - 1)));
+        for day in self.buckets.days(first, last) {
+            let bucket = self.buckets.open(day)?;
+            let mut of_day = Vec::new();
+            for (key, bytes) in bucket.parts(device, first, last)? {
+                match Frame::open(&bytes).and_then(|frame| frame.series(metric)) {
+                    Ok(series) => of_day.extend(series),
+                    Err(error) => {
+                        let hour = parse_key(&key).map_or(first, |(hour, _)| hour);
+                        self.report(&bucket, device, hour, &error);
+                    }
+                }
+            }
+            of_day.retain(|point| from <= point.at && point.at < to);
+            // Parts of one hour may overlap.
+            of_day.sort_by_key(|point: &SeriesPoint| point.at);
+            points.extend(of_day);
+            if points.len() >= limit {
+                break;
+            }
+        }
+        points.truncate(limit);
+        Ok(points)
+    }
+
+    fn report(&self, bucket: &Bucket, device: &DeviceId, hour: Hour, why: &Error) {
+        let (device, hour, why) = (device.clone(), hour.start(), why.to_string());
+        self.buckets.report(BucketEvent::CorruptFrame { day: bucket.day.name(), device, hour, why });
+    }
+}
+
+/// All readings that the checkpoint does not cover, hour by hour and so bucket by bucket.
+fn by_hour<'a>(jobs: &'a [SealJob], before: &Checkpoint) -> BTreeMap<Hour, Vec<HourWork<'a>>> {
+    let mut hours: BTreeMap<Hour, BTreeMap<usize, (&DeviceId, Vec<&OpenReading>)>> = BTreeMap::new();
+    for (index, job) in jobs.iter().enumerate() {
+        let SealJobKind::Device(DeviceJob { device, readings, .. }) = &job.0 else { continue };
+        let covered = before.covered(Some(device)).unwrap_or_default();
+        for reading in readings.iter().filter(|reading| reading.lsn > covered) {
+            let work = hours.entry(Hour::of(reading.at)).or_default();
+            work.entry(index).or_insert_with(|| (device, Vec::new())).1.push(reading);
+        }
+    }
+    let in_order = |(index, (device, mut readings)): (usize, (&'a DeviceId, Vec<&'a OpenReading>))| {
+        readings.sort_by_key(|reading| reading.lsn);
+        (index, device, readings)
+    };
+    hours.into_iter().map(|(hour, work)| (hour, work.into_iter().map(in_order).collect())).collect()
+}
+
+impl Checkpoint {
+    /// Takes over what a job says, unless it is behind.
+    fn take_over(&mut self, job: SealJob, tally: Tally) -> Sealed {
+        match job.0 {
+            SealJobKind::Device(DeviceJob { device, mut state, asked_at, .. }) => {
+                let known = self.devices.get(&device);
+                if let Some(known) = known.filter(|known| known.applied >= state.applied) {
+                    let checkpoint = Arc::clone(known);
+                    return Sealed(SealedKind::Device { device, checkpoint, asked_at });
+                }
+                let ledger = known.map(|known| (known.ledger.stored, known.ledger.duplicate));
+                let (stored, duplicate) = ledger.unwrap_or_default();
+                state.ledger.stored = stored + tally.stored;
+                state.ledger.duplicate = duplicate + tally.duplicate;
+                let checkpoint = Arc::new(state);
+                self.devices.insert(device.clone(), Arc::clone(&checkpoint));
+                Sealed(SealedKind::Device { device, checkpoint, asked_at })
+            }
+            SealJobKind::Node(state) => {
+                if state.applied > self.node.applied {
+                    self.node = state;
+                }
+                Sealed(SealedKind::Node(self.node.clone()))
+            }
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<_>, &Arc<_>)| Arc::ptr_eq(a, b);
+        self.node == other.node
+            && self.devices.len() == other.devices.len()
+            && self.devices.values().zip(other.devices.values()).all(same)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! What is committed reaches whoever watches: a GraphQL subscription over graphql-transport-ws, and an MQTT subscriber.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use support::mqtt::{Publisher, telemetry, topic};
+use support::node::{BOUND, Node, Site};
+use support::now_ms;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn hear(socket: &mut Socket) -> Value {
+    let heard = tokio::time::timeout(BOUND, socket.next()).await.expect("nothing came").unwrap().unwrap();
+    serde_json::from_str(heard.to_text().unwrap()).unwrap()
+}
+
+async fn say(socket: &mut Socket, message: Value) {
+    socket.send(Message::text(message.to_string())).await.unwrap();
+}
+
+async fn subscribe(node: &Node, query: &str) -> Socket {
+    let mut request = format!("{}/graphql", node.http.replace("http://", "ws://")).into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
+    let (mut socket, _) = connect_async(request).await.unwrap();
+    say(&mut socket, json!({ "type": "connection_init" })).await;
+    assert_eq!(hear(&mut socket).await["type"], "connection_ack");
+    say(&mut socket, json!({ "type": "subscribe", "id": "1", "payload": { "query": query } })).await;
+    say(&mut socket, json!({ "type": "ping" })).await;
+    assert_eq!(hear(&mut socket).await["type"], "pong", "the subscription stands before anything is published");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_hears_each_committed_value_once_even_across_a_kill_of_the_bus() {
+    let site = Site::new();
+    let node = site.start().await;
+    let query = "subscription { telemetryReceived(deviceId: \"watched\") { metricName time value } }";
+    let mut socket = subscribe(&node, query).await;
+    let mut publisher = Publisher::connect(node.mqtt, "watched").await.unwrap();
+    let mut others = Publisher::connect(node.mqtt, "other").await.unwrap();
+    let base = now_ms();
+    for number in 1..=20_u64 {
+        let at = base + number as i64;
+        publisher.publish(number, &topic("watched"), &telemetry("watched", at, &[("n", number as f64)])).await.unwrap();
+        others.publish(number, &topic("other"), &telemetry("other", at, &[("n", -1.0)])).await.unwrap();
+        if number == 10 {
+            publisher.settle().await.unwrap();
+            node.kill_actor("node/live/bus").await.unwrap();
+        }
+    }
+    for number in 1..=20_u64 {
+        let heard = hear(&mut socket).await;
+        let point = &heard["payload"]["data"]["telemetryReceived"];
+        assert_eq!(point["value"], json!(number as f64), "{heard}");
+        assert_eq!(point["metricName"], "n");
+    }
+    let silence = tokio::time::timeout(Duration::from_millis(500), socket.next()).await;
+    assert!(silence.is_err(), "something was heard twice: {silence:?}");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_mqtt_subscriber_hears_what_others_publish() {
+    let site = Site::new();
+    let node = site.start().await;
+    let mut options = rumqttc::MqttOptions::new("watcher", node.mqtt.ip().to_string(), node.mqtt.port());
+    options.set_keep_alive(Duration::from_secs(5));
+    let (client, mut events) = rumqttc::AsyncClient::new(options, 10);
+    client.subscribe("devices/+/telemetry", rumqttc::QoS::AtLeastOnce).await.unwrap();
+    let next = async |events: &mut rumqttc::EventLoop| {
+        tokio::time::timeout(BOUND, events.poll()).await.expect("nothing came").unwrap()
+    };
+    while !matches!(next(&mut events).await, rumqttc::Event::Incoming(rumqttc::Packet::SubAck(_))) {}
+    let mut publisher = Publisher::connect(node.mqtt, "talker").await.unwrap();
+    let payload = telemetry("talker", now_ms(), &[("n", 1.0)]);
+    publisher.publish(1, &topic("talker"), &payload).await.unwrap();
+    publisher.settle().await.unwrap();
+    loop {
+        if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) = next(&mut events).await {
+            assert_eq!(publish.topic, "devices/talker/telemetry");
+            assert_eq!(publish.payload, payload);
+            break;
+        }
+    }
+    assert_eq!(node.stop().await, Some(0));
+}
