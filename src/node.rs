@@ -120,8 +120,7 @@ impl Estate {
         let mqtt = bind("mqtt.listen", config.mqtt_listen)?;
         let disk = Arc::new(RealDisk);
         let store = Store::open(data, disk.clone())?;
-        let journal =
-            JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions())?;
+        let journal = JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions())?;
         let directory = Directory::default();
         let root = ActorPath::root("node");
         let devices = Children::default();

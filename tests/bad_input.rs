@@ -102,7 +102,7 @@ async fn bad_publishes_are_acknowledged_and_counted_with_their_reason_and_good_o
     let site = Site::new();
     let node = site.start().await;
     let mut publisher = Publisher::connect(node.mqtt, "mixed").await.unwrap();
-    let good = |n: i64| telemetry("mixed", now_ms() + n, &[("n", n as f64)]);
+    let good = |n: i64| telemetry("mixed", now_ms() - 10_000 + n, &[("n", n as f64)]);
     let topic = topic("mixed");
     let publishes: [(&str, Vec<u8>); 9] = [
         (&topic, good(1)),

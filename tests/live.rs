@@ -39,14 +39,19 @@ async fn say(socket: &mut Socket, message: Value) {
 }
 
 async fn subscribe(node: &Node, query: &str) -> Socket {
-    let mut request = format!("{}/graphql", node.http.replace("http://", "ws://")).into_client_request().unwrap();
+    let mut request =
+        format!("{}/graphql", node.http.replace("http://", "ws://")).into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
     say(&mut socket, json!({ "type": "connection_init" })).await;
     assert_eq!(hear(&mut socket).await["type"], "connection_ack");
     say(&mut socket, json!({ "type": "subscribe", "id": "1", "payload": { "query": query } })).await;
     say(&mut socket, json!({ "type": "ping" })).await;
-    assert_eq!(hear(&mut socket).await["type"], "pong", "the subscription stands before anything is published");
+    assert_eq!(
+        hear(&mut socket).await["type"],
+        "pong",
+        "the subscription stands before anything is published"
+    );
     socket
 }
 
@@ -54,14 +59,20 @@ async fn subscribe(node: &Node, query: &str) -> Socket {
 async fn a_subscription_hears_each_committed_value_once_even_across_a_kill_of_the_bus() {
     let site = Site::new();
     let node = site.start().await;
-    let query = "subscription { telemetryReceived(deviceId: \"watched\") { metricName time value } }";
-    let mut socket = subscribe(&node, query).await;
     let mut publisher = Publisher::connect(node.mqtt, "watched").await.unwrap();
     let mut others = Publisher::connect(node.mqtt, "other").await.unwrap();
     let base = now_ms();
+    // A device must be known before it can be watched.
+    publisher.publish(0, &topic("watched"), &telemetry("watched", base, &[("n", 0.0)])).await.unwrap();
+    publisher.settle().await.unwrap();
+    let query = "subscription { telemetryReceived(deviceId: \"watched\") { metricName time value } }";
+    let mut socket = subscribe(&node, query).await;
     for number in 1..=20_u64 {
         let at = base + number as i64;
-        publisher.publish(number, &topic("watched"), &telemetry("watched", at, &[("n", number as f64)])).await.unwrap();
+        publisher
+            .publish(number, &topic("watched"), &telemetry("watched", at, &[("n", number as f64)]))
+            .await
+            .unwrap();
         others.publish(number, &topic("other"), &telemetry("other", at, &[("n", -1.0)])).await.unwrap();
         if number == 10 {
             publisher.settle().await.unwrap();

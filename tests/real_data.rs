@@ -190,9 +190,10 @@ async fn a_real_cells_recording_over_mqtt_is_stored_sample_for_sample_and_gives_
     println!("40 discharges, worst deviation from NASA's capacity: {worst:.5} %");
 
     let from = voltree_model::Timestamp::from_millis(rows[0].at_ms + shift).to_string();
-    let query = "query($f: String!) { deviceTelemetryAggregated(deviceId: \"nasa-b0029\", metricName: \"voltage\", \
-                 from: $f, to: \"2100-01-01T00:00:00Z\", interval: \"1 day\") { count } }";
-    let data = node.query(query, json!({ "f": from })).await;
+    let to = voltree_model::Timestamp::from_millis(rows.last().unwrap().at_ms + shift + 1).to_string();
+    let query = "query($f: String!, $t: String!) { deviceTelemetryAggregated(deviceId: \"nasa-b0029\", \
+                 metricName: \"voltage\", from: $f, to: $t, interval: \"1 day\") { count } }";
+    let data = node.query(query, json!({ "f": from, "t": to })).await;
     let buckets = data["deviceTelemetryAggregated"].as_array().unwrap();
     let counted: u64 = buckets.iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum();
     assert_eq!(counted, 23_601);

@@ -51,6 +51,7 @@ pub struct DeviceEntry {
     pub actor: Handle<DeviceMsg>,
     link: Mutex<LinkState>,
     last_arrival_ms: AtomicI64,
+    last_own_time: Mutex<i64>,
 }
 
 /// What must be said of a device to register it.
@@ -177,6 +178,7 @@ impl Registry {
             actor,
             link: Mutex::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),
+            last_own_time: Mutex::new(i64::MIN + 1),
         }
     }
 }
@@ -191,6 +193,14 @@ impl DeviceEntry {
     pub fn arrived(&self, at: Timestamp) {
         self.heard(at);
         self.actor.nudge(DeviceMsg::Wake);
+    }
+
+    /// A time for a reading that brought none: now, or a millisecond after the last one given out, so that no two of
+    /// the device's readings are taken for the same.
+    pub fn own_time(&self, now: Timestamp) -> Timestamp {
+        let mut last = self.last_own_time.lock();
+        *last = (*last).max(now.as_millis() - 1) + 1;
+        Timestamp::from_millis(*last)
     }
 
     /// When something last arrived since the node started.

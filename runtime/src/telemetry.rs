@@ -17,7 +17,8 @@ pub enum LogFormat {
 /// Installs the process's log subscriber and panic hook. `level` is a tracing filter such as `info` or
 /// `info,supervision=debug`.
 pub fn install(level: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(level)?;
+    // ractor opens a span around everything an actor does; the actor's path in our own lines says more.
+    let filter = EnvFilter::try_new(level)?.add_directive("ractor=warn".parse()?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -32,7 +32,7 @@ pub use error::Error;
 pub use frame::{Frame, FrameSpan};
 pub use head::{DeviceSummary, Head, SealJob, Sealed};
 pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, read_journal};
-pub use kv::{Engine, Kv, KvError, MemoryEngine, SledEngine};
+pub use kv::{Engine, Kv, KvError, MemoryEngine, Pair, SledEngine};
 pub use ledgers::read_ledgers;
 pub use positions::Positions;
 pub use row::{Absorbed, Row, Sample};

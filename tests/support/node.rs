@@ -79,9 +79,9 @@ impl Node {
             .stderr(log_file)
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut stdout = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let (mut http, mut mqtt) = (None, None);
-        for line in stdout.lines().map_while(Result::ok) {
+        for line in stdout.by_ref() {
             if let Some(url) = line.trim().strip_prefix("console  ") {
                 http = Some(url.trim_end_matches('/').to_owned());
             }
@@ -90,6 +90,7 @@ impl Node {
                 break;
             }
         }
+        std::thread::spawn(move || stdout.for_each(drop));
         let log = log.to_owned();
         let (Some(http), Some(mqtt)) = (http, mqtt) else {
             panic!("the node did not start: {}", std::fs::read_to_string(&log).unwrap());

@@ -58,7 +58,7 @@ async fn telemetry(
     now: Timestamp,
 ) -> Committed {
     let entry = broker.registry.adopt(device, now);
-    let inbound = match parse_telemetry(device, payload, now) {
+    let inbound = match parse_telemetry(device, payload, now, || entry.own_time(now)) {
         Ok(reading) => Inbound::Reading(reading),
         Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
     };

@@ -52,16 +52,18 @@ struct Telemetry<'a> {
     metrics: Entries<'a>,
 }
 
-/// Reads a telemetry payload that arrived on the topic of `topic_device`.
+/// Reads a telemetry payload that arrived on the topic of `topic_device`. One without a time of its own is given
+/// `own_time`, which should differ from that of the device's other readings: two that share a time are one.
 pub fn parse_telemetry(
     topic_device: &DeviceId,
     payload: &[u8],
     received_at: Timestamp,
+    own_time: impl FnOnce() -> Timestamp,
 ) -> Result<Reading, PayloadRejection> {
     let telemetry: Telemetry<'_> = serde_json::from_slice(payload)
         .map_err(|error| PayloadRejection::new(RejectReason::BadPayload, &error.to_string()))?;
     check_device(topic_device, &telemetry.device_id)?;
-    let at = reading_time(&telemetry.timestamp, received_at)?;
+    let at = reading_time(&telemetry.timestamp, received_at, own_time)?;
     if telemetry.metrics.total > MAX_METRICS {
         let detail = format!("{} metrics, {MAX_METRICS} are allowed", telemetry.metrics.total);
         return Err(PayloadRejection::new(RejectReason::TooManyMetrics, &detail));
@@ -91,9 +93,13 @@ fn check_device(topic_device: &DeviceId, given: &RawValue<'_>) -> Result<(), Pay
     }
 }
 
-fn reading_time(given: &RawValue<'_>, received_at: Timestamp) -> Result<Timestamp, PayloadRejection> {
+fn reading_time(
+    given: &RawValue<'_>,
+    received_at: Timestamp,
+    own_time: impl FnOnce() -> Timestamp,
+) -> Result<Timestamp, PayloadRejection> {
     let at = match given {
-        RawValue::Missing => return Ok(received_at),
+        RawValue::Missing => return Ok(own_time()),
         RawValue::Text(text) => Timestamp::parse_rfc3339(text)
             .map_err(|error| PayloadRejection::new(RejectReason::BadTimestamp, &error.to_string()))?,
         RawValue::Null | RawValue::Number(_) | RawValue::Nested => {

@@ -39,10 +39,10 @@ fn rows() -> impl Strategy<Value = BTreeMap<Timestamp, Row>> {
     btree_map(any::<i64>().prop_map(Timestamp::from_millis), row(), 1..40)
 }
 
-/// Equality that tells NaNs apart and -0 from 0.
-fn exact(
-    rows: &BTreeMap<Timestamp, Row>,
-) -> Vec<(Timestamp, Origin, Vec<Origin>, Vec<(String, u64, Option<Unit>)>)> {
+/// A row such that equality tells NaNs apart, and -0 from 0.
+type Exact = (Timestamp, Origin, Vec<Origin>, Vec<(String, u64, Option<Unit>)>);
+
+fn exact(rows: &BTreeMap<Timestamp, Row>) -> Vec<Exact> {
     let sample = |s: &Sample| (s.name.to_string(), s.value.to_bits(), s.unit.clone());
     let row = |(at, row): (&Timestamp, &Row)| {
         (*at, row.origin, row.stored.clone(), row.samples.iter().map(sample).collect())

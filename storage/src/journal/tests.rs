@@ -71,15 +71,19 @@ fn append(slot: &JournalSlot, entries: Vec<Entry>) -> Answer {
     answer
 }
 
-fn write(slot: &JournalSlot, entries: Vec<Entry>) -> Result<Lsn, AppendError> {
-    append(slot, entries).recv_timeout(PATIENCE).unwrap()
+fn write(slot: &JournalSlot, entries: Vec<Entry>) -> Lsn {
+    append(slot, entries).recv_timeout(PATIENCE).unwrap().unwrap()
+}
+
+fn fail_to_write(slot: &JournalSlot, entries: Vec<Entry>) -> AppendError {
+    append(slot, entries).recv_timeout(PATIENCE).unwrap().unwrap_err()
 }
 
 /// Writes each entry as a group of its own.
 fn write_each(slot: &Arc<JournalSlot>, entries: impl IntoIterator<Item = Entry>) {
     let running = Running::start(slot);
     for entry in entries {
-        write(slot, vec![entry]).unwrap();
+        write(slot, vec![entry]);
     }
     running.stop().unwrap();
 }
@@ -147,7 +151,7 @@ fn a_group_torn_by_a_power_cut_never_takes_an_acknowledged_entry_along() {
         disk.fail_syncs(1);
         let running = Running::start(&slot);
         let group: Vec<_> = (6..=40).map(|n| reading("a", n)).collect();
-        assert!(matches!(write(&slot, group), Err(AppendError::Writer(_))));
+        assert!(matches!(fail_to_write(&slot, group), AppendError::Writer(_)));
         drop(running);
         // The group is on the disk in a random half of its sectors, and nothing repairs it before the restart.
         let mut file = disk.open_append(&last_segment(&disk)).unwrap();
@@ -186,7 +190,7 @@ fn an_entry_that_is_offered_again_is_written_once() {
     write_each(&slot, [reading("a", 1), reading("a", 1), reading("b", 1)]);
     let slot = open(&disk, options()).unwrap();
     let running = Running::start(&slot);
-    assert_eq!(write(&slot, vec![reading("a", 1), reading("a", 2), reading("a", 2)]).unwrap(), Lsn(3));
+    assert_eq!(write(&slot, vec![reading("a", 1), reading("a", 2), reading("a", 2)]), Lsn(3));
     running.stop().unwrap();
     assert_eq!(all(&slot), numbered([reading("a", 1), reading("b", 1), reading("a", 2)]));
 }
@@ -233,7 +237,7 @@ fn syncs_keep_their_distance_and_the_first_after_a_quiet_time_comes_at_once() {
     let slow = JournalOptions { sync_interval: PATIENCE * 6, sync_deadline: PATIENCE * 6, ..options() };
     let slot = open(&MemoryDisk::default(), slow).unwrap();
     let running = Running::start(&slot);
-    assert_eq!(write(&slot, vec![reading("a", 1)]).unwrap(), Lsn(1), "a lone entry waits for nothing");
+    assert_eq!(write(&slot, vec![reading("a", 1)]), Lsn(1), "a lone entry waits for nothing");
     let answers: Vec<_> = (2..=20).map(|n| append(&slot, vec![reading("a", n)])).collect();
     let mut bound = 10_000;
     while slot.stats().queued > 0 && bound > 0 {
@@ -261,7 +265,7 @@ fn a_failed_sync_acknowledges_nothing_and_the_retry_is_durable() {
     write_each(&slot, [reading("a", 1)]);
     disk.fail_syncs(1);
     let running = Running::start(&slot);
-    let refused = write(&slot, vec![reading("a", 2), reading("b", 1)]).unwrap_err();
+    let refused = fail_to_write(&slot, vec![reading("a", 2), reading("b", 1)]);
     assert!(matches!(refused, AppendError::Writer(_)));
     assert!(running.stop().is_err());
     assert_eq!((slot.committed(), slot.last_origin(&device("b"))), (Lsn(1), None));
@@ -276,43 +280,73 @@ fn a_failed_sync_acknowledges_nothing_and_the_retry_is_durable() {
 fn a_failed_write_is_cut_off() {
     let disk = MemoryDisk::default();
     let slot = open(&disk, options()).unwrap();
-    for n in 1..=3 {
+    write_each(&slot, [reading("a", 1)]);
+    for n in 2..=4 {
         disk.fail_writes(1);
         let running = Running::start(&slot);
-        write(&slot, vec![reading("a", n)]).unwrap_err();
+        fail_to_write(&slot, vec![reading("a", n)]);
         assert!(running.stop().is_err());
         write_each(&slot, [reading("a", n)]);
     }
     assert_eq!(slot.stats().failures, 3);
-    let expected = numbered((1..=3).map(|n| reading("a", n)));
+    let expected = numbered((1..=4).map(|n| reading("a", n)));
     assert_eq!(all(&slot), expected);
     assert_eq!(all(&open(&disk, options()).unwrap()), expected);
+}
+
+#[test]
+fn a_segment_that_could_not_be_begun_is_begun_by_the_next_writer() {
+    let small = JournalOptions { segment_bytes: 400, ..options() };
+    let disk = MemoryDisk::default();
+    let slot = open(&disk, small).unwrap();
+    let mut failed = 0;
+    let mut answers = Vec::new();
+    for n in 1..=40 {
+        answers.push(append(&slot, vec![reading("a", n)]));
+        // Any sync may fail, also one of a segment's header.
+        disk.fail_syncs(u32::from(n % 3 == 0));
+        let running = Running::start(&slot);
+        let answer = answers.pop().unwrap().recv_timeout(Duration::from_millis(200));
+        let ended = running.stop().is_err();
+        failed += u32::from(ended);
+        disk.fail_syncs(0);
+        if !matches!(answer, Ok(Ok(_))) {
+            write_each(&slot, [reading("a", n)]);
+        }
+    }
+    assert!(failed >= 13, "{failed}");
+    let expected = numbered((1..=40).map(|n| reading("a", n)));
+    assert_eq!(all(&slot), expected);
+    disk.power_cut(|| false);
+    assert_eq!(all(&open(&disk, small).unwrap()), expected);
 }
 
 #[test]
 fn readable_bytes_that_no_sync_covered_are_made_durable_before_they_are_trusted() {
     let disk = MemoryDisk::default();
     let slot = open(&disk, options()).unwrap();
+    write_each(&slot, [reading("a", 1)]);
     disk.fail_syncs(1);
     let running = Running::start(&slot);
-    write(&slot, vec![reading("a", 1)]).unwrap_err();
+    fail_to_write(&slot, vec![reading("a", 2)]);
     drop(running);
     // The process is killed here: the cache still has the entry, the disk never will by itself.
     let slot = open(&disk, options()).unwrap();
-    write_each(&slot, [reading("a", 1)]);
+    assert_eq!(slot.committed(), Lsn(2));
+    write_each(&slot, [reading("a", 2)]);
     disk.power_cut(|| false);
-    assert_eq!(all(&open(&disk, options()).unwrap()), numbered([reading("a", 1)]));
+    assert_eq!(all(&open(&disk, options()).unwrap()), numbered([reading("a", 1), reading("a", 2)]));
 }
 
 #[test]
 fn a_second_writer_waits_for_the_first_to_leave() {
     let slot = open(&MemoryDisk::default(), options()).unwrap();
     let first = Running::start(&slot);
-    write(&slot, vec![reading("a", 1)]).unwrap();
+    write(&slot, vec![reading("a", 1)]);
     let second = Running::start(&slot);
-    write(&slot, vec![reading("a", 2)]).unwrap();
+    write(&slot, vec![reading("a", 2)]);
     first.stop().unwrap();
-    write(&slot, vec![reading("a", 3)]).unwrap();
+    write(&slot, vec![reading("a", 3)]);
     second.stop().unwrap();
     assert_eq!(slot.committed(), Lsn(3));
 }
@@ -324,7 +358,7 @@ fn appends_wait_while_nobody_writes() {
     Running::start(&slot).stop().unwrap();
     assert!(answer.try_recv().is_err() || slot.committed() == Lsn(1));
     let running = Running::start(&slot);
-    write(&slot, vec![reading("a", 1)]).unwrap();
+    write(&slot, vec![reading("a", 1)]);
     running.stop().unwrap();
     assert_eq!(slot.committed(), Lsn(1));
 }
@@ -412,7 +446,7 @@ fn a_reader_at_the_front_reads_files_while_the_writer_goes_on() {
         }
     });
     for n in 1..=300 {
-        write(&slot, vec![reading("a", n)]).unwrap();
+        write(&slot, vec![reading("a", n)]);
     }
     let seen = reader.join().unwrap();
     running.stop().unwrap();

@@ -1,7 +1,8 @@
 //! The sled engine: one database per directory.
 //!
-//! Two of sled's habits shape this file. Its flush asks the kernel to write but not the drive, so a sync is a flush and
-//! then a real sync through a descriptor of our own. And a damaged file may make it panic instead of return.
+//! Three of sled's habits shape this file. Its flush asks the kernel to write but not the drive, so a sync is a flush
+//! and then a real sync through a descriptor of our own. A damaged file may make it panic instead of return. And one
+//! that is damaged enough opens as if it were new, so every database carries a mark that must be found again.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,6 +20,10 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// A database that was just closed holds its lock a little longer: its threads have to end.
 const LOCK_RETRIES: u32 = 200;
 const LOCK_RETRY_AFTER: Duration = Duration::from_millis(10);
+
+/// Written when a database is created. A damaged file may open without an error, as if it were a new one; then this
+/// is missing. No other key begins with this byte.
+const MARK: &[u8] = &[0];
 
 /// Opens sled databases.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,17 +62,14 @@ impl Kv for SledKv {
 
 impl Engine for SledEngine {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError> {
-        let is_new = !dir.exists();
-        fs::create_dir_all(dir).map_err(failed)?;
-        let db = open_when_free(dir)?;
-        let file = File::open(dir.join("db")).map_err(failed)?;
-        if is_new {
-            db.flush().map_err(classify)?;
-            file.sync_all().map_err(failed)?;
-            for dir in [Some(dir), dir.parent()].into_iter().flatten() {
-                sync_dir(dir).map_err(failed)?;
-            }
+        if !dir.exists() {
+            create(dir)?;
         }
+        let db = open_when_free(dir)?;
+        if db.get(MARK).map_err(classify)?.is_none() {
+            return Err(KvError::Damaged { why: "it is empty, though it was once created".to_owned() });
+        }
+        let file = File::open(dir.join("db")).map_err(failed)?;
         Ok(Arc::new(SledKv { db, file }))
     }
 
@@ -90,6 +92,24 @@ impl Engine for SledEngine {
         fs::rename(from, to)?;
         [from, to].into_iter().filter_map(Path::parent).try_for_each(sync_dir)
     }
+}
+
+/// Creates a database beside its place and moves it there once it is durable, so that it is never found half-made.
+fn create(dir: &Path) -> Result<(), KvError> {
+    let beside = dir.with_extension("new");
+    match fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(&beside).map_err(failed)?;
+    let db = open_when_free(&beside)?;
+    db.insert(MARK, &[]).map_err(classify)?;
+    db.flush().map_err(classify)?;
+    let synced = File::open(beside.join("db")).and_then(|file| file.sync_all());
+    synced.and_then(|()| sync_dir(&beside)).map_err(failed)?;
+    drop(db);
+    fs::rename(&beside, dir).map_err(failed)?;
+    dir.parent().map_or(Ok(()), sync_dir).map_err(failed)
 }
 
 fn open_when_free(dir: &Path) -> Result<sled::Db, KvError> {

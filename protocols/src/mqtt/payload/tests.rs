@@ -9,7 +9,7 @@ fn pack() -> DeviceId {
 }
 
 fn parse(payload: impl AsRef<[u8]>) -> Result<Reading, PayloadRejection> {
-    parse_telemetry(&pack(), payload.as_ref(), NOON)
+    parse_telemetry(&pack(), payload.as_ref(), NOON, || NOON)
 }
 
 /// Parses a payload with these metrics, which are the inside of the JSON list.
