@@ -19,12 +19,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::mqtt::{Publisher, telemetry, topic};
 use support::node::{Actor, BOUND, Node, Site};
 use support::{now_ms, pack, until};
+use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
 const KINDS: [&str; 12] = [
@@ -42,6 +43,8 @@ const KINDS: [&str; 12] = [
     "supervisor",
 ];
 const PUBLISHERS: usize = 3;
+/// How many more acknowledgements each publisher gets between two kills.
+const MORE_ACKS: u64 = 50;
 
 struct Books {
     device: String,
@@ -52,7 +55,7 @@ struct Books {
 }
 
 /// Publishes numbered readings until told to stop, and again whatever a lost connection left unacknowledged.
-async fn publish(address: SocketAddr, device: String, stop: Arc<AtomicBool>) -> Books {
+async fn publish(address: SocketAddr, device: String, stop: Arc<AtomicBool>, acked: Arc<AtomicU64>) -> Books {
     let base = now_ms() - 3_000_000;
     let topic = topic(&device);
     let mut publisher = Publisher::connect(address, &device).await.unwrap();
@@ -74,6 +77,7 @@ async fn publish(address: SocketAddr, device: String, stop: Arc<AtomicBool>) -> 
                 readings
             }
         };
+        acked.store(publisher.acked.len() as u64, Ordering::Relaxed);
         let at = base + i64::try_from(number).unwrap();
         let payload = telemetry(&device, at, &[("number", number as f64)]);
         if publisher.publish(number, &topic, &payload).await.is_err() {
@@ -118,6 +122,24 @@ async fn kill(node: &Node, victim: &Actor) -> Duration {
     begun.elapsed()
 }
 
+/// The load is real between any two kills: everyone gets further readings through.
+async fn the_fleet_goes_on(acked: &[Arc<AtomicU64>], packs: &[SimHandle]) {
+    let progress = || {
+        let publishers = acked.iter().map(|acked| acked.load(Ordering::Relaxed) / MORE_ACKS);
+        publishers.chain(packs.iter().map(|pack| pack.stats().cycles_completed())).collect::<Vec<_>>()
+    };
+    let before = progress();
+    until("everyone gets further readings through", BOUND, || async {
+        let now = progress();
+        if now.iter().zip(&before).all(|(now, before)| now > before) {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        }
+    })
+    .await;
+}
+
 fn clients(tree: &[Actor]) -> usize {
     tree.iter().filter(|actor| actor.kind == "mqtt_client").count()
 }
@@ -138,8 +160,13 @@ async fn every_actor_can_be_killed_under_load_and_nothing_is_lost() {
     let site = Site::new().pack("pack-1", packs[0].path(), 300).pack("pack-2", packs[1].path(), 300);
     let node = site.start().await;
     let stop = Arc::new(AtomicBool::new(false));
-    let publishers: Vec<_> = (0..PUBLISHERS)
-        .map(|n| tokio::spawn(publish(node.mqtt, format!("sensor-{n}"), Arc::clone(&stop))))
+    let acked: Vec<Arc<AtomicU64>> = (0..PUBLISHERS).map(|_| Arc::default()).collect();
+    let publishers: Vec<_> = acked
+        .iter()
+        .enumerate()
+        .map(|(n, acked)| {
+            tokio::spawn(publish(node.mqtt, format!("sensor-{n}"), Arc::clone(&stop), Arc::clone(acked)))
+        })
         .collect();
     until("the whole fleet is in the tree", BOUND, || async {
         let tree = node.try_tree().await?;
@@ -174,9 +201,11 @@ async fn every_actor_can_be_killed_under_load_and_nothing_is_lost() {
             if told(&node, &standing.path) { Ok(()) } else { Err(standing.path.clone()) }
         })
         .await;
+        the_fleet_goes_on(&acked, &packs).await;
     }
 
     stop.store(true, Ordering::Relaxed);
+    packs.iter().for_each(SimHandle::pause);
     for publisher in publishers {
         let books = publisher.await.unwrap();
         let ledger = node.ledger_at_rest(Some(&books.device)).await;
@@ -190,7 +219,6 @@ async fn every_actor_can_be_killed_under_load_and_nothing_is_lost() {
         assert_eq!((ledger.rejected, ledger.dead), (0, 0), "{}", books.device);
     }
     for (pack, id) in packs.iter().zip(["pack-1", "pack-2"]) {
-        pack.pause();
         let ledger = node.ledger_at_rest(Some(id)).await;
         let cycles = pack.stats().cycles_completed();
         // A kill in the middle of a poll may cost the answer to that poll, never one that was taken in.

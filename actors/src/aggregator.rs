@@ -6,6 +6,7 @@
 //! with the journal, readers keep seeing the old one. Supervised by: analysis.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -47,23 +48,32 @@ fn fnv1a(bytes: &[u8]) -> u32 {
 /// The head of one shard as readers see it. The node owns it: it outlives the aggregator, and is replaced only by a
 /// successor that is level with the journal.
 #[derive(Debug)]
-pub struct PublishedHead(RwLock<Arc<RwLock<Head>>>);
+pub struct PublishedHead {
+    current: RwLock<Arc<RwLock<Head>>>,
+    level: AtomicBool,
+}
 
 impl PublishedHead {
-    /// A head to begin with.
+    /// A head to begin with, which does not know yet what the journal holds beyond the last checkpoint.
     pub fn new(head: Head) -> Self {
-        Self(RwLock::new(Arc::new(RwLock::new(head))))
+        Self { current: RwLock::new(Arc::new(RwLock::new(head))), level: AtomicBool::new(false) }
+    }
+
+    /// Whether some aggregator has been level with the journal since the node started.
+    pub fn is_level(&self) -> bool {
+        self.level.load(Ordering::Acquire)
     }
 
     /// Looks at the head; `look` must be quick.
     pub fn with<T>(&self, look: impl FnOnce(&Head) -> T) -> T {
-        let head = Arc::clone(&self.0.read());
+        let head = Arc::clone(&self.current.read());
         let head = head.read();
         look(&head)
     }
 
     fn replace(&self, head: &Arc<RwLock<Head>>) {
-        *self.0.write() = Arc::clone(head);
+        *self.current.write() = Arc::clone(head);
+        self.level.store(true, Ordering::Release);
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Saved {
     current: Arc<Checkpoint>,
+    /// Whether there is a file of it.
+    on_disk: bool,
     /// What a damaged current file would be replaced by; the journal is kept for it.
     older: Option<Arc<Checkpoint>>,
 }
@@ -69,11 +71,12 @@ impl Store {
         let Checkpoints { current, older } = Checkpoints::load(disk.as_ref(), &checkpoint_path)?;
         checkpoint::set_damaged_aside(disk.as_ref(), &checkpoint_path)?;
         let covered = current.as_ref().map(Checkpoint::last_applied);
+        let on_disk = current.is_some();
         let current = current.unwrap_or_default();
         Ok(Arc::new(Self {
             buckets: Buckets::new(&data.buckets().join("raw"), &data.quarantine(), engine)?,
             positions: Arc::new(Positions::new(current.last_origins(), covered)),
-            saved: RwLock::new(Saved { current: Arc::new(current), older: older.map(Arc::new) }),
+            saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
             sealing: Mutex::default(),
             checkpoint_path,
             disk,
@@ -125,7 +128,9 @@ impl Store {
         }
         if !after.is_like(&before) {
             after.save(self.disk.as_ref(), &self.checkpoint_path)?;
-            *self.saved.write() = Saved { current: Arc::new(after), older: Some(before) };
+            let mut saved = self.saved.write();
+            let older = saved.on_disk.then_some(before);
+            *saved = Saved { current: Arc::new(after), on_disk: true, older };
         }
         Ok(outcomes)
     }

@@ -235,6 +235,12 @@ impl Health for LocalFleet {
             let detail = status.map_or("not there", |status| status.as_str());
             HealthCheck { name, ok, detail: format!("the {name} actor is {detail}") }
         };
-        ["journal", "listener", "alerts"].into_iter().map(service).collect()
+        let level = self.heads.iter().filter(|head| head.is_level()).count();
+        let replayed = HealthCheck {
+            name: "replay",
+            ok: level == self.heads.len(),
+            detail: format!("{level} of {} shards have caught up with the journal", self.heads.len()),
+        };
+        ["journal", "listener", "alerts"].into_iter().map(service).chain([replayed]).collect()
     }
 }

@@ -44,6 +44,8 @@ enum Step {
     KillAggregator,
     Prune,
     Restart,
+    /// The checkpoint file is found damaged at a restart, and the one before it has to do.
+    DamageCheckpoint,
     PowerCut {
         seed: u64,
     },
@@ -69,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::KillAggregator),
         1 => Just(Step::Prune),
         1 => Just(Step::Restart),
+        1 => Just(Step::DamageCheckpoint),
         2 => any::<u64>().prop_map(|seed| Step::PowerCut { seed }),
     ]
 }
@@ -204,6 +207,13 @@ impl World {
             Step::KillAggregator => self.replay(),
             Step::Prune => self.journal().prune(self.store().prune_lsn()).unwrap(),
             Step::Restart => self.start(),
+            Step::DamageCheckpoint => {
+                let path = self.store().checkpoint_path.clone();
+                if self.store().saved.read().older.is_some() {
+                    self.machine.disk.flip(&path, 30).unwrap();
+                }
+                self.start();
+            }
             Step::PowerCut { seed } => {
                 self.running = None;
                 let mut state = seed;
