@@ -73,7 +73,7 @@ fn free_or(usual: SocketAddr) -> SocketAddr {
 
 /// A simulated pack on a pty of its own, and how to reach it.
 fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
-    let pack = SimPack::new(sim::PackConfig { seed: u64::from(number), ..sim::PackConfig::default() });
+    let pack = SimPack::new(character(number));
     let board = DalySim::new(pack, Board::FIRST, CurrentSign::Normal);
     let handle = PtySim::spawn(board, LinePace::default())
         .with_context(|| format!("opening a pty for simulated pack {number}"))?;
@@ -88,4 +88,17 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
         board: DalyConfig::default(),
     };
     Ok((config, handle))
+}
+
+/// Packs of a fleet differ: in age, in charge, in where they stand.
+fn character(number: u16) -> sim::PackConfig {
+    let spread = |step: u16, modulus: u16| f64::from(number * step % modulus);
+    sim::PackConfig {
+        cells: if number % 4 == 0 { 8 } else { 16 },
+        capacity_ah: [100.0, 280.0, 50.0][usize::from(number % 3)],
+        start_soc_percent: 35.0 + spread(17, 58),
+        ambient_celsius: 16.0 + spread(5, 14),
+        seed: u64::from(number),
+        ..sim::PackConfig::default()
+    }
 }

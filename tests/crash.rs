@@ -25,7 +25,7 @@ use support::node::Site;
 use support::now_ms;
 
 const CLIENTS: u64 = 20;
-const RATE_PER_CLIENT: u64 = 300;
+const RATE_PER_CLIENT: u64 = 400;
 
 /// What one client sent and what it was promised: number → time stamp.
 struct Books {

@@ -1,0 +1,80 @@
+//! A link that goes is a state, not a fault: told once each way, and taken up again.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+use support::node::{BOUND, Node, Site};
+use support::{pack, until};
+
+async fn state(node: &Node, device: &str, wanted: &str) {
+    until(&format!("{device} is {wanted}"), BOUND, || async {
+        let query = "query($d: ID!) { device(id: $d) { state } }";
+        let answer = node.ask(query, json!({ "d": device })).await?;
+        if answer["data"]["device"]["state"] == wanted { Ok(()) } else { Err(answer.to_string()) }
+    })
+    .await;
+}
+
+fn told(node: &Node, event: &str) -> usize {
+    node.log_lines().iter().filter(|line| line["event"] == event).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_board_goes_offline_and_comes_back_without_a_restart() {
+    let board = pack(1);
+    let site = Site::new().pack("pack", board.path(), 300);
+    let node = site.start().await;
+    state(&node, "pack", "ONLINE").await;
+    board.pause();
+    state(&node, "pack", "OFFLINE").await;
+    board.resume();
+    state(&node, "pack", "ONLINE").await;
+    assert_eq!((told(&node, "device.offline"), told(&node, "device.online")), (1, 2));
+    let tree = node.try_tree().await.unwrap();
+    assert!(tree.iter().all(|actor| actor.restarts == 0), "{tree:?}");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_vanishes_and_returns_as_another_device_is_taken_up_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let by_id = dir.path().join("usb-adapter");
+    let first = pack(1);
+    symlink(first.path(), &by_id).unwrap();
+    let site = Site::new().pack("pack", &by_id, 300);
+    let node = site.start().await;
+    state(&node, "pack", "ONLINE").await;
+    drop(first);
+    std::fs::remove_file(&by_id).unwrap();
+    state(&node, "pack", "OFFLINE").await;
+    let second = pack(2);
+    symlink(second.path(), &by_id).unwrap();
+    state(&node, "pack", "ONLINE").await;
+    until("the second board's polls are stored or pending", BOUND, || async {
+        let ledger = node.ledger(Some("pack")).await;
+        if second.stats().cycles_completed() > 0 && ledger.received > 0 {
+            Ok(())
+        } else {
+            Err(format!("{ledger:?}"))
+        }
+    })
+    .await;
+    let tree = node.try_tree().await.unwrap();
+    assert!(tree.iter().all(|actor| actor.restarts == 0), "{tree:?}");
+    assert_eq!(node.stop().await, Some(0));
+}
