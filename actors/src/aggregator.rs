@@ -20,7 +20,7 @@ use crate::cursor;
 use crate::recorder::RecorderMsg;
 
 /// How long nothing may arrive before everything open is sealed: the node is at rest.
-const AT_REST_AFTER: Duration = Duration::from_secs(1);
+const AT_REST_AFTER: Duration = Duration::from_secs(2);
 /// How long a seal may take before it is asked for again: the recorder may have been killed over it.
 const SEAL_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -69,6 +69,9 @@ impl RecorderArgs {
         let sealed = tokio::task::spawn_blocking(move || {
             let sealed = store.seal(jobs)?;
             journal.prune(store.prune_lsn().min(alerts_saved))?;
+            for event in store.take_events() {
+                tracing::error!(event = "bucket.damaged", ?event, "history is missing until it is restored");
+            }
             Ok::<_, voltree_storage::Error>(sealed)
         })
         .await?

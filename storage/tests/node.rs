@@ -1,6 +1,10 @@
 //! Journal, head and store as a node uses them: on a real disk, with real processes that are really killed.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers fail as tests do, and a child talks by its output")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers fail as tests do, and a child talks by its output"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

@@ -7,14 +7,14 @@ use std::time::Duration;
 use voltree_model::{DeviceId, Ledger, Metric, MetricName, Origin, Reading, Timestamp};
 
 use super::DeviceJob;
-use crate::bucket::{HOUR_MS, Hour};
 use crate::checkpoint::{DeviceCheckpoint, LatestValue};
 use crate::{Entry, Lsn, SeriesPoint};
 
 /// This many open readings are sealed without waiting for anything.
 const SEAL_AT_READINGS: u64 = 4_096;
-/// How long after its end an hour is kept open for stragglers.
-const HOUR_GRACE: Duration = Duration::from_secs(5 * 60);
+/// How old the oldest open reading may grow: long enough that an hour's frame is rewritten a few times only, short enough
+/// that little of the journal is read again after a crash and an operator sees readings become stored.
+const SEAL_AT_AGE: Duration = Duration::from_secs(10 * 60);
 /// The least time between two seals of a device whose stragglers keep coming.
 const SEAL_PACE: Duration = Duration::from_secs(60);
 
@@ -107,13 +107,11 @@ impl DeviceHead {
         if self.state.applied <= self.sealed {
             return false;
         }
-        at_rest || self.pending >= SEAL_AT_READINGS || self.hour_is_over(now) && self.paced(now)
+        at_rest || self.pending >= SEAL_AT_READINGS || self.is_old(now) && self.paced(now)
     }
 
-    fn hour_is_over(&self, now: Timestamp) -> bool {
-        let Some(since) = self.unsealed_since else { return false };
-        let end = Timestamp::from_millis(Hour::of(since).start().as_millis().saturating_add(HOUR_MS));
-        now > end.plus(HOUR_GRACE)
+    fn is_old(&self, now: Timestamp) -> bool {
+        self.unsealed_since.is_some_and(|since| now.since(since) >= SEAL_AT_AGE)
     }
 
     fn paced(&self, now: Timestamp) -> bool {

@@ -106,13 +106,12 @@ fn a_seal_that_is_ahead_of_the_head_is_taken_over() {
 }
 
 #[test]
-fn sealing_is_due_at_rest_or_when_the_hour_is_long_over_or_when_there_is_much() {
-    let hour = 3_600_000;
-    let few = head(&[reading(1, hour - 1, &[("v", 1.0)])]);
-    assert!(few.seal_due(at(hour), false).is_empty());
-    assert!(few.seal_due(at(hour + 300_000), false).is_empty());
-    assert_eq!(few.seal_due(at(hour + 300_001), false), [device()]);
-    assert_eq!(few.seal_due(at(hour), true), [device()]);
+fn sealing_is_due_at_rest_or_when_the_oldest_is_old_or_when_there_is_much() {
+    let few = head(&[reading(1, 1_000, &[("v", 1.0)]), reading(2, 500_000, &[("v", 1.0)])]);
+    assert!(few.seal_due(at(500_000), false).is_empty());
+    assert!(few.seal_due(at(600_999), false).is_empty());
+    assert_eq!(few.seal_due(at(601_000), false), [device()]);
+    assert_eq!(few.seal_due(at(500_000), true), [device()]);
     let many: Vec<_> = (1..=4_096).map(|n| reading(n, i64::try_from(n).unwrap(), &[("v", 1.0)])).collect();
     assert!(head(many.get(1..).unwrap()).seal_due(at(0), false).is_empty());
     assert_eq!(head(&many).seal_due(at(0), false), [device()]);

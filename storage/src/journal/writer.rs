@@ -99,17 +99,13 @@ impl Writer {
     /// Begins the segment after the last committed entry; an empty one of the same name gives way.
     fn replace_segment(&self, slot: &JournalSlot) -> Result<(), Error> {
         let first = self.committed.next();
+        // Readers have no business in an empty segment, so its file can be replaced before they are told.
+        let segment = create_segment(slot.disk.as_ref(), &slot.dir, first)?;
         let mut catalog = slot.catalog.write();
-        if let Some(empty) = catalog.last_segment().filter(|segment| segment.first == first) {
-            match slot.disk.remove(&empty.path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).file("remove", &empty.path);
-                }
-                Ok(()) | Err(_) => {}
-            }
+        if catalog.last_segment().is_some_and(|last| last.first == first) {
             catalog.remove_last_segment();
         }
-        catalog.add_segment(create_segment(slot.disk.as_ref(), &slot.dir, first)?);
+        catalog.add_segment(segment);
         Ok(())
     }
 
