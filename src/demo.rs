@@ -94,7 +94,7 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
 fn character(number: u16) -> sim::PackConfig {
     let spread = |step: u16, modulus: u16| f64::from(number * step % modulus);
     sim::PackConfig {
-        cells: if number % 4 == 0 { 8 } else { 16 },
+        cells: if number.is_multiple_of(4) { 8 } else { 16 },
         capacity_ah: [100.0, 280.0, 50.0][usize::from(number % 3)],
         start_soc_percent: 35.0 + spread(17, 58),
         ambient_celsius: 16.0 + spread(5, 14),
