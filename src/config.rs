@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) http_listen: SocketAddr,
+    pub(crate) http_hosts: Vec<String>,
     pub(crate) mqtt_listen: SocketAddr,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
@@ -91,6 +92,7 @@ impl Config {
             config.http_listen = http
                 .parsed("listen", "an address such as 127.0.0.1:8000", mistakes)
                 .unwrap_or(config.http_listen);
+            config.http_hosts = http.list("hosts", mistakes);
         });
         root.section("mqtt", &mut mistakes, |mqtt, mistakes| {
             config.mqtt_listen = mqtt
@@ -119,6 +121,7 @@ impl Default for Config {
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            http_hosts: Vec::new(),
             mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             alerts: AlertLimits::default(),
             packs: Vec::new(),
@@ -212,6 +215,21 @@ mod tests {
         let config = Config::parse(include_str!("../deploy/voltree.toml")).unwrap();
         assert_eq!(config.packs.len(), 1);
         assert_eq!(config.packs[0].poll_interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_defaults_that_the_example_shows_are_the_defaults() {
+        let shown: String = include_str!("../deploy/voltree.toml")
+            .lines()
+            .filter(|line| !line.contains("hosts ="))
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = Config::parse(&shown).unwrap();
+        let example = Config::parse(include_str!("../deploy/voltree.toml")).unwrap();
+        let with_label = PackConfig { labels: config.packs[0].labels.clone(), ..example.packs[0].clone() };
+        assert_eq!(config, Config { packs: vec![with_label], ..example });
+        assert!(!config.packs[0].labels.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the node, and requests under way are finished by their own connections. Supervised by: edges.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -11,28 +12,35 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use voltree_actors::mqtt::ListenerSocket;
 use voltree_runtime::Failure;
+use voltree_runtime::metrics::MetricsHandle;
 
 /// What the HTTP actor is told.
 #[derive(Debug)]
 pub(crate) enum HttpMsg {
     /// The server's task ended.
     Ended(String),
+    /// Time to fold what the histograms collected, which otherwise grows until somebody scrapes.
+    FoldMetrics,
 }
 
 /// Everything it needs in order to be born again.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct HttpArgs {
     pub(crate) socket: Arc<ListenerSocket>,
     pub(crate) router: Router,
+    pub(crate) metrics: MetricsHandle,
 }
+
+/// How often histograms are folded.
+const FOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// The actor.
 #[derive(Debug)]
 pub(crate) struct Http;
 
 /// The server of one incarnation; it stops accepting when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Server {
+    metrics: MetricsHandle,
     task: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
@@ -56,6 +64,7 @@ impl Actor for Http {
     ) -> Result<Server, ActorProcessingErr> {
         let listener = args.socket.accepting().map_err(|error| Failure::boxed(&error))?;
         let (stop, mut stopped) = watch::channel(false);
+        myself.send_interval(FOLD_EVERY, || HttpMsg::FoldMetrics);
         let task = tokio::spawn(async move {
             let asked = async move {
                 // A sender that is gone asks for the same as one that says so.
@@ -66,17 +75,21 @@ impl Actor for Http {
             // An actor that is gone has no use for the news.
             myself.send_message(HttpMsg::Ended(how)).ok();
         });
-        Ok(Server { task, stop })
+        Ok(Server { metrics: args.metrics, task, stop })
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<HttpMsg>,
         message: HttpMsg,
-        _server: &mut Server,
+        server: &mut Server,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             HttpMsg::Ended(how) => Err(Box::new(Failure::text(format!("the HTTP server ended: {how}")))),
+            HttpMsg::FoldMetrics => {
+                server.metrics.run_upkeep();
+                Ok(())
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use voltree_actors::registry::{DeviceSpec, Registry};
 use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg};
 use voltree_cluster::NodeIdentity;
 use voltree_model::Timestamp;
+use voltree_runtime::metrics::MetricsHandle;
 use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, clock, run_tree};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
@@ -74,19 +75,21 @@ impl Node {
             started_at: now(),
         };
         let (registry, directory) = (Arc::clone(&estate.registry), estate.directory.clone());
+        let scraped = metrics.clone();
         let render = move || {
             voltree_actors::metrics::observe(&registry, now());
             voltree_runtime::metrics::observe(&directory);
-            metrics.render()
+            scraped.render()
         };
-        let router = voltree_api::router(fleet, info, Arc::new(render));
+        let hosts = voltree_api::Hosts::named(config.http_hosts.iter().cloned());
+        let router = voltree_api::router_for(fleet, info, Arc::new(render), hosts);
         for pack in &config.packs {
             estate.add_pack(pack, config.site.as_deref());
         }
         for device in estate.journal.last_origins().keys() {
             estate.registry.adopt(device, now());
         }
-        let tree = estate.tree(router);
+        let tree = estate.tree(router, metrics);
         estate.subscribe_to_commits();
         Ok(Self { config, http, mqtt, root: estate.root, directory: estate.directory, tree, _data: data })
     }
@@ -188,7 +191,7 @@ impl Estate {
     }
 
     /// The tree, started top to bottom and stopped in reverse.
-    fn tree(&self, router: axum::Router) -> Children {
+    fn tree(&self, router: axum::Router, metrics: MetricsHandle) -> Children {
         let group = |name: &str, children| ChildSpec::supervisor(name, RestartPolicy::GROUP, children);
         let mqtt_path = self.root.child("mqtt");
         let clients = Children::default();
@@ -204,7 +207,7 @@ impl Estate {
                 "mqtt",
                 Children::new([group("clients", clients.clone()), self.listener(&mqtt_path, clients)]),
             ),
-            group("edges", Children::new([self.http(router)])),
+            group("edges", Children::new([self.http(router, metrics)])),
         ])
     }
 
@@ -264,11 +267,9 @@ impl Estate {
         })
     }
 
-    fn http(&self, router: axum::Router) -> ChildSpec {
-        let socket = Arc::clone(&self.http);
-        ChildSpec::worker("http", "http", RestartPolicy::SERVICE, move |_| {
-            (Http, HttpArgs { socket: Arc::clone(&socket), router: router.clone() })
-        })
+    fn http(&self, router: axum::Router, metrics: MetricsHandle) -> ChildSpec {
+        let args = HttpArgs { socket: Arc::clone(&self.http), router, metrics };
+        ChildSpec::worker("http", "http", RestartPolicy::SERVICE, move |_| (Http, args.clone()))
     }
 
     fn aggregator_path(&self, shard: Shard) -> ActorPath {

@@ -189,9 +189,13 @@ impl DeviceEntry {
         self.last_arrival_ms.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
-    /// Notes that something arrived, and wakes the actor that takes it on.
+    /// Notes that something arrived, and wakes the actor that takes it on. Whoever publishes is not offline, even if it
+    /// said so before.
     pub fn arrived(&self, at: Timestamp) {
         self.heard(at);
+        if self.link() == LinkState::Down {
+            self.set_link(LinkState::Up, "it publishes again");
+        }
         self.actor.nudge(DeviceMsg::Wake);
     }
 

@@ -108,6 +108,11 @@ impl Children {
         directory.handle::<SupervisorMsg>(path).nudge(SupervisorMsg::ChildAdded(name));
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.specs.lock().len()
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<ChildSpec> {
         self.specs.lock().iter().find(|spec| spec.name == name).cloned()
     }

@@ -1,7 +1,8 @@
 //! How metrics are described, and this room's own. Each room has such a list; the root joins them into one table.
 
 use metrics::Unit;
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+pub use metrics_exporter_prometheus::PrometheusHandle as MetricsHandle;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
 
 use crate::{ActorStatus, Directory};
 
@@ -64,7 +65,7 @@ pub fn observe(directory: &Directory) {
 }
 
 /// Installs the process's recorder once and describes every metric of the table.
-pub fn install(table: &[&[MetricInfo]]) -> Result<PrometheusHandle, BuildError> {
+pub fn install(table: &[&[MetricInfo]]) -> Result<MetricsHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
         .install_recorder()?;

@@ -121,7 +121,9 @@ impl SupervisorState {
         let slot = self.slot(&spec);
         let lived = slot.view().incarnation > 0;
         if lived && slot.cell().is_some() {
+            // It went down with the supervisor before us, and nobody else is left to tell.
             slot.end(&ExitReason::ParentEnded);
+            self.report(&name, EventKind::Failed, Some(ExitReason::ParentEnded), None);
         }
         self.decide(myself, Event::Added { child: name, policy: spec.policy, restarted: lived }).await
     }

@@ -185,6 +185,19 @@ impl Section {
         None
     }
 
+    pub(super) fn list(&mut self, key: &str, mistakes: &mut Vec<Mistake>) -> Vec<String> {
+        let values = match self.table.remove(key) {
+            None => return Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(other) => vec![other],
+        };
+        let texts: Option<Vec<_>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+        if texts.is_none() {
+            self.mistake(key, "must be a list of texts", mistakes);
+        }
+        texts.unwrap_or_default()
+    }
+
     pub(super) fn texts(&mut self, key: &str, mistakes: &mut Vec<Mistake>) -> BTreeMap<String, String> {
         match self.table.remove(key) {
             None => BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! What whole-node tests share: a node as a real process, its API, an MQTT client that keeps its own books, and
-//! waiting for conditions with a bound. A `mod.rs`, as Cargo takes every file directly in tests/ for a test of its own.
+//! waiting for conditions with a bound. A `mod.rs`, because Cargo takes every file directly in
+//! tests/ for a test of its own.
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 

@@ -104,6 +104,17 @@ impl Publisher {
         Ok(())
     }
 
+    /// Waits until the other side closes the connection.
+    pub(crate) async fn hear_the_end(&mut self) -> std::io::Result<()> {
+        let bound = Duration::from_secs(60);
+        loop {
+            match tokio::time::timeout(bound, self.read()).await.map_err(std::io::Error::other)? {
+                Ok(_) => {}
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
     /// Waits until everything under way is acknowledged.
     pub(crate) async fn settle(&mut self) -> std::io::Result<()> {
         while !self.in_flight.is_empty() {

@@ -47,11 +47,6 @@ impl Broker {
         Self { registry, journal, members: RwLock::default(), sessions: AtomicU64::new(0) }
     }
 
-    /// How many clients are in.
-    pub fn connected(&self) -> usize {
-        self.members.read().len()
-    }
-
     /// A number that no other session of this node has.
     pub(super) fn next_session(&self) -> u64 {
         self.sessions.fetch_add(1, Ordering::Relaxed) + 1

@@ -124,7 +124,7 @@ impl ListenerState {
     }
 
     fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
-        if self.args.broker.connected() >= MAX_CONNECTIONS {
+        if self.args.children.count() >= MAX_CONNECTIONS {
             tracing::warn!(%peer, limit = MAX_CONNECTIONS, "an MQTT connection was closed: too many");
             return;
         }

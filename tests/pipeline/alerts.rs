@@ -1,24 +1,9 @@
 //! Alerts: raised once, kept across kills and restarts, ended when the value is well inside again.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::float_cmp,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
-)]
-
-mod support;
-
+use crate::support::mqtt::{Publisher, telemetry, topic};
+use crate::support::node::{BOUND, Node, Site};
+use crate::support::{now_ms, until};
 use serde_json::{Value, json};
-use support::mqtt::{Publisher, telemetry, topic};
-use support::node::{BOUND, Node, Site};
-use support::{now_ms, until};
 
 async fn publish(publisher: &mut Publisher, number: u64, volts: f64) {
     let payload = telemetry("bank", now_ms(), &[("cell_voltage_1", 3.3), ("cell_voltage_2", volts)]);

@@ -1,25 +1,10 @@
 //! A link that goes is a state, not a fault: told once each way, and taken up again.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::float_cmp,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
-)]
-
-mod support;
-
 use std::os::unix::fs::symlink;
 
+use crate::support::node::{BOUND, Node, Site};
+use crate::support::{pack, until};
 use serde_json::json;
-use support::node::{BOUND, Node, Site};
-use support::{pack, until};
 
 async fn state(node: &Node, device: &str, wanted: &str) {
     until(&format!("{device} is {wanted}"), BOUND, || async {

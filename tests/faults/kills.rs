@@ -1,30 +1,15 @@
 //! Kill anything under load: it comes back, the log says so, and the ledger agrees with what simulators and publishers
 //! counted themselves.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::float_cmp,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
-)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::mqtt::{Publisher, telemetry, topic};
-use support::node::{Actor, BOUND, Node, Site};
-use support::{now_ms, pack, until};
+use crate::support::mqtt::{Publisher, telemetry, topic};
+use crate::support::node::{Actor, BOUND, Node, Site};
+use crate::support::{now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.

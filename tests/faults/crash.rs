@@ -1,28 +1,13 @@
 //! kill -9 under load: whatever was acknowledged is there after the restart, once.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::float_cmp,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::mqtt::{Publisher, telemetry, topic};
-use support::node::Site;
-use support::now_ms;
+use crate::support::mqtt::{Publisher, telemetry, topic};
+use crate::support::node::Site;
+use crate::support::now_ms;
 
 const CLIENTS: u64 = 20;
 const RATE_PER_CLIENT: u64 = 400;

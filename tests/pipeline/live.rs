@@ -1,27 +1,12 @@
 //! What is committed reaches whoever watches: a GraphQL subscription over graphql-transport-ws, and an MQTT subscriber.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::float_cmp,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
-)]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::mqtt::{Publisher, telemetry, topic};
+use crate::support::node::{BOUND, Node, Site};
+use crate::support::now_ms;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use support::mqtt::{Publisher, telemetry, topic};
-use support::node::{BOUND, Node, Site};
-use support::now_ms;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -113,5 +98,41 @@ async fn an_mqtt_subscriber_hears_what_others_publish() {
             break;
         }
     }
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_same_id_takes_over_and_nothing_it_sent_is_lost() {
+    let site = Site::new();
+    let node = site.start().await;
+    let mut first = Publisher::connect(node.mqtt, "twin").await.unwrap();
+    first.publish(1, &topic("twin"), &telemetry("twin", now_ms(), &[("n", 1.0)])).await.unwrap();
+    first.settle().await.unwrap();
+    let mut second = Publisher::connect(node.mqtt, "twin").await.unwrap();
+    second.publish(2, &topic("twin"), &telemetry("twin", now_ms() + 1, &[("n", 2.0)])).await.unwrap();
+    second.settle().await.unwrap();
+    let closed = first.hear_the_end().await;
+    assert!(closed.is_ok(), "the first connection is still open");
+    assert_eq!(node.ledger_at_rest(Some("twin")).await.stored, 2);
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_says_it_is_offline_is_online_again_when_it_publishes() {
+    let site = Site::new();
+    let node = site.start().await;
+    let mut device = Publisher::connect(node.mqtt, "moody").await.unwrap();
+    let state = async || {
+        node.query("{ device(id: \"moody\") { state } }", json!({})).await["device"]["state"].clone()
+    };
+    device.publish(1, &topic("moody"), &telemetry("moody", now_ms(), &[("n", 1.0)])).await.unwrap();
+    device.settle().await.unwrap();
+    assert_eq!(state().await, "ONLINE");
+    device.publish(2, "devices/moody/status", b"{\"status\":\"offline\"}").await.unwrap();
+    device.settle().await.unwrap();
+    assert_eq!(state().await, "OFFLINE");
+    device.publish(3, &topic("moody"), &telemetry("moody", now_ms() + 1, &[("n", 2.0)])).await.unwrap();
+    device.settle().await.unwrap();
+    assert_eq!(state().await, "ONLINE");
     assert_eq!(node.stop().await, Some(0));
 }

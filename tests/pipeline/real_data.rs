@@ -1,26 +1,11 @@
 //! Real input, end to end: captured Daly frames over a pty, and a real cell's recording over MQTT.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::float_cmp,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::mqtt::{Publisher, telemetry, topic};
+use crate::support::node::{BOUND, Site};
+use crate::support::{fixture, now_ms, serve, until};
 use serde_json::{Value, json};
-use support::mqtt::{Publisher, telemetry, topic};
-use support::node::{BOUND, Site};
-use support::{fixture, now_ms, serve, until};
 use voltree_protocols::bms::daly_uart::command;
 use voltree_protocols::sim::FrameReplay;
 

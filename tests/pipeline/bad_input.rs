@@ -1,26 +1,11 @@
 //! Bad input gets a clear error or is counted with its reason, and disturbs nothing else.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::float_cmp,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
-)]
-
-mod support;
-
 use std::process::{Command, Output};
 
+use crate::support::mqtt::{Publisher, telemetry, topic};
+use crate::support::node::{BOUND, Site, VOLTREE};
+use crate::support::{daly, now_ms, pack, serve, until};
 use serde_json::json;
-use support::mqtt::{Publisher, telemetry, topic};
-use support::node::{BOUND, Site, VOLTREE};
-use support::{daly, now_ms, pack, serve, until};
 use voltree_protocols::sim::{Noise, Noisy};
 
 fn voltree(args: &[&str]) -> Output {
@@ -142,8 +127,13 @@ async fn bad_publishes_are_acknowledged_and_counted_with_their_reason_and_good_o
     assert_eq!(data["ledger"][0]["metricsLeftOut"], json!([{ "reason": "bad_value", "count": 1 }]));
     assert_eq!(node.samples("mixed", "n").await.len(), 2);
     assert!(node.samples("mixed", "bad").await.is_empty());
+    ledger_command_agrees(&site);
     assert_eq!(node.stop().await, Some(0));
+    ledger_command_agrees(&site);
+}
 
+/// Whether the node runs or not.
+fn ledger_command_agrees(site: &Site) {
     let output = voltree(&["ledger", "--json", "--data", site.data().to_str().unwrap()]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,0 +1,23 @@
+//! Whole nodes, from the wire to the answer: real data, bad input, links, alerts, and other people's programs.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
+mod alerts;
+mod bad_input;
+mod externals;
+mod links;
+mod live;
+mod real_data;
+#[path = "../support/mod.rs"]
+mod support;
