@@ -67,9 +67,6 @@ pub enum FleetError {
         /// What it is instead.
         status: &'static str,
     },
-    /// The question itself can't be answered.
-    #[error("{0}")]
-    Invalid(String),
     /// The store could not be read.
     #[error("reading the store failed: {0}")]
     Store(String),

@@ -84,7 +84,7 @@ pub enum KillError {
 
 /// One actor's entry: what stays while incarnations come and go.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     path: ActorPath,
     kind: &'static str,
     supervisor: bool,
@@ -183,17 +183,12 @@ impl SlotState {
 
 impl Slot {
     /// The actor's path.
-    pub fn path(&self) -> &ActorPath {
+    pub(crate) fn path(&self) -> &ActorPath {
         &self.path
     }
 
-    /// What sort of actor it is.
-    pub fn kind(&self) -> &'static str {
-        self.kind
-    }
-
     /// How the actor stands now.
-    pub fn view(&self) -> ActorView {
+    pub(crate) fn view(&self) -> ActorView {
         self.view_of(&self.state.lock())
     }
 

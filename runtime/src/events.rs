@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::{ActorPath, clock};
+use crate::{ActorPath, ActorView, clock};
 
 /// How many events are kept for those who ask later.
 const KEPT: usize = 1_000;
@@ -151,9 +151,24 @@ impl Events {
         self.stream.subscribe()
     }
 
-    /// Logs, counts, keeps and streams one event.
-    pub(crate) fn emit(&self, mut event: SupervisionEvent) {
-        event.at_ms = clock::now_ms();
+    /// Logs, counts, keeps and streams one event in the life of the actor that `view` shows.
+    pub(crate) fn emit(
+        &self,
+        kind: EventKind,
+        view: ActorView,
+        reason: Option<ExitReason>,
+        delay: Option<Duration>,
+    ) {
+        let event = SupervisionEvent {
+            at_ms: clock::now_ms(),
+            kind,
+            path: view.path,
+            actor_kind: view.kind,
+            incarnation: view.incarnation,
+            restarts: view.restarts,
+            reason,
+            delay,
+        };
         log(&event);
         count(&event);
         let event = Arc::new(event);
@@ -173,7 +188,7 @@ macro_rules! log_at {
     ($level:ident, $event:expr) => {
         tracing::$level!(
             target: "supervision",
-            event = concat_event($event.kind),
+            event = event_field($event.kind),
             actor = %$event.path,
             parent = $event.path.parent().map(tracing::field::display),
             kind = $event.actor_kind,
@@ -192,7 +207,7 @@ fn log(event: &SupervisionEvent) {
     }
 }
 
-const fn concat_event(kind: EventKind) -> &'static str {
+const fn event_field(kind: EventKind) -> &'static str {
     match kind {
         EventKind::Started => "actor.started",
         EventKind::Failed => "actor.failed",

@@ -19,7 +19,6 @@ pub type Receipt = oneshot::Receiver<()>;
 pub struct Inbox<T> {
     queue: Mutex<Queue<T>>,
     space: Semaphore,
-    capacity: usize,
 }
 
 #[derive(Debug)]
@@ -46,7 +45,6 @@ impl<T> Inbox<T> {
         Self {
             queue: Mutex::new(Queue { items: VecDeque::new(), last_number }),
             space: Semaphore::new(capacity),
-            capacity,
         }
     }
 
@@ -102,11 +100,6 @@ impl<T> Inbox<T> {
     /// How many items wait.
     pub fn depth(&self) -> usize {
         self.queue.lock().items.len()
-    }
-
-    /// How many items fit.
-    pub fn capacity(&self) -> usize {
-        self.capacity
     }
 }
 

@@ -15,7 +15,7 @@ mod supervisor;
 pub mod telemetry;
 
 pub use child::{Birth, ChildSpec, Children};
-pub use directory::{ActorStatus, ActorView, Directory, Handle, KillError, NotRunning, Slot};
+pub use directory::{ActorStatus, ActorView, Directory, Handle, KillError, NotRunning};
 pub use events::{EventKind, Events, ExitReason, SupervisionEvent};
 pub use failure::Failure;
 pub use inbox::{Full, Inbox, Receipt};

@@ -9,7 +9,7 @@ use ractor::{Actor, ActorCell};
 use crate::child::Children;
 use crate::restart::{Backoff, Exhausted, Failures, Restart, RestartPolicy, Verdict};
 use crate::supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
-use crate::{ActorPath, Directory, EventKind, ExitReason, SupervisionEvent, clock};
+use crate::{ActorPath, Directory, EventKind, ExitReason, clock};
 
 const POLICY: RestartPolicy = RestartPolicy {
     restart: Restart::Permanent,
@@ -46,7 +46,7 @@ pub async fn run_tree(
             Ok((actor, task)) => {
                 slot.run(actor.get_cell());
                 let kind = if incarnation == 1 { EventKind::Started } else { EventKind::Restarted };
-                emit(&directory, &slot, kind, None);
+                directory.events().emit(kind, slot.view(), None, None);
                 // The task's result only tells that it ended; how is known from who asked for it.
                 drop(wait_or_stop(task, actor.get_cell(), &mut shutdown, &mut stopping).await);
                 ExitReason::Error { chain: "the root supervisor ended".to_owned() }
@@ -56,15 +56,15 @@ pub async fn run_tree(
         let asked = slot.end(&ended);
         if stopping {
             slot.blame(ExitReason::Stopped);
-            emit(&directory, &slot, EventKind::Stopped, Some(ExitReason::Stopped));
+            directory.events().emit(EventKind::Stopped, slot.view(), Some(ExitReason::Stopped), None);
             return Ok(());
         }
         if let Some(by) = asked {
             slot.blame(ExitReason::Killed { by: by.clone() });
-            emit(&directory, &slot, EventKind::Failed, Some(ExitReason::Killed { by }));
+            directory.events().emit(EventKind::Failed, slot.view(), Some(ExitReason::Killed { by }), None);
             continue;
         }
-        emit(&directory, &slot, EventKind::Failed, Some(ended.clone()));
+        directory.events().emit(EventKind::Failed, slot.view(), Some(ended.clone()), None);
         let now = clock::monotonic().duration_since(begun);
         match failures.record(&POLICY, now, fastrand::f64()) {
             Verdict::RestartAfter(delay) => pause(delay).await,
@@ -95,18 +95,4 @@ async fn wait_or_stop<T>(
 #[expect(clippy::disallowed_methods, reason = "above the root there is no actor whose timer could be used")]
 async fn pause(delay: Duration) {
     tokio::time::sleep(delay).await;
-}
-
-fn emit(directory: &Directory, slot: &crate::directory::Slot, kind: EventKind, reason: Option<ExitReason>) {
-    let view = slot.view();
-    directory.events().emit(SupervisionEvent {
-        at_ms: 0,
-        kind,
-        path: view.path,
-        actor_kind: view.kind,
-        incarnation: view.incarnation,
-        restarts: view.restarts,
-        reason,
-        delay: None,
-    });
 }

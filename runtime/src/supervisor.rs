@@ -14,7 +14,7 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use self::core::{Action, Core, Event};
 use crate::child::{Birth, ChildSpec, Children};
 use crate::directory::Slot;
-use crate::{ActorPath, ActorStatus, Directory, EventKind, ExitReason, Failure, SupervisionEvent, clock};
+use crate::{ActorPath, ActorStatus, Directory, EventKind, ExitReason, Failure, clock};
 
 /// What a supervisor is told.
 #[derive(Debug)]
@@ -239,7 +239,6 @@ impl SupervisorState {
     }
 
     fn report(&self, child: &str, kind: EventKind, reason: Option<ExitReason>, delay: Option<Duration>) {
-        let path = self.args.path.child(child);
         let Some(spec) = self.args.children.get(child) else { return };
         let slot = self.slot(&spec);
         let next_try_ms = delay.map(|d| clock::now_ms() + i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
@@ -252,17 +251,7 @@ impl SupervisorState {
             | EventKind::Stopped
             | EventKind::Escalated => {}
         }
-        let view = slot.view();
-        self.args.directory.events().emit(SupervisionEvent {
-            at_ms: 0,
-            kind,
-            path,
-            actor_kind: spec.kind,
-            incarnation: view.incarnation,
-            restarts: view.restarts,
-            reason,
-            delay,
-        });
+        self.args.directory.events().emit(kind, slot.view(), reason, delay);
     }
 
     fn slot(&self, spec: &ChildSpec) -> Arc<Slot> {

@@ -119,8 +119,8 @@ impl Node {
 
     /// SIGTERM, and the exit code.
     pub(crate) async fn stop(mut self) -> Option<i32> {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let process = &mut self.process;
         let mut ended = None;
         let begun = std::time::Instant::now();

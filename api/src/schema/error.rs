@@ -67,7 +67,6 @@ pub(super) fn fleet_error(error: FleetError) -> Error {
             coded(Code::NotFound, error.to_string())
         }
         FleetError::NotRunning { .. } => coded(Code::NotRunning, error.to_string()),
-        FleetError::Invalid(problem) => coded(Code::BadUserInput, problem),
         FleetError::Store(_) => {
             tracing::error!(error = %error, "a GraphQL query could not be answered");
             coded(Code::Internal, "the store could not be read; the node's log says why")
