@@ -46,7 +46,7 @@ pub(crate) struct PackConfig {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("the configuration file {} could not be read: {source}", path.display())]
+    #[error("the configuration file {} could not be read", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the configuration is no TOML: {0}")]
     Syntax(#[from] toml::de::Error),

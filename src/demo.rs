@@ -56,7 +56,7 @@ async fn live(options: DemoOptions) -> anyhow::Result<()> {
     let node = Node::prepare(config)?;
     let publishers = publisher::start(options.devices - packs, node.mqtt());
     say(&node.welcome());
-    say(&format!("  fleet    {packs} Daly packs on ptys, {} MQTT devices", options.devices - packs));
+    say(&format!("  fleet    Daly packs on ptys: {packs}, MQTT devices: {}", options.devices - packs));
     let ran = node.run(node::stop_signal()?).await;
     drop(publishers);
     drop(batteries);

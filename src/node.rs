@@ -159,7 +159,7 @@ impl Estate {
     }
 
     fn fleet(&self) -> Fleet {
-        LocalFleet {
+        voltree_cluster::local_fleet(LocalFleet {
             registry: Arc::clone(&self.registry),
             heads: self.heads.clone(),
             store: Arc::clone(&self.store),
@@ -167,8 +167,7 @@ impl Estate {
             alerts: Arc::clone(&self.alerts),
             live: Arc::clone(&self.live),
             directory: self.directory.clone(),
-        }
-        .doors()
+        })
     }
 
     fn add_pack(&self, pack: &PackConfig, site: Option<&str>) {

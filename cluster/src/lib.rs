@@ -1,8 +1,12 @@
 //! Which node runs a device, and how nodes talk.
 //!
-//! For now a fleet is one node: this room holds that node's identity, and the doors its API uses are the local halves
+//! For now a fleet is one node: this room holds that node's identity, and wires every door of the fleet to the local half
 //! in `voltree-actors`. Ownership by consensus, placement and links between nodes come here with the first peer; until
 //! then there is nothing to pretend.
+
+use std::sync::Arc;
+
+use voltree_actors::fleet::{Fleet, LocalFleet};
 
 /// Who a node is among its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,5 +29,18 @@ impl NodeIdentity {
     /// Where it stands.
     pub fn site(&self) -> Option<&str> {
         self.site.as_deref()
+    }
+}
+
+/// The doors of a fleet that is this node alone: each is its local half.
+pub fn local_fleet(node: LocalFleet) -> Fleet {
+    let node = Arc::new(node);
+    Fleet {
+        devices: node.clone(),
+        telemetry: node.clone(),
+        ledgers: node.clone(),
+        alerts: node.clone(),
+        supervision: node.clone(),
+        health: node,
     }
 }

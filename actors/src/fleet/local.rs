@@ -10,7 +10,7 @@ use voltree_runtime::{ActorView, Directory, KillError, SupervisionEvent, clock};
 use voltree_storage::{JournalSlot, SeriesPoint, Store, aggregate, merge_series};
 
 use super::{
-    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, Fleet, FleetError, Health, HealthCheck,
+    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck,
     LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, Supervision, Telemetry,
 };
 use crate::aggregator::{PublishedHead, Shard};
@@ -38,19 +38,6 @@ pub struct LocalFleet {
 }
 
 impl LocalFleet {
-    /// All doors, each served from here.
-    pub fn doors(self) -> Fleet {
-        let this = Arc::new(self);
-        Fleet {
-            devices: this.clone(),
-            telemetry: this.clone(),
-            ledgers: this.clone(),
-            alerts: this.clone(),
-            supervision: this.clone(),
-            health: this,
-        }
-    }
-
     fn head(&self, device: Option<&DeviceId>) -> Option<&PublishedHead> {
         let count = u32::try_from(self.heads.len()).unwrap_or(u32::MAX);
         let owner = (0..count).find(|index| Shard { index: *index, count }.owns(device))?;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,12 +32,13 @@ pub(super) struct Incoming {
 }
 
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
-pub(super) async fn ingest(broker: &std::sync::Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
+pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
     let Incoming { topic, payload, qos } = incoming;
     let topic = match DeviceTopic::parse(&topic) {
         Ok(topic) => topic,
         Err(error) => {
-            return reject(broker, None, RejectReason::BadTopic, format!("{topic:?}: {error}"), now);
+            return reject(broker, None, RejectReason::BadTopic, format!("{topic:?}: {error}"), qos, now)
+                .await;
         }
     };
     broker.route(&topic.to_string(), &payload, qos);
@@ -51,7 +53,7 @@ pub(super) async fn ingest(broker: &std::sync::Arc<Broker>, incoming: Incoming, 
 }
 
 async fn telemetry(
-    broker: &std::sync::Arc<Broker>,
+    broker: &Arc<Broker>,
     device: &DeviceId,
     payload: &[u8],
     qos: QoS,
@@ -69,7 +71,7 @@ async fn telemetry(
                 Ok(receipt) => receipt,
                 Err(_) => {
                     let detail = "the device's inbox stayed full".to_owned();
-                    return reject(broker, Some(device.clone()), RejectReason::Busy, detail, now);
+                    return reject(broker, Some(device.clone()), RejectReason::Busy, detail, qos, now).await;
                 }
             }
         }
@@ -94,18 +96,25 @@ fn status(broker: &Broker, device: &DeviceId, payload: &[u8]) {
     }
 }
 
-/// Counts a rejection in the journal, where the ledger finds it.
-fn reject(
-    broker: &std::sync::Arc<Broker>,
+/// Counts a rejection in the journal, where the ledger finds it. What will not be acknowledged is waited for here, so
+/// that a flood of it slows its sender down instead of filling the journal's queue.
+async fn reject(
+    broker: &Arc<Broker>,
     device: Option<DeviceId>,
     reason: RejectReason,
     detail: String,
+    qos: QoS,
     now: Timestamp,
 ) -> Committed {
     let detail = detail.chars().filter(|c| !c.is_control()).take(200).collect();
     let entry = Entry::Rejected { device, origin: None, at: now, reason, detail };
     let committed = intake::submit(&broker.journal, vec![entry]);
-    Box::pin(async move { matches!(committed.await, Ok(Ok(_))) })
+    let committed = async move { matches!(committed.await, Ok(Ok(_))) };
+    if qos == QoS::AtMostOnce {
+        committed.await;
+        return at_once();
+    }
+    Box::pin(committed)
 }
 
 fn settled(receipt: Receipt) -> Committed {
