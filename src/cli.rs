@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
-use crate::{decode, demo, ledger, node};
+use crate::{decode, demo, ledger, node, replay};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -34,6 +34,8 @@ enum Command {
         /// The configuration file (TOML); deploy/voltree.toml shows every key.
         file: PathBuf,
     },
+    /// Replay a recorded battery (CSV) into a running node, as one more device that publishes over MQTT.
+    Replay(replay::ReplayOptions),
     /// Decode recorded frames and print what they say, one JSON line each.
     Decode(decode::DecodeOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
@@ -92,6 +94,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             ));
             Ok(())
         }
+        Command::Replay(options) => replay::run(&options),
         Command::Decode(options) => decode::run(&options),
         Command::Ledger(options) => ledger::run(&options),
     }

@@ -16,6 +16,7 @@ use voltree_protocols::sim::{self, DalySim, LinePace, PtySim, SimHandle, SimPack
 use crate::cli::say;
 use crate::config::{Config, PackConfig};
 use crate::node::{self, Node};
+use crate::replay::{self, ColumnOptions};
 
 /// What the demo can be told.
 #[derive(Debug, Args)]
@@ -32,6 +33,10 @@ pub(crate) struct DemoOptions {
     /// Keep the data here; it is found again at the next start.
     #[arg(long, value_name = "DIR", default_value = "voltree-demo-data")]
     data: PathBuf,
+    /// Replay a recorded battery as one more device, moved so that it ends now; `voltree replay --help` says how its
+    /// columns are understood.
+    #[arg(long, value_name = "FILE.csv")]
+    replay: Option<PathBuf>,
 }
 
 /// Runs the demo until Ctrl-C.
@@ -53,8 +58,12 @@ async fn live(options: DemoOptions) -> anyhow::Result<()> {
         packs: batteries.iter().map(|(config, _)| config.clone()).collect(),
         ..defaults
     };
+    let recording = options.replay.map(|file| replay::load(&file, &ColumnOptions::default())).transpose()?;
     let node = Node::prepare(config)?;
-    let publishers = publisher::start(options.devices - packs, node.mqtt());
+    let mut publishers = publisher::start(options.devices - packs, node.mqtt());
+    if let Some(recording) = recording {
+        publisher::replay(&mut publishers, recording, node.mqtt());
+    }
     say(&node.welcome());
     say(&format!("  fleet    Daly packs on ptys: {packs}, MQTT devices: {}", options.devices - packs));
     let ran = node.run(node::stop_signal()?).await;

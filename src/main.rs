@@ -8,6 +8,7 @@ mod http;
 mod ledger;
 mod metric_table;
 mod node;
+mod replay;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,8 @@ use voltree_model::{DeviceId, Metric, MetricName, Reading, Timestamp, Unit};
 use voltree_protocols::mqtt::telemetry_json;
 use voltree_runtime::clock;
 
+use crate::replay::{self, Recording};
+
 const PERIOD: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
@@ -29,6 +31,15 @@ pub(super) fn start(devices: u16, broker: SocketAddr) -> JoinSet<()> {
         set.spawn(publish(number, broker));
     }
     set
+}
+
+/// Adds a recorded device; it ends with its recording.
+pub(super) fn replay(set: &mut JoinSet<()>, recording: Recording, broker: SocketAddr) {
+    set.spawn(async move {
+        if let Err(error) = replay::publish(recording, broker, false).await {
+            tracing::warn!(error = format!("{error:#}"), "the replay ended early");
+        }
+    });
 }
 
 async fn publish(number: u16, broker: SocketAddr) {

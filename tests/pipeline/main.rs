@@ -1,4 +1,4 @@
-//! Whole nodes, from the wire to the answer: real data, bad input, links, alerts, and other people's programs.
+//! Whole nodes, from the wire to the answer: real data, bad input, links, alerts.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -15,7 +15,6 @@
 
 mod alerts;
 mod bad_input;
-mod externals;
 mod links;
 mod live;
 mod real_data;

@@ -1,12 +1,28 @@
 //! The node seen through other people's programs: mosquitto_pub, promtool, chromium. Each test says that it is skipped
 //! where its program is absent, and fails instead under VOLTREE_REQUIRE_EXTERNALS.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::node::{BOUND, Node, Site};
-use crate::support::{external, until};
 use serde_json::json;
+use support::node::{BOUND, Node, Site};
+use support::{external, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_qos_1_message_of_mosquitto_pub_is_the_latest_metric_within_a_second() {
