@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::environment::Environment;
 use crate::{decode, demo, ledger, node, replay};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
@@ -86,7 +87,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(options),
         Command::Run(options) => run_node(options),
         Command::CheckConfig { file } => {
-            let config = Config::read(&file)?;
+            let config = Config::read(&file, &Environment::of_process())?;
             say(&format!(
                 "{} is valid: {} device(s) besides those that publish by themselves",
                 file.display(),
@@ -101,13 +102,14 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
 }
 
 fn run_node(options: RunOptions) -> anyhow::Result<()> {
-    let mut config = Config::read(&options.config)?;
+    let environment = Environment::of_process();
+    let mut config = Config::read(&options.config, &environment)?;
     config.http_listen = options.http.unwrap_or(config.http_listen);
     config.mqtt_listen = options.mqtt.unwrap_or(config.mqtt_listen);
     config.data_dir = options.data.unwrap_or(config.data_dir);
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     runtime.block_on(async {
-        let node = node::Node::prepare(config)?;
+        let node = node::Node::prepare(config, &environment)?;
         say(&node.welcome());
         node.run(node::stop_signal()?).await
     })

@@ -15,6 +15,7 @@ use voltree_runtime::telemetry::LogFormat;
 
 pub(crate) use self::reader::Mistake;
 use self::reader::Section;
+use crate::environment::Environment;
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,15 +64,25 @@ fn lines(mistakes: &[Mistake]) -> String {
 }
 
 impl Config {
-    /// Reads and checks a file. Relative paths in it are taken from where it is run.
-    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads and checks a file, then lets the environment override it. Relative paths in it are taken from where it is
+    /// run.
+    pub(crate) fn read(path: &Path, environment: &Environment<'_>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text)
+        Self::checked(&text, environment)
     }
 
-    /// Checks a text.
+    /// The defaults as the environment overrides them.
+    pub(crate) fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Self::checked("", environment)
+    }
+
+    #[cfg(test)]
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::checked(text, &Environment { variables: Vec::new(), read: &|_| Ok(String::new()) })
+    }
+
+    fn checked(text: &str, environment: &Environment<'_>) -> Result<Self, ConfigError> {
         let table: toml::Table = text.parse()?;
         let mut root = Section::root(table);
         let mut config = Self::default();
@@ -108,6 +119,7 @@ impl Config {
         }
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
+        environment.apply(&mut config, &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes(mistakes)) }
     }
 }

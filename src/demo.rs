@@ -15,6 +15,7 @@ use voltree_protocols::sim::{self, DalySim, LinePace, PtySim, SimHandle, SimPack
 
 use crate::cli::say;
 use crate::config::{Config, PackConfig};
+use crate::environment::Environment;
 use crate::node::{self, Node};
 use crate::replay::{self, ColumnOptions};
 
@@ -46,7 +47,8 @@ pub(crate) fn run(options: DemoOptions) -> anyhow::Result<()> {
 }
 
 async fn live(options: DemoOptions) -> anyhow::Result<()> {
-    let defaults = Config::default();
+    let environment = Environment::of_process();
+    let defaults = Config::from_environment(&environment)?;
     let packs = (options.devices * 2).div_ceil(3);
     let batteries = (1..=packs).map(battery).collect::<anyhow::Result<Vec<_>>>()?;
     let config = Config {
@@ -59,7 +61,7 @@ async fn live(options: DemoOptions) -> anyhow::Result<()> {
         ..defaults
     };
     let recording = options.replay.map(|file| replay::load(&file, &ColumnOptions::default())).transpose()?;
-    let node = Node::prepare(config)?;
+    let node = Node::prepare(config, &environment)?;
     let mut publishers = publisher::start(options.devices - packs, node.mqtt());
     if let Some(recording) = recording {
         publisher::replay(&mut publishers, recording, node.mqtt());

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod decode;
 mod demo;
+mod environment;
 mod http;
 mod ledger;
 mod metric_table;

@@ -22,6 +22,7 @@ use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, 
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
 use crate::config::{Config, PackConfig};
+use crate::environment::Environment;
 use crate::http::{Http, HttpArgs};
 use crate::metric_table;
 
@@ -59,9 +60,16 @@ struct Estate {
 
 impl Node {
     /// Opens everything a node needs: its log, its data, its ports. Nothing runs yet.
-    pub(crate) fn prepare(config: Config) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(config: Config, environment: &Environment<'_>) -> anyhow::Result<Self> {
         voltree_runtime::telemetry::install(&config.log_level, config.log_format)
             .map_err(|error| anyhow::anyhow!("log.level {:?} can't be used: {error}", config.log_level))?;
+        let idle = environment.without_effect();
+        if !idle.is_empty() {
+            tracing::warn!(
+                names = idle.join(" "),
+                "set in the environment, and without effect in this version"
+            );
+        }
         let metrics =
             voltree_runtime::metrics::install(metric_table::TABLE).context("installing the metrics")?;
         let data = DataDir::open(&config.data_dir)?;
