@@ -1,5 +1,6 @@
 //! A node: what outlives its actors, and the supervision tree on one page.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
-use voltree_actors::registry::{DeviceSpec, Registry};
+use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
 use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg};
 use voltree_cluster::NodeIdentity;
-use voltree_model::Timestamp;
+use voltree_model::{DeviceId, Timestamp};
 use voltree_runtime::metrics::MetricsHandle;
 use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, clock, run_tree};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
@@ -94,9 +95,7 @@ impl Node {
         for pack in &config.packs {
             estate.add_pack(pack, config.site.as_deref());
         }
-        for device in estate.journal.last_origins().keys() {
-            estate.registry.adopt(device, now());
-        }
+        estate.remember_devices(&config, &data)?;
         let tree = estate.tree(router, metrics);
         estate.subscribe_to_commits();
         Ok(Self { config, http, mqtt, root: estate.root, directory: estate.directory, tree, _data: data })
@@ -192,9 +191,29 @@ impl Estate {
             site: site.map(str::to_owned),
             labels: pack.labels.clone(),
             offline_after: bms::offline_after(pack.poll_interval),
+            wanted: true,
         };
         let journal = Arc::clone(&self.journal);
         self.registry.register(spec, now(), move |entry| bms::child(entry, journal, settings));
+    }
+
+    /// Lists every device that has a history, and keeps what the configuration says of its own for the day it does not.
+    fn remember_devices(&self, config: &Config, data: &DataDir) -> anyhow::Result<()> {
+        let file = data.path("devices");
+        let mut records: BTreeMap<DeviceId, DeviceRecord> =
+            voltree_storage::load_snapshot(&file)?.unwrap_or_default();
+        for pack in &config.packs {
+            let record = DeviceRecord { name: pack.name.clone(), kind: bms::KIND.to_owned() };
+            records.insert(pack.id.clone(), record);
+        }
+        voltree_storage::save_snapshot(&file, &records)?;
+        for device in self.journal.last_origins().keys() {
+            match records.get(device) {
+                Some(record) => self.registry.remember(device, record, now()),
+                None => drop(self.registry.adopt(device, now())),
+            }
+        }
+        Ok(())
     }
 
     /// The tree, started top to bottom and stopped in reverse.

@@ -80,7 +80,9 @@ impl AlertBook {
         devices
             .iter()
             .filter_map(|device| {
-                let heard = device.last_arrival().unwrap_or(self.started_at);
+                // Nobody waits for a device that nobody wants any more.
+                let heard =
+                    if device.wanted { device.last_arrival().unwrap_or(self.started_at) } else { now };
                 engine.judge_silence(&device.id, heard, now)
             })
             .collect()

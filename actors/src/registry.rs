@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Handle};
 use voltree_storage::JournalSlot;
 
 use crate::device::DeviceMsg;
 use crate::intake::Intake;
-use crate::mqtt_device;
+use crate::{bms, mqtt_device};
 
 /// What a device says of its own connection, or its link finds out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +46,8 @@ pub struct DeviceEntry {
     pub created_at: Timestamp,
     /// How long it may be silent before it counts as offline.
     pub offline_after: Duration,
+    /// Whether somebody wants it now: configured, or come by itself. Otherwise only its history is left.
+    pub wanted: bool,
     /// Its door.
     pub intake: Intake,
     /// Its actor, whichever incarnation that is.
@@ -69,6 +72,17 @@ pub struct DeviceSpec {
     pub labels: BTreeMap<String, String>,
     /// How long it may be silent before it counts as offline.
     pub offline_after: Duration,
+    /// Whether somebody wants it now.
+    pub wanted: bool,
+}
+
+/// What is kept of a configured device, so that its history keeps its name when it is configured no longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// What its operator called it.
+    pub name: String,
+    /// Its type as the contract names it.
+    pub kind: String,
 }
 
 /// Every device the node knows.
@@ -92,6 +106,7 @@ fn adopted(id: &DeviceId) -> DeviceSpec {
         site: None,
         labels: BTreeMap::new(),
         offline_after: ADOPTED_OFFLINE_AFTER,
+        wanted: true,
     }
 }
 
@@ -136,7 +151,19 @@ impl Registry {
         if let Some(known) = self.get(id) {
             return known;
         }
-        let spec = adopted(id);
+        self.register_publisher(adopted(id), now)
+    }
+
+    /// Lists a device of which only the history is left, under the name and type that it had. Should it publish, it is
+    /// taken in like any other.
+    pub fn remember(&self, id: &DeviceId, record: &DeviceRecord, now: Timestamp) {
+        let kind = [bms::KIND, mqtt_device::KIND].into_iter().find(|kind| *kind == record.kind);
+        let kind = kind.unwrap_or(mqtt_device::KIND);
+        let spec = DeviceSpec { name: record.name.clone(), kind, wanted: false, ..adopted(id) };
+        self.register_publisher(spec, now);
+    }
+
+    fn register_publisher(&self, spec: DeviceSpec, now: Timestamp) -> Arc<DeviceEntry> {
         let journal = Arc::clone(&self.journal);
         self.register(spec, now, move |entry| mqtt_device::child(entry, journal))
     }
@@ -160,7 +187,8 @@ impl Registry {
         match entry.link() {
             LinkState::Down => DeviceState::Offline,
             LinkState::Up | LinkState::Unknown if heard => DeviceState::Online,
-            LinkState::Up | LinkState::Unknown => DeviceState::Offline,
+            LinkState::Up | LinkState::Unknown if entry.wanted => DeviceState::Offline,
+            LinkState::Up | LinkState::Unknown => DeviceState::Disabled,
         }
     }
 
@@ -175,6 +203,7 @@ impl Registry {
             labels: spec.labels,
             created_at: now,
             offline_after: spec.offline_after,
+            wanted: spec.wanted,
             actor,
             link: Mutex::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),

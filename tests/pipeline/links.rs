@@ -63,3 +63,23 @@ async fn a_port_that_vanishes_and_returns_as_another_device_is_taken_up_again() 
     assert!(tree.iter().all(|actor| actor.restarts == 0), "{tree:?}");
     assert_eq!(node.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_configured_no_longer_keeps_its_name_type_and_history() {
+    let board = pack(1);
+    let mut site = Site::new().pack("pack", board.path(), 300);
+    let node = site.start().await;
+    state(&node, "pack", "ONLINE").await;
+    board.pause();
+    let stored = node.ledger_at_rest(Some("pack")).await.stored;
+    assert_eq!(node.stop().await, Some(0));
+    site.forget_devices();
+    let node = site.start().await;
+    let data = node.query("{ device(id: \"pack\") { name type state readings } }", json!({})).await;
+    assert_eq!(
+        data["device"],
+        json!({ "name": "pack", "type": "daly_bms", "state": "DISABLED", "readings": stored })
+    );
+    assert_eq!(node.samples("pack", "pack_voltage").await.len() as u64, stored);
+    assert_eq!(node.stop().await, Some(0));
+}

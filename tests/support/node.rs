@@ -44,6 +44,11 @@ impl Site {
         self
     }
 
+    /// Takes all devices out of the configuration.
+    pub(crate) fn forget_devices(&mut self) {
+        self.devices.clear();
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
