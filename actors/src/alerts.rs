@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::broadcast;
 use voltree_model::Timestamp;
 use voltree_runtime::{Failure, clock};
 use voltree_storage::{Entry, JournalSlot, Lsn};
@@ -27,6 +28,8 @@ use crate::registry::Registry;
 
 /// After how many entries the state is saved even if no alert changed, so that little is read again.
 const SAVE_EVERY: u64 = 10_000;
+/// How many alerts a watcher may fall behind.
+const BACKLOG: usize = 256;
 
 /// The node's half of alerting, which outlives the actor.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub struct AlertBook {
     started_at: Timestamp,
     engine: Mutex<AlertEngine>,
     saved: Arc<AtomicU64>,
+    watchers: broadcast::Sender<Arc<AlertView>>,
 }
 
 impl AlertBook {
@@ -51,7 +55,8 @@ impl AlertBook {
         engine.set_limits(limits);
         let saved = Arc::new(AtomicU64::new(engine.cursor().0));
         let started_at = Timestamp::from_millis(clock::now_ms());
-        Ok(Self { file, journal, registry, started_at, engine: Mutex::new(engine), saved })
+        let watchers = broadcast::Sender::new(BACKLOG);
+        Ok(Self { file, journal, registry, started_at, engine: Mutex::new(engine), saved, watchers })
     }
 
     /// Up to which entry the state is saved.
@@ -67,6 +72,11 @@ impl AlertBook {
     /// Alerts that began in the range, newest first.
     pub fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
         self.engine.lock().history(from, to)
+    }
+
+    /// Alerts as they begin, from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<AlertView>> {
+        self.watchers.subscribe()
     }
 
     fn judge(&self, batch: &[(Lsn, Arc<Entry>)], now: Timestamp) -> Vec<Change> {
@@ -97,14 +107,33 @@ impl AlertBook {
             if batch.is_empty() {
                 break;
             }
-            changed |= tell(&self.judge(&batch, now));
+            changed |= self.tell(&self.judge(&batch, now));
         }
-        changed |= tell(&self.notice_silence(now));
+        changed |= self.tell(&self.notice_silence(now));
         let behind = self.engine.lock().cursor().0 - self.saved.load(Ordering::Acquire);
         if changed || behind >= SAVE_EVERY {
             self.save().await?;
         }
         Ok(())
+    }
+
+    /// Logs, counts and streams what changed; whether anything did.
+    fn tell(&self, changes: &[Change]) -> bool {
+        for change in changes {
+            match change {
+                Change::Raised(alert) => {
+                    metrics::alert(alert.severity.as_str());
+                    let (device, title, message) = (&alert.device, &alert.title, &alert.message);
+                    tracing::warn!(event = "alert.raised", %device, title, message);
+                    // An alert that nobody watches is no loss: it stands in the book.
+                    self.watchers.send(Arc::new(alert.clone())).ok();
+                }
+                Change::Resolved(alert) => {
+                    tracing::info!(event = "alert.resolved", device = %alert.device, title = alert.title);
+                }
+            }
+        }
+        !changes.is_empty()
     }
 
     async fn save(&self) -> Result<(), ActorProcessingErr> {
@@ -116,22 +145,6 @@ impl AlertBook {
         self.saved.store(cursor.0, Ordering::Release);
         Ok(())
     }
-}
-
-/// Logs and counts what changed; whether anything did.
-fn tell(changes: &[Change]) -> bool {
-    for change in changes {
-        match change {
-            Change::Raised(alert) => {
-                metrics::alert(alert.severity.as_str());
-                tracing::warn!(event = "alert.raised", device = %alert.device, title = alert.title, message = alert.message);
-            }
-            Change::Resolved(alert) => {
-                tracing::info!(event = "alert.resolved", device = %alert.device, title = alert.title);
-            }
-        }
-    }
-    !changes.is_empty()
 }
 
 /// The actor.

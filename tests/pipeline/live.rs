@@ -136,3 +136,18 @@ async fn a_device_that_says_it_is_offline_is_online_again_when_it_publishes() {
     assert_eq!(state().await, "ONLINE");
     assert_eq!(node.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_heard_as_it_begins() {
+    let site = Site::new();
+    let node = site.start().await;
+    let mut socket = subscribe(&node, "subscription { alertTriggered { deviceId title metricValue } }").await;
+    let mut publisher = Publisher::connect(node.mqtt, "hot").await.unwrap();
+    let payload = telemetry("hot", now_ms(), &[("temperature_1", 71.5)]);
+    publisher.publish(1, &topic("hot"), &payload).await.unwrap();
+    publisher.settle().await.unwrap();
+    let heard = hear(&mut socket).await;
+    let expected = json!({ "deviceId": "hot", "title": "Over-temperature", "metricValue": 71.5 });
+    assert_eq!(heard["payload"]["data"]["alertTriggered"], expected);
+    assert_eq!(node.stop().await, Some(0));
+}

@@ -1,6 +1,9 @@
 //! What is wrong now, and what was.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 use voltree_model::{DeviceId, MetricName, Timestamp};
 
 /// How bad it is.
@@ -67,4 +70,6 @@ pub trait Alerts: Send + Sync {
     fn active(&self) -> Vec<AlertView>;
     /// Ended and active alerts that began in the range, newest first.
     fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView>;
+    /// Alerts as they begin, from now on; a subscriber that falls behind is told how many it missed.
+    fn subscribe(&self) -> broadcast::Receiver<Arc<AlertView>>;
 }

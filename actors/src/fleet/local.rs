@@ -187,6 +187,10 @@ impl Alerts for LocalFleet {
     fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
         self.alerts.history(from, to)
     }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<AlertView>> {
+        self.alerts.subscribe()
+    }
 }
 
 impl Supervision for LocalFleet {

@@ -20,7 +20,7 @@ pub(super) enum DeviceState {
     Parked,
     /// Set aside by the system until an operator looks.
     Quarantined,
-    /// Switched off by an operator.
+    /// Switched off by an operator, or configured no longer: only its history is left.
     Disabled,
 }
 

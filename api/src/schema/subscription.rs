@@ -11,6 +11,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use voltree_actors::fleet::{Fleet, LiveReading};
 use voltree_model::DeviceId;
 
+use super::alert::Alert;
 use super::arguments;
 use super::error::{Code, coded, unknown_device};
 use super::supervision::SupervisionEvent;
@@ -42,15 +43,31 @@ impl Subscription {
         ctx: &Context<'_>,
     ) -> Result<impl Stream<Item = Result<SupervisionEvent>>> {
         let events = ctx.data::<Fleet>()?.supervision.subscribe();
-        Ok(unfold(events, async |mut events| {
-            let event = match events.recv().await {
-                Ok(event) => Ok(SupervisionEvent::from(event.as_ref())),
-                Err(RecvError::Lagged(missed)) => Err(lagged(missed, "supervision events")),
-                Err(RecvError::Closed) => return None,
-            };
-            Some((event, events))
-        }))
+        Ok(each(events, "supervision events", |event| SupervisionEvent::from(event.as_ref())))
     }
+
+    /// Every alert as it begins, from now on. A client that reads too slowly gets an error with the code LAGGED that
+    /// says how many alerts it missed, and then goes on.
+    async fn alert_triggered(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<Alert>>> {
+        let alerts = ctx.data::<Fleet>()?.alerts.subscribe();
+        Ok(each(alerts, "alerts", |alert| Alert(alert.as_ref().clone())))
+    }
+}
+
+/// Everything that a channel brings, in the shape in which it is shown.
+fn each<T: Clone, U>(
+    events: Receiver<T>,
+    what: &'static str,
+    show: fn(T) -> U,
+) -> impl Stream<Item = Result<U>> {
+    unfold(events, move |mut events| async move {
+        let event = match events.recv().await {
+            Ok(event) => Ok(show(event)),
+            Err(RecvError::Lagged(missed)) => Err(lagged(missed, what)),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((event, events))
+    })
 }
 
 fn points_of(

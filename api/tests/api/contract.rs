@@ -8,7 +8,7 @@ use async_graphql::parser::types::{FieldDefinition, TypeKind, TypeSystemDefiniti
 const CONTRACT: &str = include_str!("../fixtures/contract.graphql");
 
 /// What the contract has and the schema has not yet. A line leaves this list when it is served, never enters it.
-const NOT_YET: [&str; 20] = [
+const NOT_YET: [&str; 19] = [
     "AlertRule",
     "Command",
     "CommandStatus",
@@ -26,7 +26,6 @@ const NOT_YET: [&str; 20] = [
     "Mutation.updateDevice",
     "Query.alertRules",
     "SendCommandInput",
-    "Subscription.alertTriggered",
     "Subscription.commandStatusChanged",
     "Subscription.deviceUpdated",
 ];

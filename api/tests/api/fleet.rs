@@ -25,6 +25,7 @@ pub(crate) struct TestFleet {
     pub(crate) healthy: AtomicBool,
     pub(crate) live: broadcast::Sender<LiveReading>,
     pub(crate) events: broadcast::Sender<Arc<SupervisionEvent>>,
+    pub(crate) alerts: broadcast::Sender<Arc<AlertView>>,
     pub(crate) kills: Mutex<Vec<(String, String)>>,
 }
 
@@ -34,6 +35,7 @@ impl TestFleet {
             healthy: AtomicBool::new(true),
             live: broadcast::Sender::new(8),
             events: broadcast::Sender::new(8),
+            alerts: broadcast::Sender::new(8),
             kills: Mutex::default(),
         })
     }
@@ -194,12 +196,14 @@ fn alert(name: &str, device: &str, severity: AlertSeverity, status: AlertStatus)
     }
 }
 
+/// An alert that has just begun.
+pub(crate) fn begun() -> AlertView {
+    alert("a-2", "pack-1", AlertSeverity::Critical, AlertStatus::Active)
+}
+
 impl Alerts for TestFleet {
     fn active(&self) -> Vec<AlertView> {
-        vec![
-            alert("a-2", "pack-1", AlertSeverity::Critical, AlertStatus::Active),
-            alert("a-1", "gone", AlertSeverity::Warning, AlertStatus::Active),
-        ]
+        vec![begun(), alert("a-1", "gone", AlertSeverity::Warning, AlertStatus::Active)]
     }
 
     fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
@@ -207,6 +211,10 @@ impl Alerts for TestFleet {
         all.push(alert("a-0", "pack-1", AlertSeverity::Info, AlertStatus::Resolved));
         all.retain(|alert| (from..to).contains(&alert.triggered_at));
         all
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<AlertView>> {
+        self.alerts.subscribe()
     }
 }
 

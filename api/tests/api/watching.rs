@@ -1,6 +1,7 @@
 //! Subscriptions over a real socket, as a client of graphql-transport-ws speaks.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
@@ -11,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::fleet::{killed, reading};
+use crate::fleet::{begun, killed, reading};
 use crate::support::Api;
 
 /// No answer takes this long; what does not come by then does not come.
@@ -152,6 +153,18 @@ async fn supervision_events_arrive_as_they_happen() {
     events.send(killed()).unwrap();
     let expected = json!({ "event": "failed", "path": "node/devices/pack-1", "reasonKind": "killed" });
     assert_eq!(client.hear().await["payload"]["data"]["supervisionEvent"], expected);
+}
+
+#[tokio::test]
+async fn alerts_arrive_as_they_begin() {
+    let served = served().await;
+    let alerts = &served.api.fleet.alerts;
+    let mut client = served.client().await;
+    client.subscribe("a", "subscription { alertTriggered { id deviceId severity status } }").await;
+    until_listening(|| alerts.receiver_count(), 1).await;
+    alerts.send(Arc::new(begun())).unwrap();
+    let expected = json!({ "id": "a-2", "deviceId": "pack-1", "severity": "CRITICAL", "status": "ACTIVE" });
+    assert_eq!(client.hear().await["payload"]["data"]["alertTriggered"], expected);
 }
 
 #[tokio::test]
