@@ -15,11 +15,11 @@ use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
-use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg};
+use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
-use voltree_model::{DeviceId, Timestamp};
+use voltree_model::DeviceId;
 use voltree_runtime::metrics::MetricsHandle;
-use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, clock, run_tree};
+use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, run_tree};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
 use crate::config::{Config, PackConfig};
@@ -326,10 +326,6 @@ fn bind(key: &str, address: SocketAddr) -> anyhow::Result<Arc<ListenerSocket>> {
         format!("{key} = {address} can't be listened on; another program may have the port")
     })?;
     Ok(Arc::new(socket))
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_millis(clock::now_ms())
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use tokio::time::Instant;
-use voltree_model::{DeviceId, Reading, Timestamp};
+use voltree_model::{DeviceId, Reading};
 use voltree_protocols::mqtt::telemetry_json;
 use voltree_runtime::clock;
 
@@ -94,7 +94,7 @@ pub(crate) fn load(file: &std::path::Path, options: &ColumnOptions) -> anyhow::R
     let mut recording =
         Recording::read(source, device, &columns).with_context(|| format!("reading {}", file.display()))?;
     if !options.keep_time {
-        recording.end_at(Timestamp::from_millis(clock::now_ms()));
+        recording.end_at(voltree_actors::now());
     }
     Ok(recording)
 }

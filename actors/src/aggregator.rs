@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use voltree_model::{DeviceId, Timestamp};
+use voltree_model::DeviceId;
 use voltree_runtime::{Failure, Handle, clock};
 use voltree_storage::{Entry, Head, JournalSlot, Lsn, SealJob, Sealed, Store};
 
@@ -206,7 +206,7 @@ impl AggregatorState {
         }
         self.sealing_since = None;
         let at_rest = self.last_new.elapsed() >= AT_REST_AFTER;
-        let now = Timestamp::from_millis(clock::now_ms());
+        let now = crate::now();
         let jobs = self.head.read().seal_jobs(now, at_rest);
         if jobs.is_empty() {
             return;
@@ -227,7 +227,7 @@ impl AggregatorState {
 
     /// The last act of an orderly stop. What can't be sealed now is sealed after the next start.
     async fn seal_everything(&mut self) -> Result<(), ActorProcessingErr> {
-        let now = Timestamp::from_millis(clock::now_ms());
+        let now = crate::now();
         let jobs: Vec<SealJob> = self.head.read().seal_jobs(now, true);
         let store = Arc::clone(&self.args.store);
         let sealed = tokio::task::spawn_blocking(move || store.seal(jobs)).await?;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::broadcast;
 use voltree_model::Timestamp;
-use voltree_runtime::{Failure, clock};
+use voltree_runtime::Failure;
 use voltree_storage::{Entry, JournalSlot, Lsn};
 
 pub use engine::{AlertEngine, Change};
@@ -54,7 +54,7 @@ impl AlertBook {
         let mut engine: AlertEngine = voltree_storage::load_snapshot(&file)?.unwrap_or_default();
         engine.set_limits(limits);
         let saved = Arc::new(AtomicU64::new(engine.cursor().0));
-        let started_at = Timestamp::from_millis(clock::now_ms());
+        let started_at = crate::now();
         let watchers = broadcast::Sender::new(BACKLOG);
         Ok(Self { file, journal, registry, started_at, engine: Mutex::new(engine), saved, watchers })
     }
@@ -98,9 +98,9 @@ impl AlertBook {
             .collect()
     }
 
-    async fn catch_up(&self) -> Result<(), ActorProcessingErr> {
-        let now = Timestamp::from_millis(clock::now_ms());
-        let mut changed = false;
+    /// Judges what the journal has committed since; `changed` says that an alert changed already.
+    async fn catch_up(&self, mut changed: bool) -> Result<(), ActorProcessingErr> {
+        let now = crate::now();
         loop {
             let after = self.engine.lock().cursor();
             let batch = cursor::next(&self.journal, after).await.map_err(|error| Failure::boxed(&error))?;
@@ -109,7 +109,6 @@ impl AlertBook {
             }
             changed |= self.tell(&self.judge(&batch, now));
         }
-        changed |= self.tell(&self.notice_silence(now));
         let behind = self.engine.lock().cursor().0 - self.saved.load(Ordering::Acquire);
         if changed || behind >= SAVE_EVERY {
             self.save().await?;
@@ -172,7 +171,8 @@ impl Actor for Alerting {
         book: &mut Arc<AlertBook>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            CursorMsg::Committed | CursorMsg::Tick => book.catch_up().await,
+            CursorMsg::Committed => book.catch_up(false).await,
+            CursorMsg::Tick => book.catch_up(book.tell(&book.notice_silence(crate::now()))).await,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use voltree_model::{PackReading, Timestamp};
+use voltree_model::PackReading;
 use voltree_protocols::bms::daly_uart::{DalyConfig, DalyPoll};
 use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
 use voltree_runtime::{ChildSpec, Failure, RestartPolicy, clock};
@@ -138,7 +138,7 @@ impl BmsState {
     async fn answered(&mut self, pack: PackReading) {
         metrics::poll("answered");
         self.failures = 0;
-        let now = Timestamp::from_millis(clock::now_ms());
+        let now = crate::now();
         let entry = &self.args.entry;
         entry.set_link(LinkState::Up, "it answers");
         let reading = pack.into_reading(entry.id.clone(), now);

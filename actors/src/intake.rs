@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use voltree_model::{DeviceId, Origin, Reading, RejectReason, Timestamp};
-use voltree_runtime::{Full, Inbox, Receipt};
+use voltree_runtime::{Inbox, Receipt};
 use voltree_storage::{AppendError, Entry, JournalSlot, Lsn};
 
 /// How many readings a device may have waiting; past that its poll waits, or its PUBACK comes late.
@@ -59,11 +59,6 @@ impl Intake {
     /// Takes something in, waiting for space.
     pub async fn accept(&self, inbound: Inbound) -> Receipt {
         self.inbox.accept(inbound).await
-    }
-
-    /// Takes something in if there is space now.
-    pub fn try_accept(&self, inbound: Inbound) -> Result<Receipt, Full<Inbound>> {
-        self.inbox.try_accept(inbound)
     }
 
     /// How many wait.

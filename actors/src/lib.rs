@@ -15,5 +15,7 @@ pub mod mqtt;
 pub mod mqtt_device;
 pub mod recorder;
 pub mod registry;
+mod wall_clock;
 
 pub use alerts::AlertLimits;
+pub use wall_clock::now;

@@ -53,8 +53,10 @@ impl LiveBus {
         match entry {
             Entry::Reading { reading, .. } => {
                 metrics::ingested(reading);
-                // A reading that nobody watches is no loss: it is committed.
-                self.watchers.send(Arc::new(reading.clone())).ok();
+                // A reading that nobody watches is no loss, and not worth a copy: it is committed.
+                if self.watchers.receiver_count() > 0 {
+                    self.watchers.send(Arc::new(reading.clone())).ok();
+                }
             }
             Entry::Rejected { reason, .. } => metrics::rejected(*reason),
             Entry::DeadLettered { .. } => metrics::dead_lettered(),

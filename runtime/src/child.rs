@@ -73,13 +73,6 @@ impl ChildSpec {
         let shutdown = Duration::from_secs(20);
         Self { name: name.into(), kind: "supervisor", policy, shutdown, supervisor: true, start }
     }
-
-    /// Allows this long for an orderly stop before the child is killed.
-    #[must_use]
-    pub fn with_shutdown(mut self, limit: Duration) -> Self {
-        self.shutdown = limit;
-        self
-    }
 }
 
 /// The children of one supervisor, in start order. The node owns it, so it outlives the supervisor: whoever

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
-use voltree_runtime::{ActorView, Directory, KillError, SupervisionEvent, clock};
+use voltree_runtime::{ActorView, Directory, KillError, SupervisionEvent};
 use voltree_storage::{JournalSlot, SeriesPoint, Store, aggregate, merge_series};
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
 use crate::live::LiveBus;
+use crate::now;
 use crate::registry::{DeviceEntry, Registry};
 
 /// Everything of a node that outlives its actors, as far as questions need it.
@@ -103,10 +104,6 @@ impl LocalFleet {
     fn known(&self, device: &DeviceId) -> Result<Arc<DeviceEntry>, FleetError> {
         self.registry.get(device).ok_or_else(|| FleetError::UnknownDevice(device.clone()))
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_millis(clock::now_ms())
 }
 
 impl Devices for LocalFleet {

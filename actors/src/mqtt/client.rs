@@ -18,7 +18,6 @@ use rumqttc::Packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use voltree_model::Timestamp;
 use voltree_protocols::mqtt::PacketCodec;
 use voltree_protocols::mqtt::{Admission, CloseReason, ConnectRequest, Effect, Limits, Session};
 use voltree_runtime::{ChildSpec, RestartPolicy, clock};
@@ -241,8 +240,8 @@ impl Connection {
                 Effect::Send(packet) => self.send(packet),
                 Effect::Ingest { ticket, topic, payload, qos, .. } => {
                     metrics::mqtt_message(if qos == rumqttc::QoS::AtMostOnce { "0" } else { "1" });
-                    let wall = Timestamp::from_millis(clock::now_ms());
-                    let committed = ingest::ingest(broker, Incoming { topic, payload, qos }, wall).await;
+                    let committed =
+                        ingest::ingest(broker, Incoming { topic, payload, qos }, crate::now()).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
                     }

@@ -34,15 +34,15 @@ pub(super) struct Incoming {
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
 pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
     let Incoming { topic, payload, qos } = incoming;
-    let topic = match DeviceTopic::parse(&topic) {
-        Ok(topic) => topic,
+    let subject = match DeviceTopic::parse(&topic) {
+        Ok(subject) => subject,
         Err(error) => {
             return reject(broker, None, RejectReason::BadTopic, format!("{topic:?}: {error}"), qos, now)
                 .await;
         }
     };
-    broker.route(&topic.to_string(), &payload, qos);
-    match topic {
+    broker.route(&topic, &payload, qos);
+    match subject {
         DeviceTopic::Telemetry(device) => telemetry(broker, &device, &payload, qos, now).await,
         DeviceTopic::Status(device) => {
             status(broker, &device, &payload);
