@@ -13,6 +13,7 @@ use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket};
+use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
 use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg, now};
@@ -53,6 +54,7 @@ struct Estate {
     registry: Arc<Registry>,
     devices: Children,
     alerts: Arc<AlertBook>,
+    presence: Arc<PresenceBook>,
     live: Arc<LiveBus>,
     broker: Arc<Broker>,
     mqtt: Arc<ListenerSocket>,
@@ -147,6 +149,7 @@ impl Estate {
             Arc::clone(&journal),
             Arc::clone(&registry),
         )?);
+        let presence = Arc::new(PresenceBook::open(data.path("presence"), Arc::clone(&registry))?);
         let live = Arc::new(LiveBus::new(Arc::clone(&journal)));
         let broker = Arc::new(Broker::new(Arc::clone(&registry), Arc::clone(&journal)));
         Ok(Self {
@@ -158,6 +161,7 @@ impl Estate {
             registry,
             devices,
             alerts,
+            presence,
             live,
             broker,
             mqtt,
@@ -172,6 +176,7 @@ impl Estate {
             store: Arc::clone(&self.store),
             journal: Arc::clone(&self.journal),
             alerts: Arc::clone(&self.alerts),
+            presence: Arc::clone(&self.presence),
             live: Arc::clone(&self.live),
             directory: self.directory.clone(),
         })
@@ -227,7 +232,7 @@ impl Estate {
                 Children::new(std::iter::once(self.journal()).chain(shards().map(|s| self.recorder(s)))),
             ),
             group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()]))),
-            group("live", Children::new([self.live()])),
+            group("live", Children::new([self.live(), self.presence()])),
             group("devices", self.devices.clone()),
             group(
                 "mqtt",
@@ -278,6 +283,13 @@ impl Estate {
     fn live(&self) -> ChildSpec {
         let bus = Arc::clone(&self.live);
         ChildSpec::worker("bus", "live", RestartPolicy::SERVICE, move |_| (Live, Arc::clone(&bus)))
+    }
+
+    fn presence(&self) -> ChildSpec {
+        let book = Arc::clone(&self.presence);
+        ChildSpec::worker("presence", "presence", RestartPolicy::SERVICE, move |_| {
+            (Presence, Arc::clone(&book))
+        })
     }
 
     fn listener(&self, mqtt: &ActorPath, clients: Children) -> ChildSpec {

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use voltree_model::DeviceId;
 
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
-pub use devices::{DeviceView, Devices, LatestMetric};
+pub use devices::{DeviceView, Devices, LatestMetric, StateChange};
 pub use health::{Health, HealthCheck};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;

@@ -13,6 +13,7 @@ pub mod live;
 pub mod metrics;
 pub mod mqtt;
 pub mod mqtt_device;
+pub mod presence;
 pub mod recorder;
 pub mod registry;
 mod wall_clock;

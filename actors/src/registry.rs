@@ -29,6 +29,13 @@ pub enum LinkState {
     Down,
 }
 
+/// A link's state, and what was said when it changed last.
+#[derive(Debug, Default)]
+struct Link {
+    state: LinkState,
+    why: String,
+}
+
 /// One device.
 #[derive(Debug)]
 pub struct DeviceEntry {
@@ -52,7 +59,7 @@ pub struct DeviceEntry {
     pub intake: Intake,
     /// Its actor, whichever incarnation that is.
     pub actor: Handle<DeviceMsg>,
-    link: Mutex<LinkState>,
+    link: Mutex<Link>,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
 }
@@ -192,6 +199,24 @@ impl Registry {
         }
     }
 
+    /// Why a device is in the state it is in, in a few words.
+    pub fn reason(entry: &DeviceEntry, state: DeviceState) -> String {
+        let link = entry.link.lock();
+        match (state, link.state) {
+            (DeviceState::Online, LinkState::Up) | (DeviceState::Offline, LinkState::Down) => {
+                link.why.clone()
+            }
+            (DeviceState::Online, LinkState::Unknown | LinkState::Down) => "it publishes".to_owned(),
+            (DeviceState::Offline, LinkState::Unknown | LinkState::Up) => match entry.last_arrival() {
+                Some(_) => format!("nothing heard for {} s", entry.offline_after.as_secs()),
+                None => "nothing heard since the node started".to_owned(),
+            },
+            (DeviceState::Parked, _) => "its actor failed too often and waits for its next try".to_owned(),
+            (DeviceState::Quarantined, _) => "set aside until an operator looks".to_owned(),
+            (DeviceState::Disabled, _) => "no longer configured".to_owned(),
+        }
+    }
+
     fn entry(&self, spec: DeviceSpec, now: Timestamp, actor: Handle<DeviceMsg>) -> DeviceEntry {
         let last = self.journal.last_origin(&spec.id);
         DeviceEntry {
@@ -246,14 +271,17 @@ impl DeviceEntry {
 
     /// What is known of its link.
     pub fn link(&self) -> LinkState {
-        *self.link.lock()
+        self.link.lock().state
     }
 
     /// Notes a change of its link; one line when it goes, one when it returns.
     pub fn set_link(&self, state: LinkState, why: &str) {
-        let before = std::mem::replace(&mut *self.link.lock(), state);
-        if before == state {
-            return;
+        {
+            let mut link = self.link.lock();
+            if link.state == state {
+                return;
+            }
+            *link = Link { state, why: why.to_owned() };
         }
         match state {
             LinkState::Up => tracing::info!(event = "device.online", device = %self.id, why),

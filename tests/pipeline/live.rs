@@ -138,6 +138,43 @@ async fn a_device_that_says_it_is_offline_is_online_again_when_it_publishes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_watched_as_it_comes_and_goes_and_its_history_outlives_the_node() {
+    let site = Site::new();
+    let node = site.start().await;
+    let mut device = Publisher::connect(node.mqtt, "moody").await.unwrap();
+    device.publish(1, &topic("moody"), &telemetry("moody", now_ms(), &[("n", 1.0)])).await.unwrap();
+    device.settle().await.unwrap();
+    let mut socket =
+        subscribe(&node, "subscription { deviceUpdated(deviceId: \"moody\") { state readings } }").await;
+    let mut hear_state = async |wanted: &str| {
+        loop {
+            let heard = hear(&mut socket).await;
+            if heard["payload"]["data"]["deviceUpdated"]["state"] == wanted {
+                return;
+            }
+        }
+    };
+    device.publish(2, &topic("moody"), &telemetry("moody", now_ms() + 1, &[("n", 2.0)])).await.unwrap();
+    hear_state("ONLINE").await;
+    device.publish(3, "devices/moody/status", b"{\"status\":\"offline\"}").await.unwrap();
+    hear_state("OFFLINE").await;
+    device.publish(4, &topic("moody"), &telemetry("moody", now_ms() + 2, &[("n", 3.0)])).await.unwrap();
+    hear_state("ONLINE").await;
+    node.kill_actor("node/live/presence").await.unwrap();
+    device.publish(5, "devices/moody/status", b"{\"status\":\"offline\"}").await.unwrap();
+    hear_state("OFFLINE").await;
+    assert_eq!(node.stop().await, Some(0));
+
+    let node = site.start().await;
+    let query = "{ device(id: \"moody\") { stateHistory { state reason } } }";
+    let history = node.query(query, json!({})).await["device"]["stateHistory"].clone();
+    let states: Vec<_> = history.as_array().unwrap().iter().map(|c| c["state"].as_str().unwrap()).collect();
+    // Nothing was heard since the node started, so it still is what it was.
+    assert_eq!(states, ["OFFLINE", "ONLINE", "OFFLINE", "ONLINE"], "{history}");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_heard_as_it_begins() {
     let site = Site::new();
     let node = site.start().await;

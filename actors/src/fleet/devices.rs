@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 use voltree_model::{DeviceId, DeviceState, MetricName, Timestamp, Unit};
+use voltree_runtime::ActorPath;
 
 /// A device as its operator sees it.
 #[derive(Debug, Clone)]
@@ -31,6 +34,19 @@ pub struct DeviceView {
     pub latest: Vec<LatestMetric>,
     /// Its latest text values.
     pub attributes: BTreeMap<String, String>,
+    /// Its actor's place in the tree.
+    pub actor: ActorPath,
+}
+
+/// When a device's state changed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// What it became.
+    pub state: DeviceState,
+    /// From when on.
+    pub since: Timestamp,
+    /// Why, in a few words.
+    pub reason: String,
 }
 
 /// The newest value of one series.
@@ -52,4 +68,8 @@ pub trait Devices: Send + Sync {
     fn list(&self) -> Vec<DeviceView>;
     /// One of them.
     fn get(&self, id: &DeviceId) -> Option<DeviceView>;
+    /// The last changes of its state, newest first; they outlive a restart of the node.
+    fn state_history(&self, id: &DeviceId, limit: usize) -> Vec<StateChange>;
+    /// Which device changed, from now on: its state at once, what it says at most once a second.
+    fn changes(&self) -> broadcast::Receiver<DeviceId>;
 }

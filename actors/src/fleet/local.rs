@@ -11,12 +11,14 @@ use voltree_storage::{JournalSlot, SeriesPoint, Store, aggregate, merge_series};
 
 use super::{
     AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck,
-    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, Supervision, Telemetry,
+    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange, Supervision,
+    Telemetry,
 };
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
 use crate::live::LiveBus;
 use crate::now;
+use crate::presence::PresenceBook;
 use crate::registry::{DeviceEntry, Registry};
 
 /// Everything of a node that outlives its actors, as far as questions need it.
@@ -32,6 +34,8 @@ pub struct LocalFleet {
     pub journal: Arc<JournalSlot>,
     /// The alerts.
     pub alerts: Arc<AlertBook>,
+    /// Who came and went.
+    pub presence: Arc<PresenceBook>,
     /// The live bus.
     pub live: Arc<LiveBus>,
     /// Who runs where.
@@ -67,6 +71,7 @@ impl LocalFleet {
             readings: known.readings,
             latest: latest.collect(),
             attributes: known.attributes.into_iter().map(|(name, text)| (name.to_string(), text)).collect(),
+            actor: entry.actor.path().clone(),
         }
     }
 
@@ -114,6 +119,14 @@ impl Devices for LocalFleet {
 
     fn get(&self, id: &DeviceId) -> Option<DeviceView> {
         self.registry.get(id).map(|entry| self.view(&entry, now()))
+    }
+
+    fn state_history(&self, id: &DeviceId, limit: usize) -> Vec<StateChange> {
+        self.presence.history(id, limit)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<DeviceId> {
+        self.presence.subscribe()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use async_graphql::{Enum, ID, Json, Object, SimpleObject};
-use voltree_actors::fleet::{DeviceView, LatestMetric};
+use async_graphql::{Context, Enum, ID, Json, Object, Result, SimpleObject};
+use voltree_actors::fleet::{DeviceView, Fleet, LatestMetric};
+
+use super::arguments;
 
 /// A device as clients see it, built from what the fleet knows of it.
 pub(super) struct Device(pub(super) DeviceView);
@@ -35,6 +37,17 @@ pub(super) struct MetricValue {
     unit: Option<String>,
     /// When it was measured, as RFC 3339 in UTC.
     time: String,
+}
+
+/// When a device's state changed, and why.
+#[derive(SimpleObject)]
+pub(super) struct StateChange {
+    /// What it became.
+    state: DeviceState,
+    /// From when on, as RFC 3339 in UTC.
+    since: String,
+    /// Why, in a few words.
+    reason: String,
 }
 
 /// A battery, sensor or other device of the fleet.
@@ -107,6 +120,30 @@ impl Device {
     /// Its latest text values (state, fault codes, …), as an object of texts.
     async fn attributes(&self) -> Option<Json<&BTreeMap<String, String>>> {
         Some(Json(&self.0.attributes))
+    }
+
+    /// The last changes of its state, newest first, at most 100; they are kept when the node restarts.
+    async fn state_history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The most changes to answer, 1 to 100.", default_with = "Some(50)")] limit: Option<
+            i32,
+        >,
+    ) -> Result<Vec<StateChange>> {
+        let limit = arguments::limit(limit, 50, 100)?;
+        let changes = ctx.data::<Fleet>()?.devices.state_history(&self.0.id, limit);
+        Ok(changes.into_iter().map(StateChange::from).collect())
+    }
+
+    /// Its actor's path in the supervision tree.
+    async fn actor_path(&self) -> &str {
+        self.0.actor.as_str()
+    }
+}
+
+impl From<voltree_actors::fleet::StateChange> for StateChange {
+    fn from(change: voltree_actors::fleet::StateChange) -> Self {
+        Self { state: change.state.into(), since: change.since.to_string(), reason: change.reason }
     }
 }
 

@@ -158,10 +158,13 @@ impl Query {
         #[graphql(desc = "The most events to answer, 1 to 10000.", default_with = "Some(100)")] limit: Option<
             i32,
         >,
+        #[graphql(desc = "Only those of the actor with this path.")] path: Option<String>,
     ) -> Result<Vec<SupervisionEvent>> {
         let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
-        let events = doors(ctx)?.supervision.events(limit);
-        Ok(events.iter().map(|event| SupervisionEvent::from(event.as_ref())).collect())
+        let events = doors(ctx)?.supervision.events(if path.is_some() { MAX_ENTRIES } else { limit });
+        let wanted =
+            events.iter().filter(|event| path.as_ref().is_none_or(|path| *path == event.path.as_str()));
+        Ok(wanted.take(limit).map(|event| SupervisionEvent::from(event.as_ref())).collect())
     }
 
     /// What became of each reading: the node's own row first, then every device by id, or one device's row.

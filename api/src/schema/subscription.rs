@@ -3,16 +3,18 @@
 //! A client that reads too slowly is told how many events it missed and goes on; it never slows the node down.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use async_graphql::{Context, Error, ErrorExtensions, ID, Result, Subscription};
 use futures::Stream;
 use futures::stream::unfold;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use voltree_actors::fleet::{Fleet, LiveReading};
+use voltree_actors::fleet::{Devices, Fleet, LiveReading};
 use voltree_model::DeviceId;
 
 use super::alert::Alert;
 use super::arguments;
+use super::device::Device;
 use super::error::{Code, coded, unknown_device};
 use super::supervision::SupervisionEvent;
 use super::telemetry::TelemetryPoint;
@@ -34,6 +36,22 @@ impl Subscription {
         let fleet = ctx.data::<Fleet>()?;
         fleet.devices.get(&device).ok_or_else(|| unknown_device(&device))?;
         Ok(points_of(device, fleet.telemetry.live()))
+    }
+
+    /// A device whenever its state changes, and at most once a second while it goes on talking; every device if none is
+    /// named. A client that reads too slowly gets an error with the code LAGGED that says how many changes it missed,
+    /// and then goes on.
+    async fn device_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only this device.")] device_id: Option<ID>,
+    ) -> Result<impl Stream<Item = Result<Device>>> {
+        let wanted = arguments::optional_device_id("deviceId", device_id.as_ref())?;
+        let devices = Arc::clone(&ctx.data::<Fleet>()?.devices);
+        if let Some(device) = &wanted {
+            devices.get(device).ok_or_else(|| unknown_device(device))?;
+        }
+        Ok(updates_of(devices, wanted))
     }
 
     /// Everything that happens to the node's actors from now on. A client that reads too slowly gets an error with
@@ -67,6 +85,26 @@ fn each<T: Clone, U>(
             Err(RecvError::Closed) => return None,
         };
         Some((event, events))
+    })
+}
+
+fn updates_of(devices: Arc<dyn Devices>, wanted: Option<DeviceId>) -> impl Stream<Item = Result<Device>> {
+    let changes = devices.changes();
+    unfold((changes, devices, wanted), |(mut changes, devices, wanted)| async move {
+        let update = loop {
+            match changes.recv().await {
+                Ok(device) if wanted.as_ref().is_none_or(|wanted| *wanted == device) => {
+                    // A device that was removed in between has nothing left to show.
+                    if let Some(view) = devices.get(&device) {
+                        break Ok(Device(view));
+                    }
+                }
+                Ok(_another) => {}
+                Err(RecvError::Lagged(missed)) => break Err(lagged(missed, "changes of devices")),
+                Err(RecvError::Closed) => return None,
+            }
+        };
+        Some((update, (changes, devices, wanted)))
     })
 }
 

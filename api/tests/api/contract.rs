@@ -8,7 +8,7 @@ use async_graphql::parser::types::{FieldDefinition, TypeKind, TypeSystemDefiniti
 const CONTRACT: &str = include_str!("../fixtures/contract.graphql");
 
 /// What the contract has and the schema has not yet. A line leaves this list when it is served, never enters it.
-const NOT_YET: [&str; 19] = [
+const NOT_YET: [&str; 18] = [
     "AlertRule",
     "Command",
     "CommandStatus",
@@ -27,7 +27,6 @@ const NOT_YET: [&str; 19] = [
     "Query.alertRules",
     "SendCommandInput",
     "Subscription.commandStatusChanged",
-    "Subscription.deviceUpdated",
 ];
 const INPUTS_NOT_YET: [&str; 2] = ["UpdateAlertRuleInput", "UpdateDeviceInput"];
 

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use voltree_actors::fleet::{
     ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts, Answer,
     DeviceView, Devices, Fleet, FleetError, Health, HealthCheck, LatestMetric, LedgerRow, Ledgers,
-    LiveReading, Point, PointRange, Series, Supervision, Telemetry,
+    LiveReading, Point, PointRange, Series, StateChange, Supervision, Telemetry,
 };
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
@@ -24,6 +24,7 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_768_471_200_000);
 pub(crate) struct TestFleet {
     pub(crate) healthy: AtomicBool,
     pub(crate) live: broadcast::Sender<LiveReading>,
+    pub(crate) changes: broadcast::Sender<DeviceId>,
     pub(crate) events: broadcast::Sender<Arc<SupervisionEvent>>,
     pub(crate) alerts: broadcast::Sender<Arc<AlertView>>,
     pub(crate) kills: Mutex<Vec<(String, String)>>,
@@ -34,6 +35,7 @@ impl TestFleet {
         Arc::new(Self {
             healthy: AtomicBool::new(true),
             live: broadcast::Sender::new(8),
+            changes: broadcast::Sender::new(8),
             events: broadcast::Sender::new(8),
             alerts: broadcast::Sender::new(8),
             kills: Mutex::default(),
@@ -106,6 +108,7 @@ fn device(name: &str, kind: &str, state: DeviceState) -> DeviceView {
         readings: 5_000_000_000,
         latest: vec![latest("pack_voltage", 52.5, "V"), latest("soc_percent", 81.5, "%")],
         attributes: BTreeMap::from([("state".to_owned(), "charging".to_owned())]),
+        actor: ActorPath::root("node").child("devices").child(name),
     }
 }
 
@@ -116,6 +119,24 @@ impl Devices for TestFleet {
 
     fn get(&self, id: &DeviceId) -> Option<DeviceView> {
         self.list().into_iter().find(|device| device.id == *id)
+    }
+
+    /// It came a minute after it went.
+    fn state_history(&self, _id: &DeviceId, limit: usize) -> Vec<StateChange> {
+        let change = |state, seconds, reason: &str| {
+            let since = START.minus(Duration::from_secs(seconds));
+            StateChange { state, since, reason: reason.to_owned() }
+        };
+        let mut changes = vec![
+            change(DeviceState::Online, 60, "it answers"),
+            change(DeviceState::Offline, 120, "nothing heard for 15 s"),
+        ];
+        changes.truncate(limit);
+        changes
+    }
+
+    fn changes(&self) -> broadcast::Receiver<DeviceId> {
+        self.changes.subscribe()
     }
 }
 

@@ -8,13 +8,15 @@ use crate::support::Api;
 async fn a_device_has_every_field() {
     let query =
         "{ device(id: \"pack-1\") { id name type state site labels lastSeen createdAt updatedAt readings
-        latest(names: [\"soc_percent\", \"unheard_of\"]) { name value unit time } attributes } }";
+        latest(names: [\"soc_percent\", \"unheard_of\"]) { name value unit time } attributes
+        actorPath stateHistory(limit: 1) { state since reason } } }";
     let expected = json!({ "device": {
         "id": "pack-1", "name": "The pack-1", "type": "daly_bms", "state": "ONLINE", "site": "barn",
         "labels": { "row": "3" }, "lastSeen": "2026-01-15T10:00:00Z", "createdAt": "2026-01-15T09:00:00Z",
         "updatedAt": "2026-01-15T09:59:00Z", "readings": 5_000_000_000_u64,
         "latest": [{ "name": "soc_percent", "value": 81.5, "unit": "%", "time": "2026-01-15T10:00:00Z" }],
-        "attributes": { "state": "charging" }
+        "attributes": { "state": "charging" }, "actorPath": "node/devices/pack-1",
+        "stateHistory": [{ "state": "ONLINE", "since": "2026-01-15T09:59:00Z", "reason": "it answers" }]
     }});
     assert_eq!(Api::new().data(query).await, expected);
 }
@@ -151,13 +153,16 @@ async fn the_tree_shows_every_actor_with_its_supervisor() {
 #[tokio::test]
 async fn supervision_events_say_what_happened_and_why() {
     let query = "{ supervisionEvents(limit: 1) { time event path kind incarnation restarts reason reasonKind
-        delayMs } default: supervisionEvents { time } }";
+        delayMs } default: supervisionEvents { time }
+        of: supervisionEvents(limit: 2, path: \"node/devices/pack-1\") { time }
+        other: supervisionEvents(path: \"node/devices\") { time } }";
     let data = Api::new().data(query).await;
     let expected = json!([{
         "time": "2026-01-15T10:00:00Z", "event": "failed", "path": "node/devices/pack-1", "kind": "daly_bms",
         "incarnation": 2, "restarts": 1, "reason": "killed by operator", "reasonKind": "killed", "delayMs": 250,
     }]);
     assert_eq!(data["supervisionEvents"], expected);
+    assert_eq!((data["of"].as_array().unwrap().len(), &data["other"]), (2, &json!([])));
     assert_eq!(data["default"].as_array().unwrap().len(), 100);
 }
 

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::fleet::{begun, killed, reading};
+use crate::fleet::{begun, id, killed, reading};
 use crate::support::Api;
 
 /// No answer takes this long; what does not come by then does not come.
@@ -141,6 +141,30 @@ async fn a_client_that_lags_is_told_how_much_it_missed_and_goes_on() {
     assert!(error["message"].as_str().unwrap().contains("missed 3 readings"), "{told}");
     let first = client.hear().await;
     assert_eq!(first["payload"]["data"]["telemetryReceived"]["value"], 3.0, "{first}");
+}
+
+#[tokio::test]
+async fn a_device_is_told_whenever_it_changes_and_only_those_that_were_asked_for() {
+    let served = served().await;
+    let changes = &served.api.fleet.changes;
+    let mut client = served.client().await;
+    client.subscribe("one", "subscription { deviceUpdated(deviceId: \"shed\") { id state } }").await;
+    until_listening(|| changes.receiver_count(), 1).await;
+    for device in ["pack-1", "gone", "shed"] {
+        changes.send(id(device)).unwrap();
+    }
+    let update = client.hear().await;
+    assert_eq!(update["payload"]["data"]["deviceUpdated"], json!({ "id": "shed", "state": "OFFLINE" }));
+    client.subscribe("all", "subscription { deviceUpdated { id } }").await;
+    until_listening(|| changes.receiver_count(), 2).await;
+    changes.send(id("pack-1")).unwrap();
+    let update = client.hear().await;
+    assert_eq!(
+        (&update["id"], &update["payload"]["data"]["deviceUpdated"]["id"]),
+        (&json!("all"), &json!("pack-1"))
+    );
+    client.subscribe("none", "subscription { deviceUpdated(deviceId: \"nobody\") { id } }").await;
+    assert_eq!(client.hear().await["payload"]["errors"][0]["extensions"]["code"], "NOT_FOUND");
 }
 
 #[tokio::test]
