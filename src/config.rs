@@ -1,6 +1,7 @@
 //! The node's configuration: TOML, read once, valid by construction. All mistakes are reported together, each with its
 //! key and what is wrong with it.
 
+pub(crate) mod brokers;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use voltree_actors::AlertLimits;
+use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
 use voltree_runtime::telemetry::LogFormat;
@@ -28,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) http_listen: SocketAddr,
     pub(crate) http_hosts: Vec<String>,
     pub(crate) mqtt_listen: SocketAddr,
+    pub(crate) brokers: Vec<OutsideBroker>,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
 }
@@ -109,6 +112,7 @@ impl Config {
             config.mqtt_listen = mqtt
                 .parsed("listen", "an address such as 127.0.0.1:1883", mistakes)
                 .unwrap_or(config.mqtt_listen);
+            config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
         root.section("alerts", &mut mistakes, |alerts, mistakes| {
             read_alerts(alerts, &mut config.alerts, mistakes)
@@ -120,6 +124,7 @@ impl Config {
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
         environment.apply(&mut config, &mut mistakes);
+        brokers::check(&config.brokers, config.mqtt_listen, &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes(mistakes)) }
     }
 }
@@ -135,6 +140,7 @@ impl Default for Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             http_hosts: Vec::new(),
             mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            brokers: Vec::new(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),
         }
@@ -214,6 +220,7 @@ fn check_unique(packs: &[PackConfig], mistakes: &mut Vec<Mistake>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use voltree_model::Secret;
 
     fn mistakes(text: &str) -> Vec<String> {
         match Config::parse(text) {
@@ -234,13 +241,19 @@ mod tests {
         let shown: String = include_str!("../deploy/voltree.toml")
             .lines()
             .filter(|line| !line.contains("hosts ="))
-            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+            .map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|rest| rest.contains(" = ") || rest.starts_with("[["))
+                    .unwrap_or(line)
+            })
             .flat_map(|line| [line, "\n"])
             .collect();
         let config = Config::parse(&shown).unwrap();
         let example = Config::parse(include_str!("../deploy/voltree.toml")).unwrap();
         let with_label = PackConfig { labels: config.packs[0].labels.clone(), ..example.packs[0].clone() };
-        assert_eq!(config, Config { packs: vec![with_label], ..example });
+        let broker = brokers::broker("house", "192.168.1.10".to_owned(), "garage");
+        let with_login = OutsideBroker { login: Some(("voltree".to_owned(), Secret::new(""))), ..broker };
+        assert_eq!(config, Config { packs: vec![with_label], brokers: vec![with_login], ..example });
         assert!(!config.packs[0].labels.is_empty());
     }
 

@@ -6,16 +6,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use voltree_model::Secret;
 use voltree_runtime::telemetry::LogFormat;
 
-use crate::config::{Config, Mistake};
+use crate::config::{Config, Mistake, brokers};
 
 /// Names of features to come.
-const NOT_YET: [&str; 18] = [
-    "MQTT_BROKER_HOST",
-    "MQTT_BROKER_PORT",
-    "MQTT_USERNAME",
-    "MQTT_PASSWORD",
+const NOT_YET: [&str; 14] = [
     "HA_URL",
     "HA_TOKEN",
     "MONITORING_INTERVAL",
@@ -34,7 +31,18 @@ const NOT_YET: [&str; 18] = [
 /// Groups of names of services that are one process here.
 const NOT_YET_PREFIXES: [&str; 1] = ["REDIS_"];
 const NOT_YET_SUFFIXES: [&str; 2] = ["_SERVICE_PORT", "_SERVICE_URL"];
-const HONOURED: [&str; 4] = ["LOG_LEVEL", "LOG_FORMAT", "GATEWAY_SERVICE_PORT", "MQTT_SERVICE_PORT"];
+const HONOURED: [&str; 8] = [
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "GATEWAY_SERVICE_PORT",
+    "MQTT_SERVICE_PORT",
+    "MQTT_BROKER_HOST",
+    "MQTT_BROKER_PORT",
+    "MQTT_USERNAME",
+    "MQTT_PASSWORD",
+];
+/// What an outside broker is called that only the environment names.
+const BROKER: &str = "environment";
 
 /// The variables of a process, and a way to read the files that some of them name.
 pub(crate) struct Environment<'a> {
@@ -64,6 +72,39 @@ impl Environment<'_> {
         }
         self.port("GATEWAY_SERVICE_PORT", &mut config.http_listen, mistakes);
         self.port("MQTT_SERVICE_PORT", &mut config.mqtt_listen, mistakes);
+        self.broker(config, mistakes);
+    }
+
+    /// The names of an outside broker change the first one of the configuration, or make one.
+    fn broker(&self, config: &mut Config, mistakes: &mut Vec<Mistake>) {
+        let host = self.value("MQTT_BROKER_HOST", mistakes);
+        let port = self.value("MQTT_BROKER_PORT", mistakes);
+        let user = self.value("MQTT_USERNAME", mistakes);
+        let password = self.value("MQTT_PASSWORD", mistakes).map(Secret::new);
+        let set = host.is_some() || port.is_some() || user.is_some() || password.is_some();
+        if let (Some(host), true) = (&host, config.brokers.is_empty()) {
+            config.brokers.push(brokers::broker(BROKER, host.clone(), &config.node_id));
+        }
+        let Some(broker) = config.brokers.first_mut() else {
+            if set {
+                let reason = "is needed, because the configuration has no [[mqtt.broker]] that the other MQTT_… names could change";
+                mistakes.push(Mistake::new("environment MQTT_BROKER_HOST".to_owned(), reason.to_owned()));
+            }
+            return;
+        };
+        broker.host = host.unwrap_or_else(|| broker.host.clone());
+        if let Some(port) = port {
+            match port.parse() {
+                Ok(port) if port > 0 => broker.port = port,
+                Ok(_) | Err(_) => mistakes.push(Mistake::new(
+                    "environment MQTT_BROKER_PORT".to_owned(),
+                    "must be a port, 1 to 65535".to_owned(),
+                )),
+            }
+        }
+        let (known_user, known_password) = broker.login.take().unzip();
+        let password = password.or(known_password).unwrap_or_else(|| Secret::new(""));
+        broker.login = user.or(known_user).map(|user| (user, password));
     }
 
     /// The names that are set and have no effect yet, in order.
@@ -155,6 +196,27 @@ mod tests {
     }
 
     #[test]
+    fn an_outside_broker_can_come_from_the_environment_alone() {
+        let (config, mistakes) = applied(&[
+            ("MQTT_BROKER_HOST", "mosquitto"),
+            ("MQTT_BROKER_PORT_FILE", "/run/port"),
+            ("MQTT_USERNAME", "voltree"),
+            ("MQTT_PASSWORD", "s3cret"),
+        ]);
+        assert_eq!(mistakes, [""; 0]);
+        let [broker] = config.brokers.as_slice() else { panic!("{config:?}") };
+        assert_eq!((broker.host.as_str(), broker.port), ("mosquitto", 9001));
+        assert_eq!(broker.login, Some(("voltree".to_owned(), Secret::new("s3cret"))));
+        assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+    }
+
+    #[test]
+    fn a_password_without_a_broker_is_a_mistake() {
+        let (_, mistakes) = applied(&[("MQTT_PASSWORD", "s3cret")]);
+        assert!(mistakes[0].starts_with("environment MQTT_BROKER_HOST: is needed"), "{mistakes:?}");
+    }
+
+    #[test]
     fn mistakes_name_the_variable_and_never_its_value() {
         let (_, mistakes) = applied(&[("LOG_LEVEL", "s3cret"), ("MQTT_SERVICE_PORT", "s3cret")]);
         assert_eq!(mistakes.len(), 2);
@@ -167,7 +229,7 @@ mod tests {
             "HA_TOKEN",
             "HOME",
             "LOG_LEVEL",
-            "MQTT_PASSWORD_FILE",
+            "SMTP_PASSWORD_FILE",
             "REDIS_URL",
             "GATEWAY_SERVICE_PORT",
             "X_SERVICE_URL",
@@ -176,7 +238,7 @@ mod tests {
         let environment = Environment { variables, read: &|_| Ok(String::new()) };
         assert_eq!(
             environment.without_effect(),
-            ["HA_TOKEN", "MQTT_PASSWORD_FILE", "REDIS_URL", "X_SERVICE_URL"]
+            ["HA_TOKEN", "REDIS_URL", "SMTP_PASSWORD_FILE", "X_SERVICE_URL"]
         );
     }
 }

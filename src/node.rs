@@ -12,6 +12,7 @@ use voltree_actors::bms::{self, BmsSettings};
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
+use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
@@ -98,7 +99,7 @@ impl Node {
             estate.add_pack(pack, config.site.as_deref());
         }
         estate.remember_devices(&config, &data)?;
-        let tree = estate.tree(router, metrics);
+        let tree = estate.tree(router, metrics, &config.brokers);
         estate.subscribe_to_commits();
         Ok(Self { config, http, mqtt, root: estate.root, directory: estate.directory, tree, _data: data })
     }
@@ -222,10 +223,11 @@ impl Estate {
     }
 
     /// The tree, started top to bottom and stopped in reverse.
-    fn tree(&self, router: axum::Router, metrics: MetricsHandle) -> Children {
+    fn tree(&self, router: axum::Router, metrics: MetricsHandle, brokers: &[OutsideBroker]) -> Children {
         let group = |name: &str, children| ChildSpec::supervisor(name, RestartPolicy::GROUP, children);
         let mqtt_path = self.root.child("mqtt");
         let clients = Children::default();
+        let outside = brokers.iter().map(|outside| outside::child(outside.clone(), Arc::clone(&self.broker)));
         Children::new([
             group(
                 "storage",
@@ -236,7 +238,11 @@ impl Estate {
             group("devices", self.devices.clone()),
             group(
                 "mqtt",
-                Children::new([group("clients", clients.clone()), self.listener(&mqtt_path, clients)]),
+                Children::new([
+                    group("clients", clients.clone()),
+                    self.listener(&mqtt_path, clients),
+                    group("brokers", Children::new(outside)),
+                ]),
             ),
             group("edges", Children::new([self.http(router, metrics)])),
         ])

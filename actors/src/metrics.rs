@@ -12,6 +12,7 @@ const REJECTED: &str = "actors_readings_rejected_total";
 const DEAD: &str = "actors_readings_dead_lettered_total";
 const MQTT_MESSAGES: &str = "mqtt_messages_received_total";
 const MQTT_CONNECTIONS: &str = "actors_mqtt_connections";
+const MQTT_OUTSIDE: &str = "actors_mqtt_outside_brokers_connected";
 const MQTT_UNDELIVERED: &str = "actors_mqtt_messages_undelivered_total";
 const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
@@ -33,8 +34,14 @@ pub const METRICS: &[MetricInfo] = &[
     info(READINGS, MetricKind::Counter, &[], "Readings committed to the journal."),
     info(REJECTED, MetricKind::Counter, &["reason"], "Readings turned away, by reason."),
     info(DEAD, MetricKind::Counter, &[], "Readings set aside after their handler failed on them repeatedly."),
-    info(MQTT_MESSAGES, MetricKind::Counter, &["qos"], "PUBLISH packets received by the MQTT listener."),
+    info(
+        MQTT_MESSAGES,
+        MetricKind::Counter,
+        &["qos"],
+        "PUBLISH packets received, from clients of the listener and from outside brokers.",
+    ),
     info(MQTT_CONNECTIONS, MetricKind::Gauge, &[], "MQTT clients connected now."),
+    info(MQTT_OUTSIDE, MetricKind::Gauge, &[], "Outside MQTT brokers that are heard now."),
     info(MQTT_UNDELIVERED, MetricKind::Counter, &[], "Messages that a slow MQTT subscriber did not get."),
     info(ALERTS, MetricKind::Counter, &["severity"], "Alerts that began."),
     info(POLLS, MetricKind::Counter, &["result"], "Polls of battery management systems, by result."),
@@ -66,6 +73,10 @@ pub(crate) fn mqtt_message(qos: &'static str) {
 
 pub(crate) fn mqtt_connections(change: f64) {
     gauge!(MQTT_CONNECTIONS).increment(change);
+}
+
+pub(crate) fn mqtt_outside_connections(change: f64) {
+    gauge!(MQTT_OUTSIDE).increment(change);
 }
 
 pub(crate) fn mqtt_undelivered() {

@@ -28,11 +28,26 @@ pub(crate) struct Node {
 pub(crate) struct Site {
     pub(crate) dir: tempfile::TempDir,
     devices: String,
+    mqtt_port: u16,
+    brokers: String,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), devices: String::new() }
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, devices: String::new(), mqtt_port: 0, brokers: String::new() }
+    }
+
+    /// Listens for MQTT on this port instead of a free one.
+    pub(crate) fn mqtt_port(mut self, port: u16) -> Self {
+        self.mqtt_port = port;
+        self
+    }
+
+    /// Adds an outside broker on this port of this machine.
+    pub(crate) fn broker(mut self, name: &str, port: u16) -> Self {
+        self.brokers += &format!("[[mqtt.broker]]\nname = {name:?}\nhost = \"127.0.0.1\"\nport = {port}\n");
+        self
     }
 
     /// Adds a Daly pack on this port.
@@ -58,8 +73,10 @@ impl Site {
         let data = self.data();
         let text = format!(
             "[node]\nid = \"test\"\ndata_dir = {:?}\n[log]\nlevel = \"info\"\nformat = \"json\"\n\
-             [http]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n{}",
+             [http]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:{}\"\n{}{}",
             data.to_str().unwrap(),
+            self.mqtt_port,
+            self.brokers,
             self.devices
         );
         std::fs::write(&file, text).unwrap();

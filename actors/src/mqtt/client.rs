@@ -240,8 +240,8 @@ impl Connection {
                 Effect::Send(packet) => self.send(packet),
                 Effect::Ingest { ticket, topic, payload, qos, .. } => {
                     metrics::mqtt_message(if qos == rumqttc::QoS::AtMostOnce { "0" } else { "1" });
-                    let committed =
-                        ingest::ingest(broker, Incoming { topic, payload, qos }, crate::now()).await;
+                    let incoming = Incoming { topic, payload, qos, relay: true };
+                    let committed = ingest::ingest(broker, incoming, crate::now()).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
                     }

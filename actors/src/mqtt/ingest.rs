@@ -29,11 +29,13 @@ pub(super) struct Incoming {
     pub(super) topic: String,
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
+    /// Whether this node's own subscribers are to hear it.
+    pub(super) relay: bool,
 }
 
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
 pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
-    let Incoming { topic, payload, qos } = incoming;
+    let Incoming { topic, payload, qos, relay } = incoming;
     let subject = match DeviceTopic::parse(&topic) {
         Ok(subject) => subject,
         Err(error) => {
@@ -41,7 +43,9 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
                 .await;
         }
     };
-    broker.route(&topic, &payload, qos);
+    if relay {
+        broker.route(&topic, &payload, qos);
+    }
     match subject {
         DeviceTopic::Telemetry(device) => telemetry(broker, &device, &payload, qos, now).await,
         DeviceTopic::Status(device) => {

@@ -9,6 +9,7 @@ mod ledger;
 mod pack;
 mod reading;
 mod rejection;
+mod secret;
 mod time;
 mod units;
 
@@ -18,5 +19,6 @@ pub use ledger::Ledger;
 pub use pack::{PackReading, PackState, Withheld, WithheldReason};
 pub use reading::{Metric, MetricRejection, Origin, Reading};
 pub use rejection::RejectReason;
+pub use secret::Secret;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use units::{AmpHours, Amps, Celsius, Millivolts, Percent, Volts};
