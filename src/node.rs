@@ -13,7 +13,7 @@ use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
-use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket};
+use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket, keeper};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
@@ -152,7 +152,9 @@ impl Estate {
         )?);
         let presence = Arc::new(PresenceBook::open(data.path("presence"), Arc::clone(&registry))?);
         let live = Arc::new(LiveBus::new(Arc::clone(&journal)));
-        let broker = Arc::new(Broker::new(Arc::clone(&registry), Arc::clone(&journal)));
+        let keeper = directory.handle(&root.child("mqtt").child("keeper"));
+        let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
+        let broker = Arc::new(Broker::open(data.path("broker"), known, durable, keeper)?);
         Ok(Self {
             directory,
             root,
@@ -239,6 +241,7 @@ impl Estate {
             group(
                 "mqtt",
                 Children::new([
+                    keeper::child(Arc::clone(&self.broker)),
                     group("clients", clients.clone()),
                     self.listener(&mqtt_path, clients),
                     group("brokers", Children::new(outside)),

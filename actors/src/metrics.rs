@@ -1,6 +1,7 @@
 //! This room's metrics.
 
 use metrics::{Unit, counter, gauge};
+use rumqttc::QoS;
 use voltree_model::{DeviceState, Reading, RejectReason, Timestamp};
 use voltree_runtime::metrics::{MetricInfo, MetricKind};
 
@@ -13,6 +14,8 @@ const DEAD: &str = "actors_readings_dead_lettered_total";
 const MQTT_MESSAGES: &str = "mqtt_messages_received_total";
 const MQTT_CONNECTIONS: &str = "actors_mqtt_connections";
 const MQTT_OUTSIDE: &str = "actors_mqtt_outside_brokers_connected";
+const MQTT_RETAINED: &str = "actors_mqtt_retained_messages";
+const MQTT_NOT_RETAINED: &str = "actors_mqtt_messages_not_retained_total";
 const MQTT_UNDELIVERED: &str = "actors_mqtt_messages_undelivered_total";
 const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
@@ -42,6 +45,8 @@ pub const METRICS: &[MetricInfo] = &[
     ),
     info(MQTT_CONNECTIONS, MetricKind::Gauge, &[], "MQTT clients connected now."),
     info(MQTT_OUTSIDE, MetricKind::Gauge, &[], "Outside MQTT brokers that are heard now."),
+    info(MQTT_RETAINED, MetricKind::Gauge, &[], "Retained MQTT messages."),
+    info(MQTT_NOT_RETAINED, MetricKind::Counter, &[], "Messages that were to be retained and found no room."),
     info(MQTT_UNDELIVERED, MetricKind::Counter, &[], "Messages that a slow MQTT subscriber did not get."),
     info(ALERTS, MetricKind::Counter, &["severity"], "Alerts that began."),
     info(POLLS, MetricKind::Counter, &["result"], "Polls of battery management systems, by result."),
@@ -67,7 +72,12 @@ pub(crate) fn dead_lettered() {
     counter!(DEAD).increment(1);
 }
 
-pub(crate) fn mqtt_message(qos: &'static str) {
+pub(crate) fn mqtt_message(qos: QoS) {
+    let qos = match qos {
+        QoS::AtMostOnce => "0",
+        QoS::AtLeastOnce => "1",
+        QoS::ExactlyOnce => "2",
+    };
     counter!(MQTT_MESSAGES, "qos" => qos).increment(1);
 }
 
@@ -77,6 +87,14 @@ pub(crate) fn mqtt_connections(change: f64) {
 
 pub(crate) fn mqtt_outside_connections(change: f64) {
     gauge!(MQTT_OUTSIDE).increment(change);
+}
+
+pub(crate) fn mqtt_retained(count: usize) {
+    gauge!(MQTT_RETAINED).set(u32::try_from(count).unwrap_or(u32::MAX));
+}
+
+pub(crate) fn mqtt_not_retained() {
+    counter!(MQTT_NOT_RETAINED).increment(1);
 }
 
 pub(crate) fn mqtt_undelivered() {

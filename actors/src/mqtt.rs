@@ -6,8 +6,10 @@
 mod broker;
 mod client;
 mod ingest;
+pub mod keeper;
 mod listener;
 pub mod outside;
+mod retained;
 
 pub use broker::Broker;
 pub use listener::{Listener, ListenerArgs, ListenerMsg, ListenerSocket};

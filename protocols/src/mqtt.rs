@@ -2,7 +2,7 @@
 //!
 //! Everything here is a value that is handed bytes and the time and says what should happen. It never opens a
 //! socket, reads a clock, or decides who may do what: a listener drives it and brings identity and permission along.
-//! Spoken is MQTT 3.1.1 with QoS 0 and 1; a QoS 2 publish is refused by closing, since there is no other answer to it.
+//! Spoken is MQTT 3.1.1.
 
 mod codec;
 mod payload;
@@ -17,6 +17,7 @@ pub use payload::{
     parse_telemetry, telemetry_json,
 };
 pub use session::{
-    Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NotDelivered, Refusal, Session,
+    Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NotDelivered, OpenDelivery, Refusal,
+    Session,
 };
 pub use topic::{DeviceTopic, Filter, TopicError, publish_topic_valid};

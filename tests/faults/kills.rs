@@ -13,7 +13,7 @@ use crate::support::{now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "aggregator",
     "alerts",
     "daly_bms",
@@ -22,6 +22,7 @@ const KINDS: [&str; 13] = [
     "live",
     "mqtt_client",
     "mqtt_device",
+    "mqtt_keeper",
     "mqtt_listener",
     "node",
     "presence",

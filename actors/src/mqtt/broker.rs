@@ -1,35 +1,73 @@
-//! What all MQTT sessions of a node share: who is connected, and who wants to hear what.
+//! What all MQTT sessions of a node share: who is connected, who wants to hear what, what is retained, whose will is due.
+//!
+//! It outlives every client's actor. Sessions that a client wants to come back to keep their subscriptions and what
+//! came meanwhile; those and the retained messages are saved by the [`super::keeper`].
 
-use std::collections::HashMap;
+mod kept;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
-use rumqttc::QoS;
-use tokio::sync::mpsc;
-use voltree_protocols::mqtt::Filter;
+use parking_lot::{Mutex, RwLock};
+use rumqttc::{LastWill, QoS};
+use tokio::sync::{Notify, mpsc};
+use voltree_protocols::mqtt::{Filter, OpenDelivery};
+use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
+use self::kept::Changes;
+use super::keeper::KeeperMsg;
+use super::retained::Retained;
 use crate::metrics;
 use crate::registry::Registry;
 
 /// How many messages may wait for one subscriber; what does not fit is counted as undelivered.
 const OUTBOX: usize = 1_000;
+/// How many clients that are away may have a session.
+const MOST_AWAY: usize = 10_000;
+/// How long a client that comes a second time waits for its first connection to be gone.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A message on its way to a subscriber.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Delivery {
     pub(super) topic: Arc<str>,
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
+    pub(super) retain: bool,
 }
 
-#[derive(Debug)]
+/// A client's session, connected or away.
+#[derive(Debug, Default)]
 struct Member {
-    session: u64,
+    /// The number of the connection that has it; 0 while its client is away.
+    connection: u64,
+    outbox: Option<mpsc::Sender<Delivery>>,
+    /// Whether it outlives the connection.
+    lasting: bool,
     filters: Vec<(Filter, QoS)>,
-    outbox: mpsc::Sender<Delivery>,
+    left: Left,
+    gone: Arc<Notify>,
+}
+
+/// What a connection leaves to the next one of its session.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    pub(super) open: Vec<OpenDelivery>,
+    pub(super) unreleased: BTreeSet<u16>,
+    pub(super) waiting: VecDeque<Delivery>,
+}
+
+/// What a client finds when it comes in.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) deliveries: mpsc::Receiver<Delivery>,
+    pub(super) session_present: bool,
+    pub(super) left: Left,
 }
 
 /// The node's half of the broker.
@@ -38,66 +76,216 @@ pub struct Broker {
     pub(super) registry: Arc<Registry>,
     pub(super) journal: Arc<JournalSlot>,
     members: RwLock<HashMap<String, Member>>,
-    sessions: AtomicU64,
+    retained: RwLock<Retained>,
+    wills: Mutex<VecDeque<LastWill>>,
+    keeper: Handle<KeeperMsg>,
+    file: PathBuf,
+    changes: Changes,
+    connections: AtomicU64,
 }
 
 impl Broker {
-    /// A broker without sessions.
-    pub fn new(registry: Arc<Registry>, journal: Arc<JournalSlot>) -> Self {
-        Self { registry, journal, members: RwLock::default(), sessions: AtomicU64::new(0) }
+    /// Reads what was kept in `file`, or begins with nothing. `keeper` is whoever runs [`super::Keeper`].
+    pub fn open(
+        file: PathBuf,
+        registry: Arc<Registry>,
+        journal: Arc<JournalSlot>,
+        keeper: Handle<KeeperMsg>,
+    ) -> Result<Self, voltree_storage::Error> {
+        let (retained, members) = kept::load(&file)?;
+        metrics::mqtt_retained(retained.count());
+        Ok(Self {
+            registry,
+            journal,
+            members: RwLock::new(members),
+            retained: RwLock::new(retained),
+            wills: Mutex::default(),
+            keeper,
+            file,
+            changes: Changes::default(),
+            connections: AtomicU64::new(0),
+        })
     }
 
-    /// A number that no other session of this node has.
-    pub(super) fn next_session(&self) -> u64 {
-        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    /// A number that no other connection of this node has.
+    pub(super) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Lets a client in. A client of the same id that was in before finds its outbox closed: it was taken over.
-    pub(super) fn join(&self, client_id: &str, session: u64) -> mpsc::Receiver<Delivery> {
-        let (outbox, inbox) = mpsc::channel(OUTBOX);
-        let member = Member { session, filters: Vec::new(), outbox };
-        self.members.write().insert(client_id.to_owned(), member);
-        inbox
-    }
-
-    /// Lets a client go, unless another session took it over.
-    pub(super) fn leave(&self, client_id: &str, session: u64) {
+    /// Lets a client in. One of the same id that is in already is sent away first, and leaves its session to this one.
+    pub(super) async fn join(&self, client_id: &str, connection: u64, clean: bool) -> Joined {
+        self.send_away(client_id).await;
+        let (outbox, deliveries) = mpsc::channel(OUTBOX);
         let mut members = self.members.write();
-        if members.get(client_id).is_some_and(|member| member.session == session) {
-            members.remove(client_id);
+        let before = members.remove(client_id).unwrap_or_default();
+        let before_lasted = before.lasting;
+        let session_present = before_lasted && !clean;
+        let mut member = if session_present { before } else { Member::default() };
+        let left = std::mem::take(&mut member.left);
+        member.connection = connection;
+        member.outbox = Some(outbox);
+        member.lasting = !clean;
+        let matters = before_lasted || member.lasting;
+        members.insert(client_id.to_owned(), member);
+        drop(members);
+        if matters {
+            drop(self.changed_now());
         }
+        Joined { deliveries, session_present, left }
     }
 
-    pub(super) fn subscribe(&self, client_id: &str, session: u64, added: Vec<(Filter, QoS)>) {
-        self.with_filters(client_id, session, |filters| {
+    /// Closes the outbox of the connection that has this id, which it takes as the order to go, and waits until it went.
+    async fn send_away(&self, client_id: &str) {
+        let gone = {
+            let mut members = self.members.write();
+            let Some(member) = members.get_mut(client_id) else { return };
+            if member.outbox.take().is_none() {
+                return;
+            }
+            Arc::clone(&member.gone)
+        };
+        // One that hangs loses what it had under way, and can't come between any more.
+        tokio::time::timeout(TAKE_OVER_PATIENCE, gone.notified()).await.ok();
+    }
+
+    /// Lets a connection go, unless another took its session over. A session that is to last keeps what is left.
+    pub(super) fn leave(
+        &self,
+        client_id: &str,
+        connection: u64,
+        mut left: Left,
+        mut deliveries: mpsc::Receiver<Delivery>,
+    ) {
+        let mut members = self.members.write();
+        let away = members.values().filter(|member| member.connection == 0).count();
+        let Some(member) = members.get_mut(client_id).filter(|member| member.connection == connection) else {
+            return;
+        };
+        member.gone.notify_one();
+        if !member.lasting || away >= MOST_AWAY {
+            members.remove(client_id);
+            return;
+        }
+        // Nobody can add to the outbox while this lock is held.
+        while let Ok(delivery) = deliveries.try_recv() {
+            left.waiting.push_back(delivery);
+        }
+        left.waiting.retain(|delivery| delivery.qos != QoS::AtMostOnce);
+        member.left = left;
+        member.outbox = None;
+        member.connection = 0;
+        drop(members);
+        self.changed();
+    }
+
+    /// Adds subscriptions; answers the retained messages that they are owed.
+    pub(super) fn subscribe(
+        &self,
+        client_id: &str,
+        connection: u64,
+        added: Vec<(Filter, QoS)>,
+    ) -> Vec<Delivery> {
+        let retained = self.retained.read();
+        let owed = added.iter().flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
+        drop(retained);
+        self.with_filters(client_id, connection, |filters| {
             filters.retain(|(known, _)| added.iter().all(|(new, _)| new != known));
             filters.extend(added);
         });
+        owed
     }
 
-    pub(super) fn unsubscribe(&self, client_id: &str, session: u64, removed: &[Filter]) {
-        self.with_filters(client_id, session, |filters| {
+    pub(super) fn unsubscribe(&self, client_id: &str, connection: u64, removed: &[Filter]) {
+        self.with_filters(client_id, connection, |filters| {
             filters.retain(|(known, _)| !removed.contains(known))
         });
     }
 
-    /// Puts a message into the outbox of everyone who subscribed to its topic, once each, at the highest QoS granted.
+    /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted. For those who are
+    /// away it waits, if it is of QoS 1 or 2.
     pub(super) fn route(&self, topic: &str, payload: &Bytes, qos: QoS) {
-        for member in self.members.read().values() {
-            let granted =
-                member.filters.iter().filter(|(filter, _)| filter.matches(topic)).map(|(_, qos)| *qos);
-            let Some(granted) = granted.max_by_key(|qos| *qos as u8) else { continue };
+        let granted = |member: &Member| {
+            let matching = member.filters.iter().filter(|(filter, _)| filter.matches(topic));
+            let granted = matching.map(|(_, granted)| *granted).max_by_key(|granted| *granted as u8)?;
             let qos = if (granted as u8) < (qos as u8) { granted } else { qos };
-            let delivery = Delivery { topic: Arc::from(topic), payload: payload.clone(), qos };
-            if member.outbox.try_send(delivery).is_err() {
-                metrics::mqtt_undelivered();
+            Some(Delivery { topic: Arc::from(topic), payload: payload.clone(), qos, retain: false })
+        };
+        let mut away = Vec::new();
+        for (client_id, member) in self.members.read().iter() {
+            let Some(delivery) = granted(member) else { continue };
+            match &member.outbox {
+                Some(outbox) => {
+                    if outbox.try_send(delivery).is_err() {
+                        metrics::mqtt_undelivered();
+                    }
+                }
+                None if delivery.qos == QoS::AtMostOnce => {}
+                None => away.push((client_id.clone(), delivery)),
             }
+        }
+        if !away.is_empty() {
+            self.lay_by(away);
         }
     }
 
-    fn with_filters(&self, client_id: &str, session: u64, change: impl FnOnce(&mut Vec<(Filter, QoS)>)) {
-        if let Some(member) = self.members.write().get_mut(client_id).filter(|m| m.session == session) {
-            change(&mut member.filters);
+    fn lay_by(&self, deliveries: Vec<(String, Delivery)>) {
+        let mut members = self.members.write();
+        for (client_id, delivery) in deliveries {
+            let Some(member) = members.get_mut(&client_id) else { continue };
+            // It may have come back in between.
+            let fits = match &member.outbox {
+                Some(outbox) => outbox.try_send(delivery).is_ok(),
+                None if member.left.waiting.len() < OUTBOX => {
+                    member.left.waiting.push_back(delivery);
+                    true
+                }
+                None => false,
+            };
+            if !fits {
+                metrics::mqtt_undelivered();
+            }
+        }
+        drop(members);
+        self.changed();
+    }
+
+    /// Keeps a message for later subscribers; the answer resolves when that is safely on disk.
+    pub(super) fn retain(&self, topic: &str, payload: &[u8], qos: QoS) -> impl Future<Output = bool> + use<> {
+        let kept = {
+            let mut retained = self.retained.write();
+            let kept = retained.keep(topic, payload, qos);
+            metrics::mqtt_retained(retained.count());
+            kept
+        };
+        if kept.is_err() {
+            metrics::mqtt_not_retained();
+            tracing::debug!(topic, "there is no room for another retained message");
+        }
+        self.changed_now()
+    }
+
+    /// Takes the last will of a client that went without a word; the keeper publishes it.
+    pub(super) fn bequeath(&self, will: LastWill) {
+        self.wills.lock().push_back(will);
+        self.keeper.nudge(KeeperMsg::Wake);
+    }
+
+    pub(super) fn next_will(&self) -> Option<LastWill> {
+        self.wills.lock().front().cloned()
+    }
+
+    pub(super) fn will_published(&self) {
+        self.wills.lock().pop_front();
+    }
+
+    fn with_filters(&self, client_id: &str, connection: u64, change: impl FnOnce(&mut Vec<(Filter, QoS)>)) {
+        let mut members = self.members.write();
+        let Some(member) = members.get_mut(client_id).filter(|m| m.connection == connection) else { return };
+        change(&mut member.filters);
+        let lasting = member.lasting;
+        drop(members);
+        if lasting {
+            drop(self.changed_now());
         }
     }
 }

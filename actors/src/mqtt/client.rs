@@ -19,10 +19,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use voltree_protocols::mqtt::PacketCodec;
-use voltree_protocols::mqtt::{Admission, CloseReason, ConnectRequest, Effect, Limits, Session};
+use voltree_protocols::mqtt::{
+    Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Session,
+};
 use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
-use super::broker::{Broker, Delivery};
+use super::broker::{Broker, Delivery, Joined, Left};
 use super::ingest::{self, Committed, Incoming};
 use crate::metrics;
 
@@ -31,6 +33,8 @@ const TURN: Duration = Duration::from_millis(250);
 /// How long a client may take to read what it is sent.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 16 * 1024;
+/// How much is written at once before the client is heard again.
+const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Resolves to a publish's ticket and whether its commit was kept.
 type Ticketed = Pin<Box<dyn Future<Output = (u64, bool)> + Send + Sync>>;
@@ -55,7 +59,7 @@ pub(super) struct ClientArgs {
 
 /// How the clients' supervisor gives birth to it.
 pub(super) fn child(broker: &Arc<Broker>, stream: TcpStream) -> ChildSpec {
-    let session = broker.next_session();
+    let session = broker.next_connection();
     let stream = Arc::new(Mutex::new(Some(stream)));
     let args = ClientArgs { broker: Arc::clone(broker), stream, session };
     let name = format!("client-{session}");
@@ -76,10 +80,14 @@ struct Connection {
     session: Session,
     commits: FuturesUnordered<Ticketed>,
     member: Option<Membership>,
+    /// Messages for the client that the window has no room for yet.
+    waiting: VecDeque<Delivery>,
+    /// Some of it only waits for the outgoing buffer to be written.
+    more_to_write: bool,
     closing: Option<CloseReason>,
 }
 
-/// A client that was let in; dropping it lets the client go, however its actor ended.
+/// A client that was let in.
 struct Membership {
     broker: Arc<Broker>,
     client_id: String,
@@ -103,9 +111,19 @@ impl Drop for Counted {
     }
 }
 
-impl Drop for Membership {
+/// However the actor ended, its client's session and will go to whom they belong.
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.broker.leave(&self.client_id, self.session);
+        let Some(member) = self.member.take() else { return };
+        if let Some(will) = self.session.will() {
+            member.broker.bequeath(will.clone());
+        }
+        let left = Left {
+            open: self.session.open_deliveries().cloned().collect(),
+            unreleased: self.session.unreleased().clone(),
+            waiting: std::mem::take(&mut self.waiting),
+        };
+        member.broker.leave(&member.client_id, member.session, left, member.deliveries);
     }
 }
 
@@ -122,6 +140,17 @@ impl Actor for Client {
         let connection = args.stream.lock().take().map(|stream| Connection::new(stream, args.session));
         myself.send_message(ClientMsg::Turn)?;
         Ok(ClientState { broker: args.broker, number: args.session, connection })
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<ClientMsg>,
+        state: &mut ClientState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(connection) = &mut state.connection {
+            drop(connection.session.close(CloseReason::ShuttingDown));
+        }
+        Ok(())
     }
 
     async fn handle(
@@ -165,7 +194,7 @@ impl ClientState {
             // The promise can't be kept, so the client must send again: only closing tells it so.
             Happening::Committed(_, false) => connection.session.close(CloseReason::ConnectionLost),
             Happening::Delivery(Some(delivery)) => {
-                connection.deliver(&delivery);
+                connection.waiting.push_back(delivery);
                 Vec::new()
             }
             Happening::Delivery(None) => connection.session.close(CloseReason::TakenOver),
@@ -173,6 +202,7 @@ impl ClientState {
         };
         connection.carry_out(effects, &self.broker, self.number).await;
         connection.decode(&self.broker, self.number).await;
+        connection.deliver_waiting();
         self.flush().await
     }
 
@@ -201,11 +231,16 @@ impl Connection {
             session: Session::new(Limits::default(), format!("voltree-{number}"), now()),
             commits: FuturesUnordered::new(),
             member: None,
+            waiting: VecDeque::new(),
+            more_to_write: false,
             closing: None,
         }
     }
 
     async fn next(&mut self) -> Happening {
+        if std::mem::take(&mut self.more_to_write) {
+            return Happening::Nothing;
+        }
         let wait =
             self.session.poll_timeout().map_or(TURN, |at| at.saturating_duration_since(now()).min(TURN));
         let reads = self.session.wants_read();
@@ -214,7 +249,7 @@ impl Connection {
             tokio::select! {
                 Some((ticket, kept)) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(ticket, kept),
                 read = self.stream.read_buf(&mut self.incoming), if reads => Happening::Read(read),
-                delivery = next_delivery(&mut self.member) => Happening::Delivery(delivery),
+                delivery = next_delivery(&mut self.member), if self.waiting.is_empty() => Happening::Delivery(delivery),
             }
         };
         tokio::time::timeout(wait, happening).await.unwrap_or(Happening::Nothing)
@@ -236,11 +271,11 @@ impl Connection {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Admit(request) => effects.extend(self.admit(request, broker, number)),
+                Effect::Admit(request) => effects.extend(self.admit(request, broker, number).await),
                 Effect::Send(packet) => self.send(packet),
-                Effect::Ingest { ticket, topic, payload, qos, .. } => {
-                    metrics::mqtt_message(if qos == rumqttc::QoS::AtMostOnce { "0" } else { "1" });
-                    let incoming = Incoming { topic, payload, qos, relay: true };
+                Effect::Ingest { ticket, topic, payload, qos, retain, .. } => {
+                    metrics::mqtt_message(qos);
+                    let incoming = Incoming { topic, payload, qos, retain, relay: true };
                     let committed = ingest::ingest(broker, incoming, crate::now()).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
@@ -248,7 +283,8 @@ impl Connection {
                 }
                 Effect::Subscribed { filters } => {
                     if let Some(member) = &self.member {
-                        broker.subscribe(&member.client_id, member.session, filters);
+                        let retained = broker.subscribe(&member.client_id, member.session, filters);
+                        self.waiting.extend(retained);
                     }
                 }
                 Effect::Unsubscribed { filters } => {
@@ -262,25 +298,37 @@ impl Connection {
         }
     }
 
-    fn admit(&mut self, request: ConnectRequest, broker: &Arc<Broker>, number: u64) -> Vec<Effect> {
+    async fn admit(&mut self, request: ConnectRequest, broker: &Arc<Broker>, number: u64) -> Vec<Effect> {
+        let Joined { deliveries, session_present, left } =
+            broker.join(&request.client_id, number, request.clean_session).await;
         self.member = Some(Membership {
-            deliveries: broker.join(&request.client_id, number),
+            deliveries,
             broker: Arc::clone(broker),
             client_id: request.client_id,
             session: number,
             _counted: Counted::new(),
         });
-        self.session.accept(Admission::default(), now())
+        self.waiting = left.waiting;
+        let Left { open, unreleased, .. } = left;
+        self.session.accept(Admission { session_present, open, unreleased, may_subscribe: None }, now())
     }
 
-    fn deliver(&mut self, delivery: &Delivery) {
-        match self.session.deliver(&delivery.topic, delivery.payload.clone(), delivery.qos, false) {
-            Ok(packet) => self.send(packet),
-            Err(error) => {
-                metrics::mqtt_undelivered();
-                tracing::debug!(topic = %delivery.topic, %error, "not delivered");
+    /// Hands over what waits, as far as the client's window and the outgoing buffer have room.
+    fn deliver_waiting(&mut self) {
+        while self.outgoing.len() < WRITE_BUFFER {
+            let Some(delivery) = self.waiting.front() else { return };
+            let Delivery { topic, payload, qos, retain } = delivery;
+            match self.session.deliver(topic, payload.clone(), *qos, *retain) {
+                Ok(packet) => self.send(packet),
+                Err(NotDelivered::WindowFull) => return,
+                Err(error @ (NotDelivered::NotConnected | NotDelivered::BadTopic(_))) => {
+                    metrics::mqtt_undelivered();
+                    tracing::debug!(%topic, %error, "not delivered");
+                }
             }
+            self.waiting.pop_front();
         }
+        self.more_to_write = true;
     }
 
     fn send(&mut self, packet: Packet) {

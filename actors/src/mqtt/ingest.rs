@@ -29,13 +29,15 @@ pub(super) struct Incoming {
     pub(super) topic: String,
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
+    /// Whether later subscribers are to hear it too.
+    pub(super) retain: bool,
     /// Whether this node's own subscribers are to hear it.
     pub(super) relay: bool,
 }
 
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
 pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
-    let Incoming { topic, payload, qos, relay } = incoming;
+    let Incoming { topic, payload, qos, retain, relay } = incoming;
     let subject = match DeviceTopic::parse(&topic) {
         Ok(subject) => subject,
         Err(error) => {
@@ -46,13 +48,20 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     if relay {
         broker.route(&topic, &payload, qos);
     }
-    match subject {
+    let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos));
+    let committed = match subject {
+        // An empty retained message only takes the last one away.
+        DeviceTopic::Telemetry(_) if retain && payload.is_empty() => at_once(),
         DeviceTopic::Telemetry(device) => telemetry(broker, &device, &payload, qos, now).await,
         DeviceTopic::Status(device) => {
             status(broker, &device, &payload);
             at_once()
         }
         DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => at_once(),
+    };
+    match retained {
+        None => committed,
+        Some(retained) => Box::pin(async move { committed.await && retained.await }),
     }
 }
 

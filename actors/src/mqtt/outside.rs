@@ -281,7 +281,7 @@ impl Connection {
                 Ok(())
             }
             Event::Incoming(Packet::Publish(publish)) => {
-                metrics::mqtt_message(if publish.qos == QoS::AtMostOnce { "0" } else { "1" });
+                metrics::mqtt_message(publish.qos);
                 self.waiting.push_back(publish);
                 Ok(())
             }
@@ -301,6 +301,7 @@ impl Connection {
                 topic: publish.topic.clone(),
                 payload: publish.payload.clone(),
                 qos: publish.qos,
+                retain: publish.retain,
                 relay: false,
             };
             let committed = ingest::ingest(&broker, incoming, crate::now()).await;

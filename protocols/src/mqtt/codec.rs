@@ -96,7 +96,11 @@ fn check_frame(packet_type: PacketType, frame: &[u8]) -> Result<(), DecodeError>
     match packet_type {
         PacketType::Connect => check_connect(body),
         PacketType::Subscribe => check_subscribe_options(body),
-        PacketType::PubAck if body.len() != 2 => Err(malformed("PUBACK must have 2 bytes")),
+        PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp
+            if body.len() != 2 =>
+        {
+            Err(malformed("PUBACK, PUBREC, PUBREL and PUBCOMP must have 2 bytes"))
+        }
         PacketType::PingReq | PacketType::Disconnect if !body.is_empty() => {
             Err(malformed("PINGREQ and DISCONNECT have no body"))
         }

@@ -1,32 +1,32 @@
 //! One client's connection as a value: packets, commits and timeouts go in, [`Effect`]s come out in order.
 //!
-//! A publish is answered by PUBACK only after the caller says that its reading is committed, and answers leave in the
+//! A publish is answered by PUBACK or PUBREC only after the caller says that its reading is committed, and answers leave in the
 //! order of the publishes (MQTT 3.1.1, 4.6). While too many wait, [`Session::wants_read`] is false and the keep-alive
 //! clock stands still, because then the silence is ours. The session never decides who may connect: it
 //! asks with [`Effect::Admit`] and holds everything else back until [`Session::accept`] or [`Session::refuse`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rumqttc::{
-    ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubAck, Publish, QoS, SubAck, Subscribe,
-    SubscribeReasonCode, UnsubAck, Unsubscribe,
+    ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubComp, PubRec, PubRel, Publish, QoS, SubAck,
+    Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
 
 use super::codec::DecodeError;
 use super::topic::{Filter, publish_topic_valid};
+use incoming::{Arrival, Incoming};
 use outgoing::Outgoing;
-use unacked::Unacked;
 
 pub use effect::{Admission, ConnectRequest, Credentials, Effect, Limits};
-pub use outgoing::NotDelivered;
+pub use outgoing::{NotDelivered, OpenDelivery};
 pub use reason::{CloseReason, Refusal};
 
 mod effect;
+mod incoming;
 mod outgoing;
 mod reason;
-mod unacked;
 
 #[derive(Debug)]
 enum Phase {
@@ -51,7 +51,7 @@ pub struct Session {
     early: VecDeque<Packet>,
     held: bool,
     next_ticket: u64,
-    unacked: Unacked,
+    incoming: Incoming,
     outgoing: Outgoing,
 }
 
@@ -69,7 +69,7 @@ impl Session {
             early: VecDeque::new(),
             held: false,
             next_ticket: 1,
-            unacked: Unacked::default(),
+            incoming: Incoming::default(),
             outgoing: Outgoing::new(limits.max_in_flight),
         }
     }
@@ -78,7 +78,7 @@ impl Session {
     pub fn wants_read(&self) -> bool {
         match self.phase {
             Phase::AwaitingConnect { .. } => true,
-            Phase::Open => !self.held && self.unacked.len() < self.limits.max_unacked,
+            Phase::Open => !self.held && self.incoming.len() < self.limits.max_unacked,
             Phase::Admitting | Phase::Closed => false,
         }
     }
@@ -155,7 +155,8 @@ impl Session {
         self.may_subscribe = admission.may_subscribe;
         self.heard(now);
         let mut effects = vec![Effect::Send(connack(ConnectReturnCode::Success, admission.session_present))];
-        effects.extend(self.outgoing.resume(admission.redeliver).map(Effect::Send));
+        self.incoming.resume(admission.unreleased);
+        effects.extend(self.outgoing.resume(admission.open).map(Effect::Send));
         while let Some(packet) = self.early.pop_front() {
             effects.extend(self.on_packet(packet, now));
         }
@@ -176,8 +177,7 @@ impl Session {
             return Vec::new();
         }
         let was_reading = self.wants_read();
-        let effects =
-            self.unacked.commit(ticket).map(|pkid| Effect::Send(Packet::PubAck(PubAck::new(pkid)))).collect();
+        let effects = self.incoming.commit(ticket).into_iter().map(Effect::Send).collect();
         self.restart_silence_if_reading_resumes(was_reading, now);
         effects
     }
@@ -194,7 +194,7 @@ impl Session {
         self.restart_silence_if_reading_resumes(was_reading, now);
     }
 
-    /// Makes the packet that delivers a message to the client. A QoS above 1 is delivered at 1.
+    /// Makes the packet that delivers a message to the client.
     pub fn deliver(
         &mut self,
         topic: &str,
@@ -212,17 +212,23 @@ impl Session {
             .ok_or(NotDelivered::WindowFull)
     }
 
-    /// Deliveries of QoS 1 that the client has not acknowledged, in their order: the next connection's `redeliver`.
-    pub fn undelivered(&self) -> impl Iterator<Item = &Publish> {
+    /// Deliveries that the client has not finished with, in their order: the next connection's `open`.
+    pub fn open_deliveries(&self) -> impl Iterator<Item = &OpenDelivery> {
         self.outgoing.in_flight()
+    }
+
+    /// Packet ids of QoS 2 that the client has not released: the next connection's `unreleased`.
+    pub fn unreleased(&self) -> &BTreeSet<u16> {
+        self.incoming.unreleased()
     }
 
     /// How many publishes wait for their commit.
     pub fn unacked(&self) -> usize {
-        self.unacked.len()
+        self.incoming.len()
     }
 
-    /// The client's last will, unless it said goodbye properly or never came in.
+    /// The client's last will, unless it said goodbye properly, never came in, or is back already on a new connection.
+    /// When the node stops, that says nothing of its clients.
     pub fn will(&self) -> Option<&LastWill> {
         self.will.as_ref()
     }
@@ -237,7 +243,9 @@ impl Session {
         if self.is_closed() {
             return Vec::new();
         }
-        if reason == CloseReason::Disconnected || !matches!(self.phase, Phase::Open) {
+        let is_no_loss =
+            matches!(reason, CloseReason::Disconnected | CloseReason::TakenOver | CloseReason::ShuttingDown);
+        if is_no_loss || !matches!(self.phase, Phase::Open) {
             self.will = None;
         }
         self.phase = Phase::Closed;
@@ -280,18 +288,17 @@ impl Session {
         match packet {
             Packet::Publish(publish) => self.on_publish(publish),
             Packet::PubAck(ack) => self.on_puback(ack.pkid),
+            Packet::PubRec(rec) => self.on_pubrec(rec.pkid),
+            Packet::PubRel(rel) => self.on_pubrel(rel.pkid),
+            Packet::PubComp(comp) => self.on_pubcomp(comp.pkid),
             Packet::Subscribe(subscribe) => self.on_subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => on_unsubscribe(unsubscribe),
             Packet::PingReq => vec![Effect::Send(Packet::PingResp)],
             Packet::Disconnect => self.close(CloseReason::Disconnected),
             Packet::Connect(_) => self.close(CloseReason::SecondConnect),
-            Packet::ConnAck(_)
-            | Packet::PubRec(_)
-            | Packet::PubRel(_)
-            | Packet::PubComp(_)
-            | Packet::SubAck(_)
-            | Packet::UnsubAck(_)
-            | Packet::PingResp => self.close(CloseReason::UnexpectedPacket),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                self.close(CloseReason::UnexpectedPacket)
+            }
         }
     }
 
@@ -299,12 +306,13 @@ impl Session {
         if let Err(error) = publish_topic_valid(&publish.topic) {
             return self.close(CloseReason::BadTopic(error));
         }
-        match publish.qos {
-            QoS::ExactlyOnce => return self.close(CloseReason::QoS2NotOffered),
-            // It is on its way already and its PUBACK will answer both.
-            QoS::AtLeastOnce if publish.dup && self.unacked.is_waiting(publish.pkid) => return Vec::new(),
-            QoS::AtLeastOnce => self.unacked.push(self.next_ticket, publish.pkid),
-            QoS::AtMostOnce => {}
+        match self.incoming.arrival(publish.qos, publish.pkid, publish.dup) {
+            Arrival::New => {}
+            Arrival::Waiting => return Vec::new(),
+            Arrival::Answered => return vec![Effect::Send(Packet::PubRec(PubRec::new(publish.pkid)))],
+        }
+        if publish.qos != QoS::AtMostOnce {
+            self.incoming.push(self.next_ticket, publish.pkid, publish.qos);
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -324,15 +332,33 @@ impl Session {
         if self.outgoing.acknowledge(pkid) { vec![Effect::Delivered { pkid }] } else { Vec::new() }
     }
 
+    /// Whatever it is of, it is answered: a client that asks about a delivery that we have forgotten must come to an end.
+    fn on_pubrec(&mut self, pkid: u16) -> Vec<Effect> {
+        self.outgoing.release(pkid);
+        vec![Effect::Send(Packet::PubRel(PubRel::new(pkid)))]
+    }
+
+    fn on_pubcomp(&mut self, pkid: u16) -> Vec<Effect> {
+        if self.outgoing.complete(pkid) { vec![Effect::Delivered { pkid }] } else { Vec::new() }
+    }
+
+    /// A client may release only what we have taken over; an id that we don't know was released before.
+    fn on_pubrel(&mut self, pkid: u16) -> Vec<Effect> {
+        if self.incoming.release(pkid) {
+            vec![Effect::Send(Packet::PubComp(PubComp::new(pkid)))]
+        } else {
+            self.close(CloseReason::UnexpectedPacket)
+        }
+    }
+
     fn on_subscribe(&self, subscribe: Subscribe) -> Vec<Effect> {
         let mut granted = Vec::new();
         let mut return_codes = Vec::with_capacity(subscribe.filters.len());
         for requested in subscribe.filters {
             match Filter::parse(requested.path) {
                 Ok(filter) if self.may_subscribe(&filter) => {
-                    let qos = at_most_qos_1(requested.qos);
-                    return_codes.push(SubscribeReasonCode::Success(qos));
-                    granted.push((filter, qos));
+                    return_codes.push(SubscribeReasonCode::Success(requested.qos));
+                    granted.push((filter, requested.qos));
                 }
                 Ok(_) | Err(_) => return_codes.push(SubscribeReasonCode::Failure),
             }
@@ -374,13 +400,6 @@ fn on_unsubscribe(unsubscribe: Unsubscribe) -> Vec<Effect> {
 
 fn connack(code: ConnectReturnCode, session_present: bool) -> Packet {
     Packet::ConnAck(ConnAck::new(code, session_present))
-}
-
-fn at_most_qos_1(qos: QoS) -> QoS {
-    match qos {
-        QoS::AtMostOnce => QoS::AtMostOnce,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //!
 //! An effect is an order to the caller, never a question that blocks: whatever needs an answer names how to give it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{LastWill, Packet, Publish, QoS};
+use rumqttc::{LastWill, Packet, QoS};
 
+use super::outgoing::OpenDelivery;
 use super::reason::CloseReason;
 use crate::mqtt::topic::Filter;
 
@@ -16,9 +18,9 @@ use crate::mqtt::topic::Filter;
 pub struct Limits {
     /// How long a connection may stand open without its CONNECT.
     pub connect_timeout: Duration,
-    /// Reading stops while this many QoS 1 publishes wait for their commit.
+    /// Reading stops while this many publishes of QoS 1 and 2 wait for their commit.
     pub max_unacked: usize,
-    /// Deliveries of QoS 1 under way to the client.
+    /// Deliveries of QoS 1 and 2 under way to the client.
     pub max_in_flight: u16,
 }
 
@@ -65,8 +67,10 @@ pub struct Admission {
     pub session_present: bool,
     /// The filters that its subscriptions must lie within; `None` allows everything.
     pub may_subscribe: Option<Vec<Filter>>,
-    /// Deliveries that an earlier connection of this session left unacknowledged, in their order.
-    pub redeliver: Vec<Publish>,
+    /// Deliveries that an earlier connection of this session left open, in their order.
+    pub open: Vec<OpenDelivery>,
+    /// Packet ids of QoS 2 that an earlier connection of this session was told PUBREC for, and did not release.
+    pub unreleased: BTreeSet<u16>,
 }
 
 /// What the caller is to do, in the order given.
@@ -84,7 +88,7 @@ pub enum Effect {
         topic: String,
         /// What was published.
         payload: Bytes,
-        /// 0 or 1; only QoS 1 is answered.
+        /// Only QoS 1 and 2 are answered.
         qos: QoS,
         /// The client says that it may have sent this before.
         dup: bool,
@@ -103,7 +107,7 @@ pub enum Effect {
         /// What was given up, whether the client had it or not.
         filters: Vec<Filter>,
     },
-    /// A delivery was acknowledged, so there is room for another.
+    /// A delivery is finished, so there is room for another.
     Delivered {
         /// The packet id that the delivery had.
         pkid: u16,

@@ -1,4 +1,4 @@
-//! Deliveries to the client that wait for its PUBACK: packet ids and the window.
+//! Deliveries to the client that it has not finished with: packet ids, the window, and the two halves of QoS 2.
 //!
 //! A delivery is kept until it is acknowledged, so that the next connection of the same session can repeat it under its
 //! old packet id, as the standard asks (4.4). A packet id in use is never given out again.
@@ -6,9 +6,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use rumqttc::{Packet, Publish, QoS};
+use rumqttc::{Packet, PubRel, Publish, QoS};
 
-use super::at_most_qos_1;
 use crate::mqtt::topic::TopicError;
 
 /// Why a message was not handed to the client now.
@@ -25,11 +24,38 @@ pub enum NotDelivered {
     BadTopic(#[source] TopicError),
 }
 
+/// A delivery that the client has not finished with: what the next connection of its session goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenDelivery {
+    /// Sent, and neither PUBACK nor PUBREC came.
+    Sent(Publish),
+    /// PUBREC came for this packet id, PUBCOMP did not: only PUBREL may be repeated.
+    Released(u16),
+}
+
+impl OpenDelivery {
+    /// The packet id that it holds.
+    pub fn pkid(&self) -> u16 {
+        match self {
+            Self::Sent(publish) => publish.pkid,
+            Self::Released(pkid) => *pkid,
+        }
+    }
+
+    /// The packet that repeats it.
+    fn again(&self) -> Packet {
+        match self {
+            Self::Sent(publish) => Packet::Publish(publish.clone()),
+            Self::Released(pkid) => Packet::PubRel(PubRel::new(*pkid)),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Outgoing {
     max_in_flight: usize,
     last_pkid: u16,
-    in_flight: VecDeque<Publish>,
+    in_flight: VecDeque<OpenDelivery>,
 }
 
 impl Outgoing {
@@ -37,42 +63,62 @@ impl Outgoing {
         Self { max_in_flight: usize::from(max_in_flight), last_pkid: 0, in_flight: VecDeque::new() }
     }
 
-    /// Takes over what an earlier connection left open and repeats it, marked as a repetition.
-    pub(super) fn resume(&mut self, unacknowledged: Vec<Publish>) -> impl Iterator<Item = Packet> {
-        for mut publish in unacknowledged {
-            if publish.pkid != 0 && !self.uses(publish.pkid) {
-                publish.dup = true;
-                publish.qos = QoS::AtLeastOnce;
-                self.last_pkid = publish.pkid;
-                self.in_flight.push_back(publish);
+    /// Takes over what an earlier connection left open and repeats it, publishes marked as repetitions.
+    pub(super) fn resume(&mut self, open: Vec<OpenDelivery>) -> impl Iterator<Item = Packet> {
+        for mut delivery in open {
+            let pkid = delivery.pkid();
+            if pkid == 0 || self.uses(pkid) {
+                continue;
             }
+            if let OpenDelivery::Sent(publish) = &mut delivery {
+                publish.dup = true;
+            }
+            self.last_pkid = pkid;
+            self.in_flight.push_back(delivery);
         }
-        self.in_flight.iter().cloned().map(Packet::Publish)
+        self.in_flight.iter().map(OpenDelivery::again)
     }
 
     /// Makes the publish, or nothing while the window is full.
     pub(super) fn deliver(&mut self, topic: &str, payload: Bytes, qos: QoS, retain: bool) -> Option<Publish> {
-        let mut publish = Publish::from_bytes(topic, at_most_qos_1(qos), payload);
+        let mut publish = Publish::from_bytes(topic, qos, payload);
         publish.retain = retain;
-        if publish.qos == QoS::AtMostOnce {
+        if qos == QoS::AtMostOnce {
             return Some(publish);
         }
         if self.in_flight.len() >= self.max_in_flight {
             return None;
         }
         publish.pkid = self.free_pkid();
-        self.in_flight.push_back(publish.clone());
+        self.in_flight.push_back(OpenDelivery::Sent(publish.clone()));
         Some(publish)
     }
 
-    /// Frees the packet id; false if it was not in use.
+    /// PUBACK ends a delivery of QoS 1; false if there was none of this id.
     pub(super) fn acknowledge(&mut self, pkid: u16) -> bool {
-        let index = self.in_flight.iter().position(|publish| publish.pkid == pkid);
-        index.and_then(|index| self.in_flight.remove(index)).is_some()
+        self.end(|delivery| matches!(delivery, OpenDelivery::Sent(p) if p.pkid == pkid && p.qos == QoS::AtLeastOnce))
     }
 
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Publish> {
+    /// PUBREC: the client has the message, which is never sent again.
+    pub(super) fn release(&mut self, pkid: u16) {
+        let of_qos_2 = |delivery: &&mut OpenDelivery| matches!(delivery, OpenDelivery::Sent(p) if p.pkid == pkid && p.qos == QoS::ExactlyOnce);
+        if let Some(delivery) = self.in_flight.iter_mut().find(of_qos_2) {
+            *delivery = OpenDelivery::Released(pkid);
+        }
+    }
+
+    /// PUBCOMP ends a delivery of QoS 2; false if there was none of this id that far.
+    pub(super) fn complete(&mut self, pkid: u16) -> bool {
+        self.end(|delivery| *delivery == OpenDelivery::Released(pkid))
+    }
+
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &OpenDelivery> {
         self.in_flight.iter()
+    }
+
+    fn end(&mut self, is_it: impl Fn(&OpenDelivery) -> bool) -> bool {
+        let index = self.in_flight.iter().position(is_it);
+        index.and_then(|index| self.in_flight.remove(index)).is_some()
     }
 
     /// The next id after the last one that is not in use. There is one: the window is smaller than the range of ids.
@@ -86,6 +132,6 @@ impl Outgoing {
     }
 
     fn uses(&self, pkid: u16) -> bool {
-        self.in_flight.iter().any(|publish| publish.pkid == pkid)
+        self.in_flight.iter().any(|delivery| delivery.pkid() == pkid)
     }
 }

@@ -65,9 +65,7 @@ pub enum CloseReason {
     BadPacket(DecodeError),
     /// A publish or a last will to a topic that can't be published to.
     BadTopic(TopicError),
-    /// A publish at QoS 2, which is not offered yet.
-    QoS2NotOffered,
-    /// A packet that only a server sends, or that belongs to QoS 2.
+    /// A packet that only a server sends, or a PUBREL for a publish that was not answered.
     UnexpectedPacket,
     /// The socket failed or ended.
     ConnectionLost,
@@ -92,7 +90,6 @@ impl CloseReason {
             Self::Refused(refusal) => refusal.as_str(),
             Self::BadPacket(_) => "bad_packet",
             Self::BadTopic(_) => "bad_topic",
-            Self::QoS2NotOffered => "qos2_not_offered",
             Self::UnexpectedPacket => "unexpected_packet",
             Self::ConnectionLost => "connection_lost",
             Self::TakenOver => "taken_over",
@@ -116,7 +113,6 @@ impl fmt::Display for CloseReason {
             | Self::FirstPacketNotConnect
             | Self::SecondConnect
             | Self::Refused(_)
-            | Self::QoS2NotOffered
             | Self::UnexpectedPacket
             | Self::ConnectionLost
             | Self::TakenOver

@@ -1,6 +1,6 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
-use rumqttc::{PubComp, PubRec, PubRel, SubscribeFilter};
+use rumqttc::{PubAck, PubComp, PubRec, PubRel, SubscribeFilter};
 
 use super::*;
 use crate::mqtt::{PacketCodec, TopicError};
@@ -293,10 +293,6 @@ fn what_can_not_be_served_closes_the_connection() {
     let now = start();
     let with_topic = |topic: &str| Packet::Publish(Publish::new(topic, QoS::AtMostOnce, "x"));
     let cases = [
-        (Packet::Publish(publish(QoS::ExactlyOnce, 1)), CloseReason::QoS2NotOffered),
-        (Packet::PubRec(PubRec::new(1)), CloseReason::UnexpectedPacket),
-        (Packet::PubRel(PubRel::new(1)), CloseReason::UnexpectedPacket),
-        (Packet::PubComp(PubComp::new(1)), CloseReason::UnexpectedPacket),
         (Packet::PingResp, CloseReason::UnexpectedPacket),
         (with_topic("a/#"), CloseReason::BadTopic(TopicError::Wildcard { found: '#' })),
         (with_topic(""), CloseReason::BadTopic(TopicError::Empty)),
@@ -358,13 +354,13 @@ fn a_subscription_is_answered_filter_by_filter() {
         Subscribe::new_many(requested.map(|(path, qos)| SubscribeFilter::new(path.to_owned(), qos)));
     subscribe.pkid = 12;
     let codes = vec![
-        SubscribeReasonCode::Success(QoS::AtLeastOnce),
+        SubscribeReasonCode::Success(QoS::ExactlyOnce),
         SubscribeReasonCode::Failure,
         SubscribeReasonCode::Failure,
         SubscribeReasonCode::Success(QoS::AtMostOnce),
     ];
     let filters = vec![
-        (filter("devices/pack-1/commands"), QoS::AtLeastOnce),
+        (filter("devices/pack-1/commands"), QoS::ExactlyOnce),
         (filter("devices/pack-1/config"), QoS::AtMostOnce),
     ];
     let expected = [Effect::Send(Packet::SubAck(SubAck::new(12, codes))), Effect::Subscribed { filters }];
@@ -396,7 +392,7 @@ fn an_unsubscribe_is_always_answered() {
 /// Delivers at QoS 1 and returns the packet id.
 fn delivered(session: &mut Session) -> Result<u16, NotDelivered> {
     let payload = Bytes::from_static(b"{}");
-    let packet = session.deliver("devices/pack-1/commands", payload, QoS::ExactlyOnce, false)?;
+    let packet = session.deliver("devices/pack-1/commands", payload, QoS::AtLeastOnce, false)?;
     let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
     assert_eq!((publish.qos, publish.dup), (QoS::AtLeastOnce, false));
     Ok(publish.pkid)
@@ -413,7 +409,7 @@ fn deliveries_have_a_window_and_free_it_when_acknowledged() {
     assert_eq!(session.on_packet(Packet::PubAck(PubAck::new(9)), now), [], "a stray answer means nothing");
     assert_eq!(session.on_packet(Packet::PubAck(PubAck::new(1)), now), [Effect::Delivered { pkid: 1 }]);
     assert_eq!(delivered(&mut session), Ok(3));
-    assert_eq!(session.undelivered().map(|p| p.pkid).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(session.open_deliveries().map(OpenDelivery::pkid).collect::<Vec<_>>(), [2, 3]);
 }
 
 #[test]
@@ -449,11 +445,11 @@ fn what_an_earlier_connection_left_open_is_sent_again_under_its_id() {
     }
     earlier.on_packet(Packet::PubAck(PubAck::new(2)), now);
     earlier.close(CloseReason::ConnectionLost);
-    let redeliver: Vec<_> = earlier.undelivered().cloned().collect();
+    let open: Vec<_> = earlier.open_deliveries().cloned().collect();
 
     let mut later = Session::new(Limits::default(), "spare", now);
     later.on_packet(connect(|c| c.clean_session = false), now);
-    let effects = later.accept(Admission { redeliver, ..Admission::default() }, now);
+    let effects = later.accept(Admission { open, ..Admission::default() }, now);
     let sent: Vec<_> = effects
         .iter()
         .filter_map(|effect| {
@@ -464,6 +460,52 @@ fn what_an_earlier_connection_left_open_is_sent_again_under_its_id() {
     assert_eq!(sent, [(1, true), (3, true)]);
     assert_eq!(delivered(&mut later), Ok(4));
     assert_eq!(later.on_packet(Packet::PubAck(PubAck::new(3)), now), [Effect::Delivered { pkid: 3 }]);
+}
+
+#[test]
+fn a_publish_of_qos_2_is_taken_in_once_until_it_is_released() {
+    let now = start();
+    let mut session = open(now);
+    let qos_2 = |pkid| Packet::Publish(publish(QoS::ExactlyOnce, pkid));
+    let send = |packet| [Effect::Send(packet)];
+    let ticket = ingest(&mut session, qos_2(7), now);
+    assert_eq!(session.on_packet(qos_2(7), now), [], "its PUBREC will answer both");
+    assert_eq!(session.on_committed(ticket, now), send(Packet::PubRec(PubRec::new(7))));
+    assert_eq!(session.on_packet(qos_2(7), now), send(Packet::PubRec(PubRec::new(7))), "the answer was lost");
+    assert_eq!(session.unreleased().iter().collect::<Vec<_>>(), [&7]);
+
+    let mut later = Session::new(Limits::default(), "spare", now);
+    later.on_packet(connect(|c| c.clean_session = false), now);
+    later.accept(Admission { unreleased: session.unreleased().clone(), ..Admission::default() }, now);
+    assert_eq!(
+        later.on_packet(qos_2(7), now),
+        send(Packet::PubRec(PubRec::new(7))),
+        "across a connection too"
+    );
+    assert_eq!(later.on_packet(Packet::PubRel(PubRel::new(7)), now), send(Packet::PubComp(PubComp::new(7))));
+    assert_eq!(later.on_packet(Packet::PubRel(PubRel::new(7)), now), send(Packet::PubComp(PubComp::new(7))));
+    ingest(&mut later, qos_2(7), now);
+    assert_closes(&later.on_packet(Packet::PubRel(PubRel::new(7)), now), &CloseReason::UnexpectedPacket);
+}
+
+#[test]
+fn a_delivery_of_qos_2_ends_with_pubcomp_and_its_payload_is_never_sent_twice_after_pubrec() {
+    let now = start();
+    let mut session = open(now);
+    session.deliver("a", Bytes::from_static(b"x"), QoS::ExactlyOnce, false).unwrap();
+    let rel = Packet::PubRel(PubRel::new(1));
+    assert_eq!(session.on_packet(Packet::PubAck(PubAck::new(1)), now), [], "PUBACK does not end it");
+    assert_eq!(session.on_packet(Packet::PubComp(PubComp::new(1)), now), [], "nor PUBCOMP before PUBREC");
+    assert_eq!(session.on_packet(Packet::PubRec(PubRec::new(1)), now), [Effect::Send(rel.clone())]);
+    let open: Vec<_> = session.open_deliveries().cloned().collect();
+    assert_eq!(open, [OpenDelivery::Released(1)]);
+
+    let mut later = Session::new(Limits::default(), "spare", now);
+    later.on_packet(connect(|c| c.clean_session = false), now);
+    let effects = later.accept(Admission { open, ..Admission::default() }, now);
+    assert_eq!(effects[1..], [Effect::Send(rel)]);
+    assert_eq!(later.on_packet(Packet::PubComp(PubComp::new(1)), now), [Effect::Delivered { pkid: 1 }]);
+    assert_eq!(later.open_deliveries().count(), 0);
 }
 
 /// What may happen to an open session, in any order.
@@ -479,7 +521,7 @@ enum Step {
 }
 
 fn some_qos() -> impl Strategy<Value = QoS> {
-    prop::sample::select(vec![QoS::AtMostOnce, QoS::AtLeastOnce])
+    prop::sample::select(vec![QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])
 }
 
 fn some_publish() -> impl Strategy<Value = Packet> {
@@ -496,6 +538,8 @@ fn some_step() -> impl Strategy<Value = Step> {
         8 => any::<prop::sample::Index>().prop_map(Step::Commit),
         2 => some_qos().prop_map(Step::Deliver),
         2 => (1_u16..8).prop_map(|pkid| Step::Packet(Packet::PubAck(PubAck::new(pkid)))),
+        2 => (1_u16..8).prop_map(|pkid| Step::Packet(Packet::PubRec(PubRec::new(pkid)))),
+        2 => (1_u16..8).prop_map(|pkid| Step::Packet(Packet::PubComp(PubComp::new(pkid)))),
         1 => Just(Step::Packet(Packet::PingReq)),
         1 => Just(Step::Hold),
         1 => Just(Step::Release),
@@ -506,8 +550,8 @@ fn some_step() -> impl Strategy<Value = Step> {
 /// Notes from outside what went in and what came out, and judges each answer against it.
 #[derive(Default)]
 struct Witness {
-    /// Ticket, packet id and whether it was committed, for every ingested publish of QoS 1.
-    taken: Vec<(u64, u16, bool)>,
+    /// Ticket, the answer it is owed, and whether it was committed, for every ingested publish of QoS 1 and 2.
+    taken: Vec<(u64, Packet, bool)>,
     tickets: Vec<u64>,
     answered: usize,
 }
@@ -519,17 +563,31 @@ impl Witness {
                 Effect::Ingest { ticket, qos, pkid, .. } => {
                     prop_assert!(self.tickets.last().is_none_or(|last| last < ticket));
                     self.tickets.push(*ticket);
-                    if *qos == QoS::AtLeastOnce {
-                        self.taken.push((*ticket, *pkid, false));
+                    match qos {
+                        QoS::AtMostOnce => {}
+                        QoS::AtLeastOnce => {
+                            self.taken.push((*ticket, Packet::PubAck(PubAck::new(*pkid)), false))
+                        }
+                        QoS::ExactlyOnce => {
+                            self.taken.push((*ticket, Packet::PubRec(PubRec::new(*pkid)), false))
+                        }
                     }
                 }
-                Effect::Send(Packet::PubAck(ack)) => {
-                    let Some((_, pkid, committed)) = self.taken.get(self.answered) else {
-                        return Err(TestCaseError::fail("an answer without a publish"));
+                Effect::Send(answer @ (Packet::PubAck(_) | Packet::PubRec(_))) => {
+                    let again = self.taken.iter().take(self.answered).any(|taken| taken.1 == *answer);
+                    let Some((_, owed, committed)) = self.taken.get(self.answered) else {
+                        prop_assert!(again, "an answer without a publish");
+                        continue;
                     };
-                    prop_assert_eq!(*pkid, ack.pkid, "answers keep the order of the publishes");
-                    prop_assert!(*committed, "no answer before the commit");
-                    self.answered += 1;
+                    if owed == answer && *committed {
+                        self.answered += 1;
+                    } else {
+                        prop_assert!(
+                            again,
+                            "answers keep the order of the publishes, and none comes before its commit"
+                        );
+                        prop_assert!(matches!(answer, Packet::PubRec(_)), "only PUBREC is repeated");
+                    }
                 }
                 Effect::Close(reason) => prop_assert_eq!(reason, &CloseReason::KeepAliveTimeout),
                 Effect::Admit(_)
@@ -580,7 +638,7 @@ proptest! {
             };
             witness.see(&effects)?;
             prop_assert!(session.unacked() <= 5);
-            prop_assert!(session.undelivered().count() <= 3);
+            prop_assert!(session.open_deliveries().count() <= 3);
             if !session.is_closed() {
                 prop_assert_eq!(session.unacked(), witness.taken.len() - witness.answered);
             }
