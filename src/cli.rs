@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{decode, demo, ledger, node, replay};
+use crate::{decode, demo, ledger, node, replay, simulate};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -37,6 +37,8 @@ enum Command {
     },
     /// Replay a recorded battery (CSV) into a running node, as one more device that publishes over MQTT.
     Replay(replay::ReplayOptions),
+    /// Simulate devices on the real wires that real ones use.
+    Simulate(simulate::SimulateOptions),
     /// Decode recorded frames and print what they say, one JSON line each.
     Decode(decode::DecodeOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
@@ -96,6 +98,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Replay(options) => replay::run(&options),
+        Command::Simulate(options) => simulate::run(options),
         Command::Decode(options) => decode::run(&options),
         Command::Ledger(options) => ledger::run(&options),
     }

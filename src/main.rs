@@ -10,6 +10,7 @@ mod ledger;
 mod metric_table;
 mod node;
 mod replay;
+mod simulate;
 
 use std::process::ExitCode;
 

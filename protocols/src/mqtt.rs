@@ -9,7 +9,7 @@ mod payload;
 mod session;
 mod topic;
 
-pub use rumqttc::{ConnectReturnCode, LastWill, Packet, Publish, QoS};
+pub use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, PubRel, Publish, QoS};
 
 pub use codec::{DecodeError, EncodeError, MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, PacketCodec};
 pub use payload::{

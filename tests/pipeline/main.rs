@@ -17,6 +17,7 @@ mod alerts;
 mod bad_input;
 mod links;
 mod live;
+mod load;
 mod mqtt_sessions;
 mod outside_brokers;
 mod real_data;
