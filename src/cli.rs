@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{decode, demo, ledger, node, replay, simulate};
+use crate::{decode, demo, doctor, ledger, node, replay, simulate};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -35,6 +35,8 @@ enum Command {
         /// The configuration file (TOML); deploy/voltree.toml shows every key.
         file: PathBuf,
     },
+    /// Say what this machine can and can't do for a node (ports, serial devices, disk, clock), and the next step for each.
+    Doctor(doctor::DoctorOptions),
     /// Replay a recorded battery (CSV) into a running node, as one more device that publishes over MQTT.
     Replay(replay::ReplayOptions),
     /// Simulate devices on the real wires that real ones use.
@@ -97,6 +99,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             ));
             Ok(())
         }
+        Command::Doctor(options) => doctor::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Simulate(options) => simulate::run(options),
         Command::Decode(options) => decode::run(&options),

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod decode;
 mod demo;
+mod doctor;
 mod environment;
 mod http;
 mod ledger;
