@@ -4,6 +4,7 @@
 //! listed here belong to the console's files or to nobody.
 
 mod console;
+mod graphiql;
 mod graphql;
 mod guard;
 mod headers;
@@ -60,6 +61,9 @@ pub fn router_for(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer, hosts:
         .route_layer(from_fn_with_state(served.clone(), guard::only_from_here));
     Router::new()
         .merge(graphql)
+        .route("/graphiql", get(graphiql::page))
+        .route("/graphiql/", get(graphiql::page))
+        .route("/graphiql/{*file}", get(graphiql::asset))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))

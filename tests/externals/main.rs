@@ -15,6 +15,7 @@
 )]
 
 mod mosquitto;
+mod graphiql;
 #[path = "../support/mod.rs"]
 mod support;
 

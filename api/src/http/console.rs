@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use rust_embed::RustEmbed;
+use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::refusal;
 
@@ -18,8 +18,8 @@ use super::refusal;
 struct Dist;
 
 const INDEX: &str = "index.html";
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
-const ASK_AGAIN: &str = "no-cache";
+pub(super) const FOR_EVER: &str = "public, max-age=31536000, immutable";
+pub(super) const ASK_AGAIN: &str = "no-cache";
 /// Under these live programs' paths, never pages.
 const NOT_PAGES: [&str; 4] = ["api/", "graphql/", "health/", "metrics/"];
 
@@ -30,8 +30,8 @@ const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\
     <p>To have the console, run <code>npm ci &amp;&amp; npm run build</code> in <code>api/console</code> and build \
     Voltree again.</p></html>\n";
 
-/// One file of the console.
-struct File {
+/// One file that was built into the binary.
+pub(super) struct File {
     bytes: Cow<'static, [u8]>,
     media: String,
     etag: String,
@@ -43,14 +43,19 @@ pub(super) async fn file(method: Method, uri: Uri, headers: HeaderMap) -> Respon
 }
 
 fn built_file(name: &str) -> Option<File> {
-    let file = Dist::get(name)?;
-    let hash = file.metadata.sha256_hash();
-    let hash: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let media = match file.metadata.mimetype() {
-        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
-        other => other.to_owned(),
-    };
-    Some(File { bytes: file.data, media, etag: format!("\"{hash}\"") })
+    Dist::get(name).map(File::from)
+}
+
+impl From<EmbeddedFile> for File {
+    fn from(file: EmbeddedFile) -> Self {
+        let hash = file.metadata.sha256_hash();
+        let hash: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let media = match file.metadata.mimetype() {
+            text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
+            other => other.to_owned(),
+        };
+        Self { bytes: file.data, media, etag: format!("\"{hash}\"") }
+    }
 }
 
 fn answer(
@@ -79,7 +84,7 @@ fn is_page(name: &str) -> bool {
 }
 
 /// Browsers that go to a page say so; programs that mistype a path want to know.
-fn wants_page(headers: &HeaderMap) -> bool {
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
@@ -94,7 +99,7 @@ fn page(files: impl Fn(&str) -> Option<File>, headers: &HeaderMap) -> Response {
     }
 }
 
-fn send(file: File, caching: &'static str, headers: &HeaderMap) -> Response {
+pub(super) fn send(file: File, caching: &'static str, headers: &HeaderMap) -> Response {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let caching = [(header::CACHE_CONTROL, caching.to_owned()), (header::ETAG, file.etag.clone())];
     if known.is_some_and(|tags| tags.contains(&file.etag)) {

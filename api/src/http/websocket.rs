@@ -25,7 +25,7 @@ use tokio::time::{Instant, interval_at, sleep_until, timeout};
 use voltree_runtime::clock;
 
 use self::session::{CloseReason, Session, Step};
-use super::{Served, graphql, refusal};
+use super::{Served, graphiql, graphql, refusal};
 use crate::schema::Schema;
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -39,10 +39,11 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 const HELP: &str = "This is Voltree's GraphQL endpoint.\n\n\
     Ask:   POST a JSON object with \"query\" (and \"variables\") as application/json to this address.\n\
-    Watch: open a WebSocket at this address with the protocol graphql-transport-ws.\n\n\
+    Watch: open a WebSocket at this address with the protocol graphql-transport-ws.\n\
+    Look:  open this address in a browser.\n\n\
     curl -H 'content-type: application/json' -d '{\"query\": \"{ devices { id state } }\"}' ADDRESS\n";
 
-/// Opens a WebSocket for whoever asks for one, and tells everyone else what this address is for.
+/// Opens a WebSocket for whoever asks for one, shows browsers GraphiQL, and tells everyone else what this address is for.
 pub(super) async fn upgrade_or_help(
     State(served): State<Served>,
     uri: Uri,
@@ -53,7 +54,9 @@ pub(super) async fn upgrade_or_help(
         Ok(upgrade) => upgrade,
         Err(rejection) if headers.contains_key(header::UPGRADE) => return rejection.into_response(),
         Err(_) if uri.query().is_some() => return graphql::only_by_post(),
-        Err(_no_websocket_asked_for) => return HELP.into_response(),
+        Err(_no_websocket_asked_for) => {
+            return graphiql::page_for_browsers(&headers).unwrap_or_else(|| HELP.into_response());
+        }
     };
     let Ok(place) = served.sockets.clone().try_acquire_owned() else {
         let message = "as many WebSockets are open as this node serves; try again later";

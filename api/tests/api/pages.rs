@@ -7,7 +7,7 @@ use axum::http::{Request, StatusCode};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
-use crate::support::Api;
+use crate::support::{Answer, Api};
 
 #[tokio::test]
 async fn the_process_lives_whatever_its_checks_say() {
@@ -91,4 +91,54 @@ async fn the_endpoint_explains_itself_to_whoever_opens_it() {
     let answer = Api::new().get("/graphql").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.body.contains("graphql-transport-ws"));
+}
+
+/// What Firefox and Chromium send when somebody goes to an address.
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+async fn browse(api: &Api, path: &str) -> Answer {
+    let request = Request::get(path).header("host", "127.0.0.1").header("accept", BROWSER);
+    api.send(request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn browsers_get_graphiql_where_programs_ask_and_its_files_are_the_nodes_own() {
+    let api = Api::new();
+    for path in ["/graphql", "/graphiql", "/graphiql/"] {
+        let page = browse(&api, path).await;
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (StatusCode::OK, "text/html; charset=utf-8"),
+            "{path}"
+        );
+        let sources: Vec<_> = page
+            .body
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("src=\"").or_else(|| word.strip_prefix("href=\"")))
+            .map(|rest| rest.split('"').next().unwrap())
+            .collect();
+        assert!(sources.len() >= 2, "a script and a style sheet: {}", page.body);
+        for source in sources {
+            assert!(source.starts_with("/graphiql/assets/"), "{source}");
+            let file = api.get(source).await;
+            assert_eq!(file.status, StatusCode::OK, "{source}");
+            assert_eq!(file.header("cache-control"), "public, max-age=31536000, immutable");
+        }
+    }
+    assert_eq!(browse(&api, "/graphql").await.header("vary"), "accept");
+    assert!(api.get("/graphiql/LICENSES.md").await.body.contains("GraphQL Contributors"));
+}
+
+#[tokio::test]
+async fn programs_at_the_endpoint_never_get_a_page() {
+    let api = Api::new();
+    for accept in ["*/*", "application/json", "application/graphql-response+json"] {
+        let request = Request::get("/graphql").header("host", "127.0.0.1").header("accept", accept);
+        let answer = api.send(request.body(Body::empty()).unwrap()).await;
+        assert!(answer.header("content-type").starts_with("text/plain"), "{accept}");
+    }
+    let link = browse(&api, "/graphql?query=%7B%20node%20%7B%20name%20%7D%20%7D").await;
+    assert_eq!(link.status, StatusCode::METHOD_NOT_ALLOWED, "a link must not be able to ask");
+    assert_eq!(api.get("/graphiql/assets/gone.js").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(api.get("/graphiql/..%2fpackage.json").await.status, StatusCode::NOT_FOUND);
 }
