@@ -1,7 +1,7 @@
 //! Which process holds what: listening sockets and device files, from /proc. Processes of other users show their files
 //! to root alone, so a holder may stay nameless.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ pub(super) struct Processes {
     listening: Vec<(SocketAddr, u64)>,
     sockets: BTreeMap<u64, Process>,
     devices: BTreeMap<PathBuf, Vec<Process>>,
+    /// Programs that run pseudo-terminals of their own, such as simulators.
+    terminal_keepers: BTreeSet<u32>,
 }
 
 impl Processes {
@@ -61,11 +63,18 @@ impl Processes {
             } else if let FDTarget::Path(path) = file.target
                 && path.starts_with("/dev")
             {
-                let holders = self.devices.entry(path).or_default();
-                if holders.last() != Some(&process_name) {
-                    holders.push(process_name.clone());
-                }
+                self.note_device(path, &process_name);
             }
+        }
+    }
+
+    fn note_device(&mut self, path: PathBuf, process: &Process) {
+        if path.ends_with("ptmx") {
+            self.terminal_keepers.insert(process.pid);
+        }
+        let holders = self.devices.entry(path).or_default();
+        if holders.last() != Some(process) {
+            holders.push(process.clone());
         }
     }
 
@@ -79,9 +88,13 @@ impl Processes {
         processes
     }
 
-    /// Who has this device open, by its real path.
-    pub(super) fn holding(&self, device: &Path) -> &[Process] {
-        self.devices.get(device).map_or(&[], Vec::as_slice)
+    /// Who uses this device, by its real path. A program that keeps a pseudo-terminal for others is its other end, and
+    /// often has the device's side open too; it is in nobody's way.
+    pub(super) fn using(&self, device: &Path) -> Vec<Process> {
+        let is_user = |process: &&Process| {
+            !(device.starts_with("/dev/pts") && self.terminal_keepers.contains(&process.pid))
+        };
+        self.devices.get(device).into_iter().flatten().filter(is_user).cloned().collect()
     }
 
     /// Whether a program of one of these names runs, and which; the kernel cuts names after 15 characters.
@@ -112,6 +125,18 @@ mod tests {
         assert!(clash(at("127.0.0.1:80"), at("[::]:80")));
         assert!(!clash(at("127.0.0.1:80"), at("127.0.0.1:81")));
         assert!(!clash(at("127.0.0.1:80"), at("192.168.1.2:80")));
+    }
+
+    #[test]
+    fn a_simulator_is_in_nobodys_way_at_its_own_terminal() {
+        let process = |pid| Process { pid, program: "voltree".to_owned() };
+        let mut processes = Processes::default();
+        for (path, pid) in [("/dev/pts/ptmx", 1), ("/dev/pts/3", 1), ("/dev/pts/3", 2), ("/dev/ttyUSB0", 1)] {
+            processes.note_device(path.into(), &process(pid));
+        }
+        assert_eq!(processes.using(Path::new("/dev/pts/3")), [process(2)]);
+        assert_eq!(processes.using(Path::new("/dev/ttyUSB0")), [process(1)]);
+        assert_eq!(processes.using(Path::new("/dev/ttyUSB1")), []);
     }
 
     #[test]

@@ -104,8 +104,10 @@ fn a_data_directory_that_nobody_may_write_is_a_problem() {
 fn a_terminal_can_be_opened_and_what_is_not_there_is_told() {
     let temp = tempfile::tempdir().unwrap();
     let config = config(temp.path(), ANY_MQTT);
-    let master =
-        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+    // The one who holds the terminal's other end counts as its keeper, so nobody else may inherit it.
+    let flags =
+        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags).unwrap();
     rustix::pty::grantpt(&master).unwrap();
     rustix::pty::unlockpt(&master).unwrap();
     let pty = rustix::pty::ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
@@ -116,14 +118,12 @@ fn a_terminal_can_be_opened_and_what_is_not_there_is_told() {
     visit.about("serial", &format!("{} ({pty}) can be opened for reading and writing", link.display()));
 
     let held = std::fs::OpenOptions::new().read(true).write(true).open(&pty).unwrap();
+    let mut other = Command::new("sleep").arg("600").stdin(held).spawn().unwrap();
     let visit = Visit::pay(&["--config", &config, "--device", &pty]);
-    let finding = visit.about("serial", &format!("{pty} is in use by"));
-    assert!(
-        finding["what"].as_str().unwrap().contains(&format!("(pid {})", std::process::id())),
-        "{finding}"
-    );
+    other.kill().unwrap();
+    other.wait().unwrap();
+    visit.about("serial", &format!("{pty} is in use by sleep (pid {})", other.id()));
     assert_eq!(visit.code, Some(1));
-    drop(held);
 
     let visit = Visit::pay(&["--config", &config, "--device", "/dev/ttyUSB987"]);
     assert_eq!(visit.about("serial", "/dev/ttyUSB987 is not there")["level"], "problem");

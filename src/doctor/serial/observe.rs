@@ -47,9 +47,9 @@ fn look(path: &Path, target: &Path, processes: &Processes) -> State {
     if rustix::fs::accessat(CWD, path, rights, AtFlags::EACCESS).is_err() {
         return State::Denied(gate(&metadata));
     }
-    let holders = processes.holding(target);
-    if !holders.is_empty() {
-        return State::Held(holders.to_vec());
+    let users = processes.using(target);
+    if !users.is_empty() {
+        return State::Held(users);
     }
     open(path)
 }
