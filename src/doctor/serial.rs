@@ -46,7 +46,7 @@ struct Gate {
 pub(super) fn examine(wanted: Vec<PathBuf>, processes: &Processes, node: Option<u32>) -> Vec<Finding> {
     let facts = observe::devices(wanted, processes);
     let mut findings: Vec<_> = facts.iter().map(|facts| judge(facts, node)).collect();
-    if !facts.iter().any(|facts| is_adapter(&facts.target)) {
+    if facts.is_empty() {
         findings.push(Finding::new(
             Area::Serial,
             Level::Note,
