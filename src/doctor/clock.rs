@@ -131,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_file_of_the_journal_is_the_one_that_counts() {
+        let temp = tempfile::tempdir().unwrap();
+        assert_eq!(newest(temp.path()), None);
+        fs::create_dir(temp.path().join("journal")).unwrap();
+        let write = |name: &str, at_ms: u64| {
+            let file = fs::File::create(temp.path().join(name)).unwrap();
+            file.set_modified(UNIX_EPOCH + std::time::Duration::from_millis(at_ms)).unwrap();
+        };
+        write("checkpoint", 1_790_000_000_000);
+        write("journal/1", 1_790_000_060_000);
+        write("journal/0", 1_790_000_030_000);
+        assert_eq!(newest(temp.path()), Some((temp.path().join("journal/1"), 1_790_000_060_000)));
+    }
+
+    #[test]
     fn the_bounds_are_the_days_they_are_said_to_be() {
         let [from, to] = [SANE_MS.start, SANE_MS.end].map(|at| Timestamp::from_millis(at).to_string());
         assert!(
