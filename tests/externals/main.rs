@@ -14,8 +14,8 @@
     reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
 )]
 
-mod mosquitto;
 mod graphiql;
+mod mosquitto;
 #[path = "../support/mod.rs"]
 mod support;
 
