@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rumqttc::{LastWill, QoS};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use voltree_protocols::mqtt::{Filter, OpenDelivery};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
@@ -82,6 +82,7 @@ pub struct Broker {
     file: PathBuf,
     changes: Changes,
     connections: AtomicU64,
+    stopping: watch::Sender<bool>,
 }
 
 impl Broker {
@@ -104,7 +105,18 @@ impl Broker {
             file,
             changes: Changes::default(),
             connections: AtomicU64::new(0),
+            stopping: watch::Sender::new(false),
         })
+    }
+
+    /// Tells every connection whether the node stops: an actor that waits for its socket hears nothing else.
+    pub(super) fn set_stopping(&self, stopping: bool) {
+        self.stopping.send_replace(stopping);
+    }
+
+    /// Resolves when connections are to end because the node stops.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 
     /// A number that no other connection of this node has.

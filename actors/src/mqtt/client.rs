@@ -17,7 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rumqttc::Packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use voltree_protocols::mqtt::PacketCodec;
 use voltree_protocols::mqtt::{
     Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Session,
@@ -28,8 +28,6 @@ use super::broker::{Broker, Delivery, Joined, Left};
 use super::ingest::{self, Committed, Incoming};
 use crate::metrics;
 
-/// The longest a turn waits for something to happen, so that an order to stop is heard.
-const TURN: Duration = Duration::from_millis(250);
 /// How long a client may take to read what it is sent.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 16 * 1024;
@@ -84,6 +82,7 @@ struct Connection {
     waiting: VecDeque<Delivery>,
     /// Some of it only waits for the outgoing buffer to be written.
     more_to_write: bool,
+    stopping: watch::Receiver<bool>,
     closing: Option<CloseReason>,
 }
 
@@ -137,7 +136,8 @@ impl Actor for Client {
         myself: ActorRef<ClientMsg>,
         args: ClientArgs,
     ) -> Result<ClientState, ActorProcessingErr> {
-        let connection = args.stream.lock().take().map(|stream| Connection::new(stream, args.session));
+        let stream = args.stream.lock().take();
+        let connection = stream.map(|stream| Connection::new(stream, args.session, args.broker.stopping()));
         myself.send_message(ClientMsg::Turn)?;
         Ok(ClientState { broker: args.broker, number: args.session, connection })
     }
@@ -176,6 +176,7 @@ enum Happening {
     Read(std::io::Result<usize>),
     Committed(u64, bool),
     Delivery(Option<Delivery>),
+    Stopping,
     Nothing,
 }
 
@@ -198,6 +199,7 @@ impl ClientState {
                 Vec::new()
             }
             Happening::Delivery(None) => connection.session.close(CloseReason::TakenOver),
+            Happening::Stopping => connection.session.close(CloseReason::ShuttingDown),
             Happening::Nothing => connection.session.on_timeout(now()),
         };
         connection.carry_out(effects, &self.broker, self.number).await;
@@ -222,7 +224,7 @@ impl ClientState {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, number: u64) -> Self {
+    fn new(stream: TcpStream, number: u64, stopping: watch::Receiver<bool>) -> Self {
         Self {
             stream,
             incoming: BytesMut::with_capacity(READ_BUFFER),
@@ -233,6 +235,7 @@ impl Connection {
             member: None,
             waiting: VecDeque::new(),
             more_to_write: false,
+            stopping,
             closing: None,
         }
     }
@@ -241,18 +244,21 @@ impl Connection {
         if std::mem::take(&mut self.more_to_write) {
             return Happening::Nothing;
         }
-        let wait =
-            self.session.poll_timeout().map_or(TURN, |at| at.saturating_duration_since(now()).min(TURN));
         let reads = self.session.wants_read();
         self.incoming.reserve(READ_BUFFER);
+        let timeout = self.session.poll_timeout().map(tokio::time::Instant::from_std);
         let happening = async {
             tokio::select! {
                 Some((ticket, kept)) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(ticket, kept),
                 read = self.stream.read_buf(&mut self.incoming), if reads => Happening::Read(read),
                 delivery = next_delivery(&mut self.member), if self.waiting.is_empty() => Happening::Delivery(delivery),
+                _ = self.stopping.wait_for(|stopping| *stopping) => Happening::Stopping,
             }
         };
-        tokio::time::timeout(wait, happening).await.unwrap_or(Happening::Nothing)
+        match timeout {
+            Some(at) => tokio::time::timeout_at(at, happening).await.unwrap_or(Happening::Nothing),
+            None => happening.await,
+        }
     }
 
     /// Decodes what has been read, as far as the session wants it now.

@@ -90,8 +90,19 @@ impl Actor for Listener {
         args: ListenerArgs,
     ) -> Result<ListenerState, ActorProcessingErr> {
         let accepting = args.socket.accepting().map_err(|error| Failure::boxed(&error))?;
+        args.broker.set_stopping(false);
         myself.send_message(ListenerMsg::Accept)?;
         Ok(ListenerState { args, accepting })
+    }
+
+    /// Only an orderly stop comes here, and the clients stop next.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<ListenerMsg>,
+        state: &mut ListenerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.args.broker.set_stopping(true);
+        Ok(())
     }
 
     async fn handle(

@@ -108,13 +108,13 @@ impl Connection {
                 due += plan.period;
             }
             self.flush().await?;
-            let ended = due >= plan.end || now >= plan.end;
+            let ended = now >= plan.end;
             if ended && (self.under_way.is_empty() || now >= plan.last_answer) {
                 return Ok(());
             }
             let wake = match (ended, self.under_way.len() < self.window) {
                 (true, _) => plan.last_answer,
-                (false, true) => due,
+                (false, true) => due.min(plan.end),
                 // Only an acknowledgement makes room; what is due meanwhile is sent late, not dropped.
                 (false, false) => plan.end,
             };
