@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use clap::Args;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
-use voltree_protocols::sim::{self, DalySim, LinePace, PtySim, SimHandle, SimPack};
+use voltree_protocols::sim::{self, DalySim, LinePace, Profile, PtySim, SimHandle, SimPack};
+use voltree_runtime::clock;
 
 use crate::cli::say;
 use crate::config::{Config, PackConfig};
@@ -101,14 +102,16 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
     Ok((config, handle))
 }
 
-/// Packs of a fleet differ: in age, in charge, in where they stand.
+/// Packs of a fleet differ: in age, in charge, in what they are used for, and in where they stand.
 fn character(number: u16) -> sim::PackConfig {
     let spread = |step: u16, modulus: u16| f64::from(number * step % modulus);
     sim::PackConfig {
-        cells: if number.is_multiple_of(4) { 8 } else { 16 },
+        cells: if number.is_multiple_of(4) { 7 } else { 14 },
         capacity_ah: [100.0, 280.0, 50.0][usize::from(number % 3)],
         start_soc_percent: 35.0 + spread(17, 58),
         ambient_celsius: 16.0 + spread(5, 14),
+        profile: [Profile::House, Profile::Solar, Profile::Telecom][usize::from(number / 2 % 3)],
+        starts_at: Duration::from_millis(u64::try_from(clock::now_ms()).unwrap_or_default()),
         seed: u64::from(number),
         ..sim::PackConfig::default()
     }

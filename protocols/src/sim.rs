@@ -1,18 +1,29 @@
 //! Simulated devices: a pack of cells, a board that speaks for it, and a pty that carries the conversation.
 //!
-//! `pack`, `daly`, `replay` and `noise` are pure: bytes and the time in, answers out. Only `pty` does IO. The counts
-//! in [`SimStats`] are the outside witness of what a device was asked and answered, kept apart from whoever asks.
+//! A pack is made of cells (`ecm`) with heat (`thermal`) and age (`ageing`), is used by a site (`load`) and saved by its
+//! board (`protection`). All of that, `daly`, `bus`, `replay` and `flaky` are pure: bytes and the time in, answers out.
+//! Only `pty` does IO. The counts in [`SimStats`] are the outside witness of what a device was asked and answered, kept
+//! apart from whoever asks.
 
+mod ageing;
+mod bus;
 mod daly;
 mod device;
-mod noise;
+mod ecm;
+mod flaky;
+mod load;
 mod pack;
+mod protection;
 mod pty;
 mod replay;
+mod thermal;
 
+pub use bus::Bus;
 pub use daly::DalySim;
 pub use device::{DeviceSide, Reply, SimStats};
-pub use noise::{Noise, Noisy};
-pub use pack::{PackConfig, SimPack};
+pub use flaky::{BadFaultRates, Fault, FaultRates, Flaky};
+pub use load::{Profile, UnknownProfile};
+pub use pack::{PackConfig, SimPack, Totals};
+pub use protection::Protection;
 pub use pty::{LinePace, PtySim, SimHandle};
 pub use replay::FrameReplay;

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use voltree_model::{Amps, PackReading, Volts};
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig, DalyPoll, command};
 use voltree_protocols::codec::PollError;
 use voltree_protocols::decode::parse_hex;
 use voltree_protocols::link::{CycleError, Link, LinkError, SerialLink, run_cycle};
 use voltree_protocols::sim::{
-    DalySim, DeviceSide, FrameReplay, LinePace, Noise, Noisy, PackConfig, PtySim, SimHandle, SimPack,
-    SimStats,
+    DalySim, DeviceSide, Fault, Flaky, FrameReplay, LinePace, PackConfig, Profile, PtySim, SimHandle,
+    SimPack, SimStats,
 };
 
 const BOUND: Duration = Duration::from_secs(20);
 
 fn simulated() -> DalySim {
-    let mut pack = SimPack::new(PackConfig { max_amps: 0.0, ..PackConfig::default() });
+    let mut pack = SimPack::new(PackConfig { profile: Profile::Rest, cells: 16, ..PackConfig::default() });
     pack.set_current(-42.0);
     DalySim::new(pack, Board::FIRST, CurrentSign::Inverted)
 }
@@ -97,12 +97,26 @@ async fn leading_garbage_and_a_frame_too_many_do_not_disturb() {
 
 #[tokio::test]
 async fn a_bad_line_still_gives_readings() {
-    let noise = Noise { max_garbage_bytes: 6, corrupt_every: 9, seed: 11 };
-    let (_sim, mut link) = start(Noisy::new(simulated(), noise));
+    let rates = "garbage=0.5,corrupt=0.15".parse().unwrap();
+    let (_sim, mut link) = start(Flaky::new(simulated(), rates, 11));
     let mut poll = DalyPoll::new(DalyConfig::default());
     let reading = read(&mut link, &mut poll).await.unwrap();
     assert_eq!(reading.pack_current, Some(Amps(-42.0)));
     assert!(poll.stats().frames.skipped_bytes > 0);
+}
+
+#[tokio::test]
+async fn answers_that_come_late_are_waited_for_and_not_asked_for_again() {
+    let (sim, mut link) = start(Flaky::new(simulated(), "delay=1".parse().unwrap(), 1));
+    let mut poll = DalyPoll::new(DalyConfig::default());
+    let begun = Instant::now();
+    assert!(read(&mut link, &mut poll).await.is_ok());
+    let late = sim.stats().faults(Fault::Delay);
+    assert!(
+        begun.elapsed() >= Duration::from_millis(50) * u32::try_from(late).unwrap(),
+        "{late} late answers"
+    );
+    assert_eq!((late, poll.stats().retries), (poll.stats().requests, 0));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The node seen through other people's programs: mosquitto_pub, promtool, chromium. Each test says that it is skipped
+//! The node seen through other people's programs: mosquitto_pub, promtool, chromium, dalybms. Each test says that it is skipped
 //! where its program is absent, and fails instead under VOLTREE_REQUIRE_EXTERNALS.
 
 #![allow(
@@ -14,6 +14,7 @@
     reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
 )]
 
+mod dalybms;
 mod graphiql;
 mod mosquitto;
 #[path = "../support/mod.rs"]

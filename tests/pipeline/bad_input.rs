@@ -6,7 +6,7 @@ use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Site, VOLTREE};
 use crate::support::{daly, now_ms, pack, serve, until};
 use serde_json::json;
-use voltree_protocols::sim::{Noise, Noisy};
+use voltree_protocols::sim::Flaky;
 
 fn voltree(args: &[&str]) -> Output {
     Command::new(VOLTREE).args(args).output().unwrap()
@@ -36,7 +36,7 @@ fn a_configuration_with_mistakes_exits_64_and_names_every_one() {
 fn a_command_line_that_makes_no_sense_exits_64_and_help_does_not() {
     assert_eq!(voltree(&["demo", "--devices", "none"]).status.code(), Some(64));
     assert_eq!(voltree(&["nonsense"]).status.code(), Some(64));
-    for command in ["demo", "run", "check-config", "decode", "ledger"] {
+    for command in ["demo", "run", "check-config", "simulate", "decode", "ledger"] {
         let output = voltree(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: voltree"), "{command}");
@@ -162,7 +162,7 @@ async fn bytes_that_are_no_mqtt_end_only_their_own_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_on_the_wire_is_counted_and_the_sibling_pack_never_notices() {
-    let noisy = serve(Noisy::new(daly(1), Noise { max_garbage_bytes: 20, corrupt_every: 7, seed: 1 }));
+    let noisy = serve(Flaky::new(daly(1), "garbage=0.8,corrupt=0.15".parse().unwrap(), 1));
     let clean = pack(2);
     let site = Site::new().pack("noisy", noisy.path(), 300).pack("clean", clean.path(), 300);
     let node = site.start().await;

@@ -22,5 +22,6 @@ mod load;
 mod mqtt_sessions;
 mod outside_brokers;
 mod real_data;
+mod simulated;
 #[path = "../support/mod.rs"]
 mod support;

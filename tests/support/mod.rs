@@ -6,6 +6,7 @@
 
 pub(crate) mod mqtt;
 pub(crate) mod node;
+pub(crate) mod simulator;
 
 use std::future::Future;
 use std::path::PathBuf;

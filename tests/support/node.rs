@@ -187,18 +187,23 @@ impl Node {
 
     /// One device's ledger; `None` is the node's own.
     pub(crate) async fn ledger(&self, device: Option<&str>) -> Ledger {
+        self.known_ledger(device).await.unwrap_or_default()
+    }
+
+    async fn known_ledger(&self, device: Option<&str>) -> Option<Ledger> {
         let query = "{ ledger { deviceId received stored duplicate rejected deadLettered pending } }";
         let data = self.query(query, json!({})).await;
         let rows = data["ledger"].as_array().unwrap();
         let row = rows.iter().find(|row| row["deviceId"].as_str() == device);
-        row.map(Ledger::from).unwrap_or_default()
+        row.map(Ledger::from)
     }
 
-    /// The ledger once nothing is pending.
+    /// The ledger once it has a row and nothing is pending.
     pub(crate) async fn ledger_at_rest(&self, device: Option<&str>) -> Ledger {
         until(&format!("{device:?} is at rest"), BOUND, || async {
-            let ledger = self.ledger(device).await;
-            if ledger.pending == 0 { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+            let ledger = self.known_ledger(device).await;
+            let at_rest = ledger.as_ref().is_some_and(|ledger| ledger.pending == 0);
+            ledger.filter(|_| at_rest).ok_or_else(|| "there is no row, or something is pending".to_owned())
         })
         .await
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::device::{DeviceSide, Reply};
 use super::pack::SimPack;
+use super::protection::Protection;
 use crate::bms::daly_uart::{
     Answer, BalanceAnswer, Board, CELLS_PER_FRAME, CellExtremesAnswer, CellsAnswer, CurrentSign,
     FaultsAnswer, Frame, FrameDecoder, PackAnswer, SENSORS_PER_FRAME, StatusAnswer, SwitchesAnswer,
@@ -18,12 +19,12 @@ use crate::bms::daly_uart::{
 const LEFTOVER_MV: u16 = 0x0FAB;
 const LEFTOVER_TEMPERATURE: u8 = 0x2A;
 
-/// Cell voltages in mV at which alarms are raised: warning and fault.
-const OVERVOLTAGE_MV: (u16, u16) = (3650, 3750);
-const UNDERVOLTAGE_MV: (u16, u16) = (2800, 2500);
+/// What the board warns of besides its protections: cells this far apart in mV, and a state of charge below this.
 const IMBALANCE_MV: (u16, u16) = (300, 500);
-/// Temperatures in °C at which alarms are raised: warning and fault.
-const HOT_CELSIUS: (f64, f64) = (55.0, 65.0);
+const LOW_SOC_PERCENT: f64 = 10.0;
+const NOMINAL_CELL_MV: u32 = 3_700;
+/// The code for NMC.
+const CHEMISTRY: u8 = 1;
 
 /// A board and its pack.
 #[derive(Debug, Clone)]
@@ -52,7 +53,12 @@ impl DalySim {
             command::FAULTS => self.pack_was_asked = false,
             _ => {}
         }
-        Reply { frames: frames.into_iter().map(|frame| frame.to_bytes().to_vec()).collect(), ends_cycle }
+        Reply {
+            frames: frames.into_iter().map(|frame| frame.to_bytes().to_vec()).collect(),
+            ends_cycle,
+            measures: request.command == command::PACK,
+            ..Reply::default()
+        }
     }
 
     fn answers(&mut self, request: &Frame) -> Vec<Answer> {
@@ -67,10 +73,13 @@ impl DalySim {
             command::TEMPERATURES => self.temperatures(),
             command::BALANCE => vec![Answer::Balance(self.balance())],
             command::FAULTS => vec![Answer::Faults(self.faults())],
-            command::RATED => other(two_words(milli(self.pack.capacity_ah()), 3200)),
+            command::RATED => other(two_words(milli(self.pack.capacity_ah()), NOMINAL_CELL_MV)),
             command::BOARDS => other([1, self.cell_count(), 0, 0, self.sensor_count(), 0, 0, 0]),
-            command::TOTALS => other(two_words(0, whole(self.pack.cycles() * self.pack.capacity_ah()))),
-            command::BATTERY_TYPE => other([0, 0, 25, 6, 1, 0x1C, 0x20, 0]),
+            command::TOTALS => {
+                let totals = self.pack.totals();
+                other(two_words(whole(totals.charged_ah), whole(totals.discharged_ah)))
+            }
+            command::BATTERY_TYPE => other([CHEMISTRY, 0, 25, 6, 1, 0x1C, 0x20, 0]),
             command::FIRMWARE => other(*b"VOLTREE1"),
             command::SET_CHARGE => {
                 self.pack.set_charge_closed(request.data[0] == 1);
@@ -85,12 +94,13 @@ impl DalySim {
     }
 
     fn pack_answer(&self) -> PackAnswer {
-        let amps = if self.sign == CurrentSign::Inverted { -self.pack.amps() } else { self.pack.amps() };
+        let amps = self.pack.measured_amps();
+        let amps = if self.sign == CurrentSign::Inverted { -amps } else { amps };
         PackAnswer {
             voltage_raw: to_u16(self.pack.volts() * 10.0),
             gather_voltage_raw: 0,
             current_raw: to_u16(amps * 10.0 + f64::from(PackAnswer::ZERO_CURRENT_RAW)),
-            soc_raw: to_u16(self.pack.soc_percent() * 10.0),
+            soc_raw: to_u16(self.pack.board_soc_percent() * 10.0),
         }
     }
 
@@ -120,7 +130,7 @@ impl DalySim {
             amps if amps > 0.0 => 1,
             _ => 2,
         };
-        let remaining_mah = milli(self.pack.remaining_ah());
+        let remaining_mah = milli(self.pack.capacity_ah() * self.pack.board_soc_percent() / 100.0);
         SwitchesAnswer { state_raw, charge_closed, discharge_closed, life: self.life, remaining_mah }
     }
 
@@ -157,25 +167,23 @@ impl DalySim {
     }
 
     fn balance(&self) -> BalanceAnswer {
-        let extremes = self.cell_extremes();
         let mut bits = [0; 6];
-        let index = extremes.max_cell.saturating_sub(1);
-        if self.pack.amps() > 0.0 && extremes.max_mv > 3400 {
-            bits[usize::from(index / 8)] = 1 << (index % 8);
+        for (cell, _) in self.pack.balancing().iter().enumerate().filter(|(_, bleeds)| **bleeds) {
+            bits[cell / 8] |= 1 << (cell % 8);
         }
         BalanceAnswer { bits }
     }
 
     fn faults(&self) -> FaultsAnswer {
-        let extremes = self.cell_extremes();
-        let hottest = self.pack.celsius().iter().copied().fold(f64::MIN, f64::max);
         let mut bits = [0; 7];
+        for (protection, warns, tripped) in self.pack.protections() {
+            let (byte, shift) = fault_place(protection);
+            bits[byte] |= levels(warns, tripped) << shift;
+        }
+        let extremes = self.cell_extremes();
         let difference = extremes.max_mv.saturating_sub(extremes.min_mv);
-        bits[0] = levels(extremes.max_mv >= OVERVOLTAGE_MV.0, extremes.max_mv >= OVERVOLTAGE_MV.1)
-            | levels(extremes.min_mv <= UNDERVOLTAGE_MV.0, extremes.min_mv <= UNDERVOLTAGE_MV.1) << 2;
-        let hot = levels(hottest >= HOT_CELSIUS.0, hottest >= HOT_CELSIUS.1);
-        bits[1] = if self.pack.amps() > 0.0 { hot } else { hot << 4 };
-        bits[3] = levels(difference >= IMBALANCE_MV.0, difference >= IMBALANCE_MV.1);
+        bits[2] |= levels(self.pack.board_soc_percent() <= LOW_SOC_PERCENT, false) << 6;
+        bits[3] |= levels(difference >= IMBALANCE_MV.0, difference >= IMBALANCE_MV.1);
         FaultsAnswer { bits, code: 0 }
     }
 
@@ -185,8 +193,8 @@ impl DalySim {
 
     fn raw_temperatures(&self) -> Vec<u8> {
         // 0 and 255 would mean that the sensor is missing.
-        let raw = |celsius: &f64| u8::try_from(to_u16(celsius + 40.0)).unwrap_or(u8::MAX).clamp(1, 254);
-        self.pack.celsius().iter().map(raw).collect()
+        let raw = |celsius: f64| u8::try_from(to_u16(celsius + 40.0)).unwrap_or(u8::MAX).clamp(1, 254);
+        self.pack.celsius().into_iter().map(raw).collect()
     }
 
     fn cell_count(&self) -> u8 {
@@ -209,6 +217,20 @@ impl DeviceSide for DalySim {
             replies.push(if ours { self.reply(&request) } else { Reply::default() });
         }
         replies
+    }
+}
+
+/// The byte of answer 0x98 that tells of a protection, and where its two bits begin.
+const fn fault_place(protection: Protection) -> (usize, u8) {
+    match protection {
+        Protection::CellOvervoltage => (0, 0),
+        Protection::CellUndervoltage => (0, 2),
+        Protection::ChargeOvertemperature => (1, 0),
+        Protection::ChargeUndertemperature => (1, 2),
+        Protection::DischargeOvertemperature => (1, 4),
+        Protection::DischargeUndertemperature => (1, 6),
+        Protection::ChargeOvercurrent => (2, 0),
+        Protection::DischargeOvercurrent => (2, 2),
     }
 }
 
@@ -249,10 +271,11 @@ mod tests {
 
     use super::*;
     use crate::bms::daly_uart::{Filler, read_request, switch_request};
-    use crate::sim::PackConfig;
+    use crate::sim::{PackConfig, Profile};
 
     fn sim() -> DalySim {
-        DalySim::new(SimPack::new(PackConfig::default()), Board::FIRST, CurrentSign::Normal)
+        let pack = SimPack::new(PackConfig { profile: Profile::Rest, ..PackConfig::default() });
+        DalySim::new(pack, Board::FIRST, CurrentSign::Normal)
     }
 
     fn ask(sim: &mut DalySim, board: u8, command: u8) -> Vec<Reply> {
@@ -261,10 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_cells_take_six_frames_numbered_from_one() {
+    fn fourteen_cells_take_five_frames_numbered_from_one() {
         let replies = ask(&mut sim(), 1, command::CELLS);
         let numbers: Vec<u8> = replies[0].frames.iter().map(|frame| frame[4]).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5]);
     }
 
     #[test]
@@ -292,10 +315,25 @@ mod tests {
     }
 
     #[test]
-    fn a_hot_sensor_raises_both_levels() {
+    fn a_protection_shows_as_its_two_bits_and_in_the_switches() {
         let mut sim = sim();
         sim.pack.set_temperature(1, 70.0);
-        assert_eq!(sim.faults().bits[1], 0b0011_0000);
+        sim.pack.advance_to(Duration::from_secs(1));
+        assert_eq!(sim.faults().bits[1], 0b0001_0001, "both levels that warn, before the delay is over");
+        sim.pack.advance_to(Duration::from_secs(6));
+        assert_eq!(sim.faults().bits[1], 0b0011_0011);
+        let switches = sim.switches();
+        assert_eq!((switches.charge_closed, switches.discharge_closed), (false, false));
+    }
+
+    #[test]
+    fn cells_that_are_bled_show_in_the_balance_bits() {
+        let mut sim = sim();
+        (1..=14).for_each(|cell| sim.pack.set_cell_soc(cell, 90.0));
+        sim.pack.set_cell_soc(9, 95.0);
+        sim.pack.set_current(0.0);
+        sim.pack.advance_to(Duration::from_secs(2));
+        assert_eq!(sim.balance().cells(), [9]);
     }
 
     proptest! {

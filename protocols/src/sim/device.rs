@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::flaky::Fault;
+
 /// What a device says to one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
@@ -16,6 +18,12 @@ pub struct Reply {
     pub frames: Vec<Vec<u8>>,
     /// This reply ends a whole poll cycle.
     pub ends_cycle: bool,
+    /// This reply is one without which a poll gives no reading, and one of which a poll takes only one.
+    pub measures: bool,
+    /// How much later than usual it leaves.
+    pub delay: Duration,
+    /// What was done to it on the way.
+    pub faults: Vec<Fault>,
 }
 
 /// The device's end of a wire.
@@ -44,6 +52,8 @@ pub struct SimStats {
     requests: AtomicU64,
     answers: AtomicU64,
     cycles_completed: AtomicU64,
+    measurements: AtomicU64,
+    faults: [AtomicU64; Fault::ALL.len()],
 }
 
 impl SimStats {
@@ -52,7 +62,7 @@ impl SimStats {
         self.requests.load(Ordering::Acquire)
     }
 
-    /// Requests whose answer left whole.
+    /// Requests whose answer left whole and unspoilt.
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Acquire)
     }
@@ -62,12 +72,29 @@ impl SimStats {
         self.cycles_completed.load(Ordering::Acquire)
     }
 
-    pub(super) fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::AcqRel);
+    /// Unspoilt answers of which a poll needs one for its reading: on any line this is how many readings can be.
+    pub fn measurements(&self) -> u64 {
+        self.measurements.load(Ordering::Acquire)
     }
 
-    pub(super) fn count_answer(&self, ends_cycle: bool) {
+    /// How many answers a fault befell.
+    pub fn faults(&self, fault: Fault) -> u64 {
+        self.faults[fault.index()].load(Ordering::Acquire)
+    }
+
+    pub(super) fn count_request(&self, reply: &Reply) {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        for fault in &reply.faults {
+            self.faults[fault.index()].fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn count_answer(&self, reply: &Reply) {
+        if reply.faults.iter().any(|fault| fault.spoils()) {
+            return;
+        }
         self.answers.fetch_add(1, Ordering::AcqRel);
-        self.cycles_completed.fetch_add(u64::from(ends_cycle), Ordering::AcqRel);
+        self.cycles_completed.fetch_add(u64::from(reply.ends_cycle), Ordering::AcqRel);
+        self.measurements.fetch_add(u64::from(reply.measures), Ordering::AcqRel);
     }
 }

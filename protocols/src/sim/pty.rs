@@ -65,6 +65,7 @@ impl PtySim {
         let (master, slave, path) = open_pty()?;
         let stats = Arc::new(SimStats::default());
         let (mode, watched) = watch::channel(Mode::Serving);
+        let started = Instant::now();
         let server = Server {
             // Tokio has no type for a terminal; its pipe ends do the same non-blocking reads and writes on any
             // descriptor, and AsyncFd is either deprecated or unsafe to make.
@@ -75,14 +76,14 @@ impl PtySim {
             pace,
             stats: Arc::clone(&stats),
             mode: watched,
-            started: Instant::now(),
+            started,
         };
         #[expect(
             clippy::disallowed_methods,
             reason = "the device's own life, ended by its handle; no actor serves it"
         )]
         let task = tokio::spawn(server.run());
-        Ok(SimHandle { path, stats, mode, task })
+        Ok(SimHandle { path, stats, mode, started, task })
     }
 }
 
@@ -92,6 +93,7 @@ pub struct SimHandle {
     path: PathBuf,
     stats: Arc<SimStats>,
     mode: watch::Sender<Mode>,
+    started: Instant,
     task: JoinHandle<io::Result<()>>,
 }
 
@@ -104,6 +106,11 @@ impl SimHandle {
     /// What the device counted.
     pub fn stats(&self) -> Arc<SimStats> {
         Arc::clone(&self.stats)
+    }
+
+    /// The device's time: how long it has been served.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Makes the device deaf and silent, as a board asleep. What it is saying is cut off.
@@ -176,9 +183,10 @@ impl<D: DeviceSide> Server<D> {
         // A pty delivers at once what a line would still be carrying.
         let mut free_at = heard + self.pace.wire_time(bytes.len()) + self.pace.turnaround;
         for reply in replies {
-            self.stats.count_request();
+            self.stats.count_request(&reply);
+            free_at += reply.delay;
             if !reply.frames.is_empty() && self.say(&reply, &mut free_at).await? {
-                self.stats.count_answer(reply.ends_cycle);
+                self.stats.count_answer(&reply);
             }
         }
         Ok(())

@@ -43,7 +43,8 @@ impl FrameReplay {
         }
         let ends_cycle = command == command::FAULTS && self.pack_was_asked && !frames.is_empty();
         self.pack_was_asked = command == command::PACK || (self.pack_was_asked && command != command::FAULTS);
-        Reply { frames, ends_cycle }
+        let measures = command == command::PACK && !frames.is_empty();
+        Reply { frames, ends_cycle, measures, ..Reply::default() }
     }
 }
 
