@@ -23,11 +23,11 @@ export default defineConfig(({ mode }) => {
           target: node,
           // A node refuses requests whose Origin is not its own; in development the origin is Vite's.
           configure: (proxy) => {
-            proxy.on('proxyReq', (request) => {
-              request.removeHeader('origin')
-            })
+            proxy.on('proxyReq', (request) => request.removeHeader('origin'))
+            proxy.on('proxyReqWs', (request) => request.removeHeader('origin'))
           },
           changeOrigin: true,
+          ws: true,
         },
       },
     },

@@ -8,46 +8,15 @@
 //
 // Prints one line of JSON with what it saw. Exits with 1 and a message on stderr when something is not as it must be.
 
-import { createRequire } from 'node:module'
-
-const require = createRequire(new URL('../../api/console/package.json', import.meta.url))
+import { Broken, report, until, visitWith } from './browser.mjs'
 
 const ONLINE_WITHIN_MS = 60_000
 const MOVES_WITHIN_MS = 15_000
 const RESTARTS_WITHIN_MS = 20_000
 
-// The browser must neither call home nor keep anything; its profile is a fresh one that goes with it.
-const ARGUMENTS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
-
 const url = process.env.VOLTREE_URL
 const wanted = Number(process.env.VOLTREE_DEVICES ?? 12)
-const screenshot = process.env.VOLTREE_SCREENSHOT
 const saw = { url, wanted }
-
-/** A promise of the page that was not kept. */
-class Broken extends Error {}
-
-/** Waits until `probe` holds in the page, or fails with what the page showed instead. */
-async function until(page, what, withinMs, probe, argument, instead) {
-  const startedMs = Date.now()
-  try {
-    await page.waitForFunction(probe, argument, { timeout: withinMs, polling: 100 })
-  } catch (error) {
-    if (error.name !== 'TimeoutError') throw error
-    const found = JSON.stringify(await page.evaluate(instead ?? probe, argument))
-    throw new Broken(`${what}: not within ${withinMs / 1000} s; the page shows ${found}`, { cause: error })
-  }
-  return Date.now() - startedMs
-}
 
 /** Device id to state, as the rows show it. Runs in the page. */
 function states() {
@@ -127,48 +96,15 @@ async function killAndWait(page, path) {
 }
 
 async function visit(page) {
-  const problems = []
-  page.on('pageerror', (error) => problems.push(error.message))
-  page.on('console', (message) => message.type() === 'error' && problems.push(message.text()))
   await page.goto(url)
   const ids = await waitForFleet(page)
   await waitForMovement(page, ids)
   await killAndWait(page, `node/devices/${ids[0]}`)
   saw.connection = await page.locator('[data-testid="connection-state"]').getAttribute('data-state')
   if (saw.connection !== 'live') throw new Broken(`the page says that the connection is ${saw.connection}`)
-  if (problems.length > 0) throw new Broken(`the browser complained: ${problems.join(' | ')}`)
 }
 
-async function main() {
+await report(saw, async () => {
   if (!url) throw new Broken('VOLTREE_URL is not set')
-  const { chromium } = require('playwright-core')
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ARGUMENTS,
-  })
-  try {
-    const page = await browser.newPage({ viewport: { width: 1400, height: 900 } })
-    try {
-      await visit(page)
-    } finally {
-      if (screenshot) await page.screenshot({ path: screenshot })
-    }
-  } finally {
-    await browser.close()
-  }
-}
-
-try {
-  await main()
-  console.log(JSON.stringify({ ok: true, ...saw }))
-} catch (error) {
-  // What the browser's driver says comes in colour; logs want it plain and in one line.
-  const plain = String(error?.message ?? error)
-    .replaceAll(/\u001b\[\d+m/g, '')
-    .replaceAll(/\s+/g, ' ')
-    .trim()
-  const message = error instanceof Broken ? plain : `could not look at the console: ${plain}`
-  console.log(JSON.stringify({ ok: false, error: message, ...saw }))
-  console.error(message)
-  process.exitCode = 1
-}
+  await visitWith({}, visit)
+})

@@ -14,6 +14,7 @@
     reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
 )]
 
+mod console;
 mod dalybms;
 mod graphiql;
 mod mosquitto;
@@ -24,7 +25,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::node::{BOUND, Node, Site};
+use support::node::Site;
 use support::{external, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,41 +73,5 @@ async fn prometheus_own_checker_finds_nothing_wrong_with_the_metrics() {
     {
         assert!(metrics.contains(name), "{name} is not served:\n{metrics}");
     }
-    assert_eq!(node.stop().await, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_console_of_the_demo_lives_and_kills_from_a_browser() {
-    let (Some(chromium), Some(node_js)) = (external("chromium"), external("node")) else { return };
-    let modules =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("api/console/node_modules/playwright-core");
-    if !modules.is_dir() {
-        assert!(std::env::var_os("VOLTREE_REQUIRE_EXTERNALS").is_none(), "run npm ci in api/console first");
-        println!("skipped: api/console/node_modules is not installed");
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let args = ["demo", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data", data.to_str().unwrap()];
-    let begun = Instant::now();
-    let node = Node::start(&args, &dir.path().join("log")).await;
-    until("12 devices are online and their readings rise", BOUND, || async {
-        let data = node.query("{ devices { id state readings } }", json!({})).await;
-        let devices = data["devices"].as_array().unwrap();
-        let online =
-            devices.iter().filter(|d| d["state"] == "ONLINE" && d["readings"].as_u64() > Some(1)).count();
-        if online == 12 { Ok(()) } else { Err(data.to_string()) }
-    })
-    .await;
-    println!("12 devices ONLINE {:?} after the start", begun.elapsed());
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console/fleet.mjs");
-    let seen = Command::new(node_js)
-        .arg(script)
-        .env("VOLTREE_URL", &node.http)
-        .env("CHROMIUM", chromium)
-        .output()
-        .unwrap();
-    println!("{}", String::from_utf8_lossy(&seen.stdout));
-    assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
     assert_eq!(node.stop().await, Some(0));
 }

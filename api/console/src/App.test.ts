@@ -3,12 +3,22 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import App from './App.vue'
 import { actor, device, event, ledgerRow, metric, snapshot } from './fixtures'
-import type { Snapshot } from './graphql'
+import type { DevicePage, Snapshot } from './graphql'
+import { chooseLanguage } from './texts'
+
+// There is no canvas here; what the chart is given has its own tests.
+vi.mock('./components/device/LaneChart.vue', () => ({ default: { template: '<div />' } }))
 
 type Reply = { data?: unknown; errors?: { message: string }[] }
 
 let app: VueApp | undefined
-let node: { snapshot: Snapshot; killed: string[]; down: boolean; kill: (path: string) => Reply }
+let node: {
+  snapshot: Snapshot
+  page: DevicePage
+  killed: string[]
+  down: boolean
+  kill: (path: string) => Reply
+}
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -31,13 +41,38 @@ beforeEach(() => {
       supervisionEvents: [event()],
       ledger: [ledgerRow({ received: 4, stored: 4 })],
     }),
+    page: {
+      device: {
+        site: 'cellar',
+        labels: { rack: '7' },
+        createdAt: now,
+        actorPath: path,
+        stateHistory: [
+          { state: 'ONLINE', since: now, reason: 'it answers' },
+          { state: 'OFFLINE', since: '2026-01-01T00:00:00Z', reason: 'nothing heard for 30 s' },
+        ],
+      },
+      active: [],
+      past: [],
+      events: [event({ event: 'restarted', path })],
+    },
     killed: [],
     down: false,
     kill: () => ({ data: { killActor: { path, status: 'running', incarnation: 1, restarts: 0 } } }),
   }
+  // A stream that never opens: what it brings is tested in the browser.
+  vi.stubGlobal(
+    'WebSocket',
+    class {
+      close(): void {}
+    },
+  )
   vi.stubGlobal('fetch', (_url: string, { body }: { body: string }) => {
     if (node.down) return Promise.reject(new TypeError('refused'))
     const { query, variables } = JSON.parse(body) as { query: string; variables: { path: string } }
+    if (query.startsWith('query Device')) return answer({ data: node.page })
+    if (query.startsWith('query History'))
+      return answer({ data: { deviceTelemetry: { points: [{ time: new Date().toISOString(), value: 1 }] } } })
     if (!query.startsWith('mutation')) return answer({ data: node.snapshot })
     node.killed.push(variables.path)
     return answer(node.kill(variables.path))
@@ -49,6 +84,9 @@ afterEach(() => {
   vi.unstubAllGlobals()
   vi.useRealTimers()
   document.body.innerHTML = ''
+  location.hash = ''
+  chooseLanguage('en')
+  localStorage.clear()
 })
 
 function answer(reply: Reply): Promise<Response> {
@@ -165,4 +203,36 @@ it('sorting and filtering act on the rows', async () => {
   filter.dispatchEvent(new Event('input'))
   await nextTick()
   expect(ids()).toEqual(['boat'])
+})
+
+async function goTo(hash: string): Promise<void> {
+  location.hash = hash
+  window.dispatchEvent(new HashChangeEvent('hashchange'))
+  // The page is a file of its own, which takes a moment to come even here.
+  await vi.dynamicImportSettled()
+  await pass(1_200)
+}
+
+it('a device has a page of its own, with its state, its ledger and its actor', async () => {
+  await open()
+  expect(find('open-pack-1').getAttribute('href')).toBe('#/devices/pack-1')
+  await goTo('#/devices/pack-1')
+  expect(find('device-name').textContent).toBe('pack-1')
+  expect(find('device-page').textContent).toContain('cellar')
+  expect(find('device-page').textContent).toContain('rack: 7')
+  expect(find('state-change-1').textContent).toContain('nothing heard for 30 s')
+  expect(find('device-actor').textContent).toContain('restarted')
+  expect(document.title).toContain('pack-1')
+  await click('language-fr')
+  expect(find('state-change-1').textContent).toContain('silencieux depuis 30 s')
+  expect(document.documentElement.lang).toBe('fr')
+  await goTo('#/')
+  expect(find('fleet-row-pack-1').textContent).toContain('En ligne')
+})
+
+it('a device that the fleet does not know is said to be unknown, with the way back', async () => {
+  await open()
+  await goTo('#/devices/nobody%20here')
+  expect(find('device-unknown').textContent).toContain('nobody here')
+  expect(find('back').getAttribute('href')).toBe('#/')
 })

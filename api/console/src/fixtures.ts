@@ -48,6 +48,7 @@ export function ledgerRow(changes: Partial<LedgerRow> = {}): LedgerRow {
     rejectedByReason: [],
     deadLettered: 0,
     pending: 0,
+    metricsLeftOut: [],
   }
   return { ...empty, ...changes }
 }
@@ -76,4 +77,10 @@ export function snapshot(changes: Partial<Snapshot> = {}): Snapshot {
     ledger: [],
   }
   return { ...quiet, ...changes }
+}
+
+/** Resolves once everything that an answer sets off has happened. */
+export async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn += 1) await Promise.resolve()
+  await new Promise((resolve) => setTimeout(resolve))
 }

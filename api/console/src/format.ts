@@ -6,10 +6,11 @@ import { texts } from './texts'
 const formats = new Map<string, Intl.NumberFormat>()
 
 function format(key: string, options: Intl.NumberFormatOptions): Intl.NumberFormat {
-  let found = formats.get(key)
+  const inLanguage = `${texts.locale} ${key}`
+  let found = formats.get(inLanguage)
   if (!found) {
     found = new Intl.NumberFormat(texts.locale, options)
-    formats.set(key, found)
+    formats.set(inLanguage, found)
   }
   return found
 }
@@ -61,24 +62,42 @@ export function pause(ms: number): string {
   return ms < 1000 ? `${number(Math.round(ms))} ${texts.units.ms}` : age(ms)
 }
 
-function two(value: number, width = 2): string {
-  return String(value).padStart(width, '0')
+const clocks = new Map<string, Intl.DateTimeFormat>()
+
+function clock(key: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  const inLanguage = `${texts.locale} ${key}`
+  let found = clocks.get(inLanguage)
+  if (!found) {
+    found = new Intl.DateTimeFormat(texts.locale, options)
+    clocks.set(inLanguage, found)
+  }
+  return found
 }
 
-/** Wall-clock time of the reader's zone, "14:03:22.418"; `tenths` cuts to one digit. */
+const CLOCK = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' } as const
+
+/** Wall-clock time of the reader's zone, "14:03:22.418", with so many digits of a second. */
 export function clockTime(iso: string, digits: 0 | 1 | 3 = 3): string {
   const date = new Date(iso)
   if (Number.isNaN(date.getTime())) return texts.none
-  const clock = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`
-  return digits === 0 ? clock : `${clock}.${two(date.getMilliseconds(), 3).slice(0, digits)}`
+  const options = digits === 0 ? CLOCK : { ...CLOCK, fractionalSecondDigits: digits }
+  return clock(`c${digits}`, options).format(date)
 }
 
 /** Date and time of the reader's zone, and the same in UTC, for titles. */
 export function fullTime(iso: string): string {
   const date = new Date(iso)
   if (Number.isNaN(date.getTime())) return iso
-  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`
-  return `${day} ${clockTime(iso)} (${date.toISOString()})`
+  return `${clock('day', { dateStyle: 'medium' }).format(date)} ${clockTime(iso)} (${date.toISOString()})`
+}
+
+/** A moment as short as it can be told: the clock for the last 18 hours, else day and minute. */
+export function moment(iso: string, nowMs: number): string {
+  const ms = Date.parse(iso)
+  if (Number.isNaN(ms)) return texts.none
+  if (Math.abs(nowMs - ms) < 18 * 3_600_000) return clockTime(iso, 0)
+  const options = { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' } as const
+  return clock('moment', { ...options, hourCycle: 'h23' }).format(ms)
 }
 
 /** A comma-separated list with spaces, so that it may wrap. */
@@ -89,4 +108,24 @@ export function list(text: string): string {
 /** A machine's name made readable: "cell_voltage" becomes "cell voltage". */
 export function words(name: string): string {
   return name.replaceAll('_', ' ')
+}
+
+const CELL = /^cell_voltage_(\d+)$/
+const SENSOR = /^temperature_(.+)$/
+
+/** A metric's name in the reader's language, where it has one. */
+export function metricName(name: string): string {
+  const cell = CELL.exec(name)?.[1]
+  if (cell) return texts.metricPatterns.cell(cell)
+  const sensor = SENSOR.exec(name)?.[1]
+  if (sensor) return texts.metricPatterns.temperature(words(sensor))
+  return texts.metrics[name] ?? words(name)
+}
+
+const SILENT = /^nothing heard for (\d+) s$/
+
+/** A sentence of the node's in the reader's language, where we know it. */
+export function phrase(said: string): string {
+  const seconds = SILENT.exec(said)?.[1]
+  return seconds ? texts.silentFor(seconds) : (texts.phrases[said] ?? said)
 }

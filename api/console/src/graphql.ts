@@ -1,6 +1,8 @@
 // The node's GraphQL as this page uses it: one query for everything on screen, one mutation, both typed by hand.
 // Keep the selections and the interfaces side by side; the node's schema is the truth for both.
 
+import { texts } from './texts'
+
 export type DeviceState = 'ONLINE' | 'OFFLINE' | 'PARKED' | 'QUARANTINED' | 'DISABLED'
 
 export interface NodeInfo {
@@ -26,6 +28,56 @@ export interface Device {
   readings: number
   latest: MetricValue[]
   attributes: Record<string, unknown> | null
+}
+
+export interface StateChange {
+  state: DeviceState
+  since: string
+  reason: string | null
+}
+
+/** What only a device's own page shows of it. */
+export interface DeviceFacts {
+  site: string | null
+  labels: Record<string, unknown> | null
+  createdAt: string
+  actorPath: string
+  stateHistory: StateChange[]
+}
+
+export interface Alert {
+  id: string
+  severity: 'INFO' | 'WARNING' | 'CRITICAL'
+  status: 'ACTIVE' | 'ACKNOWLEDGED' | 'RESOLVED'
+  title: string
+  message: string | null
+  metricName: string | null
+  metricValue: number | null
+  threshold: number | null
+  triggeredAt: string
+  resolvedAt: string | null
+}
+
+/** The answer to what a device's page asks beyond the snapshot; `device` is null where the fleet knows none. */
+export interface DevicePage {
+  device: DeviceFacts | null
+  active: Alert[]
+  past: Alert[]
+  events: SupervisionEvent[]
+}
+
+/** A sample as it comes from the history and from the live stream. */
+export interface Sample {
+  time: string
+  value: number
+}
+
+export interface Bucket {
+  bucket: string
+  avg: number
+  min: number
+  max: number
+  count: number
 }
 
 export interface Actor {
@@ -59,9 +111,15 @@ export interface LedgerRow {
   stored: number
   duplicate: number
   rejected: number
-  rejectedByReason: { reason: string; count: number }[]
+  rejectedByReason: ReasonCount[]
   deadLettered: number
   pending: number
+  metricsLeftOut: ReasonCount[]
+}
+
+export interface ReasonCount {
+  reason: string
+  count: number
 }
 
 export interface Snapshot {
@@ -77,7 +135,42 @@ export const SNAPSHOT = `query Console {
   devices { id name type state lastSeen readings latest { name value unit time } attributes }
   supervisionTree { path parent kind supervisor status incarnation restarts since nextTry lastReason }
   supervisionEvents(limit: 30) { time event path kind incarnation restarts reason reasonKind delayMs }
-  ledger { deviceId received stored duplicate rejected rejectedByReason { reason count } deadLettered pending }
+  ledger { deviceId received stored duplicate rejected rejectedByReason { reason count } deadLettered pending
+    metricsLeftOut { reason count } }
+}`
+
+export const DEVICE_PAGE = `query Device($id: ID!, $path: String!, $from: String!, $to: String!) {
+  device(id: $id) { site labels createdAt actorPath stateHistory(limit: 50) { state since reason } }
+  active: activeAlerts(deviceId: $id) { ...Told }
+  past: alertHistory(deviceId: $id, from: $from, to: $to, limit: 50) { ...Told }
+  events: supervisionEvents(limit: 50, path: $path) {
+    time event path kind incarnation restarts reason reasonKind delayMs
+  }
+}
+fragment Told on Alert {
+  id severity status title message metricName metricValue threshold triggeredAt resolvedAt
+}`
+
+export const HISTORY = `query History($id: ID!, $metric: String!, $from: String!, $to: String!, $limit: Int!) {
+  deviceTelemetry(deviceId: $id, metricName: $metric, from: $from, to: $to, limit: $limit) {
+    points { time value }
+  }
+}`
+
+export const BUCKETS = `query Buckets($id: ID!, $metric: String!, $from: String!, $to: String!, $interval: String!) {
+  deviceTelemetryAggregated(deviceId: $id, metricName: $metric, from: $from, to: $to, interval: $interval) {
+    bucket avg min max count
+  }
+}`
+
+export const TELEMETRY = `subscription Telemetry($id: ID!) {
+  telemetryReceived(deviceId: $id) { time value unit metricName }
+}`
+
+export const DEVICE_UPDATED = `subscription DeviceUpdated($id: ID!) {
+  deviceUpdated(deviceId: $id) {
+    id name type state lastSeen readings latest { name value unit time } attributes
+  }
 }`
 
 export const KILL = `mutation Kill($path: String!) {
@@ -119,7 +212,7 @@ export async function ask<T>(query: string, variables: Record<string, unknown> =
 }
 
 async function post(body: string): Promise<{ response: Response; body: unknown }> {
-  let status = 'no answer'
+  let status = texts.connection.noAnswer
   try {
     const response = await fetch('/graphql', {
       method: 'POST',
@@ -134,6 +227,8 @@ async function post(body: string): Promise<{ response: Response; body: unknown }
     return { response, body: answer }
   } catch (error) {
     const timedOut = error instanceof DOMException && error.name === 'TimeoutError'
-    throw new Unreachable(timedOut ? `no answer within ${TIMEOUT_MS / 1000} s` : status, { cause: error })
+    throw new Unreachable(timedOut ? texts.connection.noAnswerWithin(String(TIMEOUT_MS / 1000)) : status, {
+      cause: error,
+    })
   }
 }

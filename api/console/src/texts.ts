@@ -1,179 +1,61 @@
-// Every word on the page. Another language is another object of this shape; `locale` also decides how numbers and
-// times are written.
+// Every word on the page, in the reader's language: the one chosen here before, else the browser's, else English.
+// `texts` is reactive, so a page that is open changes its language where it stands.
 
-export const texts = {
-  locale: 'en-GB',
-  none: '–',
-  title: (node: string) => `${node} · Voltree`,
+import { computed, shallowReactive } from 'vue'
 
-  connection: {
-    connecting: 'connecting',
-    live: 'live',
-    lost: 'connection lost',
-    lostLong: (since: string) => `No answer from the node since ${since}. What you see is the last it said.`,
-    neverLong: 'The node does not answer.',
-    refusedLong: 'The node answers, but refuses the question.',
-    retryIn: (seconds: string) => `Next try in ${seconds} s.`,
-    retrying: 'Trying …',
-    retryNow: 'Try now',
-  },
+import { en, type Texts } from './texts/en'
+import { fr } from './texts/fr'
 
-  node: {
-    ready: 'ready',
-    notReady: 'not ready',
-    version: (version: string) => `v${version}`,
-    startedAt: (time: string) => `Running since ${time}`,
-    up: (age: string) => `up ${age}`,
-  },
+export type { Texts }
+export type Language = 'en' | 'fr'
 
-  totals: {
-    label: 'Totals',
-    ONLINE: 'online',
-    OFFLINE: 'offline',
-    PARKED: 'parked',
-    QUARANTINED: 'quarantined',
-    DISABLED: 'disabled',
-    rate: 'readings/s',
-  },
+export const LANGUAGES: Record<Language, Texts> = { en, fr }
+const KEPT_AS = 'voltree.language'
 
-  jump: { label: 'Sections', fleet: 'Fleet', tree: 'Actors', events: 'Events', ledger: 'Ledger' },
+/** The texts of the language now shown. */
+export const texts: Texts = shallowReactive({ ...LANGUAGES[preferred()] })
 
-  ledger: {
-    heading: 'Ledger',
-    explain: 'Every reading this node received, by what became of it.',
-    received: 'received',
-    stored: 'stored',
-    duplicate: 'duplicate',
-    rejected: 'rejected',
-    deadLettered: 'dead-lettered',
-    pending: 'pending',
-    off: (count: string) => `does not balance: ${count} readings unaccounted for`,
-    reason: (reason: string, count: string) => `${reason} ${count}`,
-  },
+/** The language now shown. */
+export const language = computed<Language>(() => languageOf(texts.locale) ?? 'en')
 
-  fleet: {
-    heading: 'Fleet',
-    filter: 'Filter devices',
-    filterHint: 'Filter: name, type, state …',
-    sortBy: 'Sort by',
-    shown: (shown: string, all: string) => `${shown} of ${all}`,
-    loading: 'Waiting for the node …',
-    empty:
-      'No devices yet. Configure a battery, or let a device publish to the MQTT broker: it joins by itself.',
-    noMatch: 'No device matches the filter.',
-    clear: 'Clear the filter',
-    more: (name: string) => `All values of ${name}`,
-    columns: {
-      name: 'Device',
-      state: 'State',
-      soc: 'SOC',
-      voltage: 'V',
-      current: 'A',
-      temperature: '°C',
-      seen: 'Last seen',
-      readings: 'Readings',
-      other: 'Also',
-    },
-    columnTitles: {
-      name: 'Name and type',
-      state: 'Whether the device can be heard',
-      soc: 'State of charge, percent',
-      voltage: 'Voltage of the pack, volts',
-      current: 'Current, amperes; + charges the battery, − discharges it',
-      temperature: 'The highest of the temperatures, degrees Celsius',
-      seen: 'When the last reading arrived',
-      readings: 'Readings committed so far',
-      other: 'What else the device measures; Δ is how far its cells are apart',
-    },
-    cellSpread: 'Δ',
-    milli: 'mV',
-    fault: (codes: string) => `Fault: ${codes}`,
-    warning: (codes: string) => `Warning: ${codes}`,
-    stale: (age: string) => `No new value for ${age}`,
-    staleUsually: (age: string, usual: string) => `No new value for ${age}; usually one every ${usual}`,
-    never: 'never',
-    details: {
-      metrics: 'Latest values',
-      attributes: 'Attributes',
-      cells: 'Cells',
-      nothing: 'It has not sent anything yet.',
-    },
-  },
+/** Shows another language, and remembers it where the browser lets us. */
+export function chooseLanguage(chosen: Language): void {
+  show(chosen)
+  try {
+    localStorage.setItem(KEPT_AS, chosen)
+  } catch {
+    // A browser that keeps nothing still shows the language until the page is closed.
+  }
+}
 
-  states: {
-    ONLINE: 'Online',
-    OFFLINE: 'Offline',
-    PARKED: 'Parked',
-    QUARANTINED: 'Quarantined',
-    DISABLED: 'Disabled',
-  },
+/** The language for someone who chose `kept` before and whose browser asks for `wanted`, best first. */
+export function pick(kept: string | null, wanted: readonly string[]): Language {
+  const asked = kept === null ? wanted : [kept, ...wanted]
+  for (const tag of asked) {
+    const found = languageOf(tag)
+    if (found) return found
+  }
+  return 'en'
+}
 
-  actors: {
-    heading: 'Supervision tree',
-    columns: {
-      name: 'Actor',
-      status: 'Status',
-      incarnation: 'Inc.',
-      restarts: 'Restarts',
-      reason: 'Why it last ended',
-      action: 'Action',
-    },
-    incarnationTitle: 'Which incarnation of the actor this is, counted from 1',
-    loading: 'Waiting for the node …',
-    empty: 'The node shows no actors.',
-    statuses: {
-      starting: 'starting',
-      running: 'running',
-      backing_off: 'backing off',
-      parked: 'parked',
-      stopped: 'stopped',
-    } as Record<string, string>,
-    since: (time: string) => `since ${time}`,
-    nextTry: (seconds: string) => `next try in ${seconds}`,
-    nextTryNow: 'next try now',
-    below: (running: string, all: string) => `${running}/${all} running`,
-    expand: (name: string) => `Show what ${name} supervises`,
-    collapse: (name: string) => `Hide what ${name} supervises`,
-    expandAll: 'Expand all',
-    collapseAll: 'Collapse all',
-    kill: 'Kill',
-    killLabel: (path: string) => `Kill ${path}`,
-    notRunning: 'It is not running',
-    noConnection: 'No connection to the node',
-    confirm: (name: string) => `Kill ${name}?`,
-    confirmGroup: (name: string, count: string) => `Kill ${name} and the ${count} actors below it?`,
-    confirmYes: 'Kill it',
-    confirmNo: 'Keep it',
-    sending: 'sending …',
-    restarting: 'killed, restarting …',
-    restarted: (restarts: string) => `restarted (${restarts})`,
-    tookLong: 'Killed, and not back yet.',
-    refused: (message: string) => `Refused: ${message}`,
-    unknown: (message: string) => `Outcome unknown: ${message}`,
-    dismiss: 'Dismiss',
-  },
+function languageOf(tag: string): Language | null {
+  const short = tag.toLowerCase().split('-')[0] ?? ''
+  return short in LANGUAGES ? (short as Language) : null
+}
 
-  events: {
-    heading: 'Supervision events',
-    loading: 'Waiting for the node …',
-    empty: 'Nothing has happened yet.',
-    columns: { time: 'Time', event: 'Event', path: 'Actor', reason: 'Reason' },
-    names: {
-      started: 'started',
-      failed: 'failed',
-      restarted: 'restarted',
-      parked: 'parked',
-      stopped: 'stopped',
-      escalated: 'escalated',
-    } as Record<string, string>,
-    delay: (time: string) => `· again in ${time}`,
-    atOnce: '· again at once',
-    incarnation: (number: string) => `incarnation ${number}`,
-  },
+function preferred(): Language {
+  let kept: string | null = null
+  try {
+    kept = localStorage.getItem(KEPT_AS)
+  } catch {
+    // As above: without a memory the browser's own languages decide.
+  }
+  const chosen = pick(kept, navigator.languages ?? [navigator.language])
+  document.documentElement.lang = chosen
+  return chosen
+}
 
-  ago: (age: string) => `${age} ago`,
-  units: { ms: 'ms', s: 's', min: 'min', h: 'h', d: 'd' },
-} as const
-
-/** What a language must say. */
-export type Texts = typeof texts
+function show(chosen: Language): void {
+  Object.assign(texts, LANGUAGES[chosen])
+  document.documentElement.lang = chosen
+}

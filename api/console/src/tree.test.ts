@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 
-import { actor } from './fixtures'
-import { buildTree, groupsBelowRoots, linesOf } from './tree'
+import { actor, event } from './fixtures'
+import { buildTree, eventMatches, groupsBelowRoots, linesOf } from './tree'
 
 const actors = [
   actor('node', { supervisor: true }),
@@ -38,4 +38,12 @@ it('an actor without its parent becomes a root rather than vanish', () => {
 
 it('collapsing all keeps the groups themselves in sight', () => {
   expect(groupsBelowRoots(buildTree(actors))).toEqual(['node/devices', 'node/storage'])
+})
+
+it('events are filtered by actor, kind and what happened', () => {
+  const failed = event({ event: 'failed', path: 'node/devices/pack-2', reason: 'link lost' })
+  expect(
+    ['', 'pack-2', 'daly bms', 'FAILED pack', 'link'].map((words) => eventMatches(failed, words)),
+  ).toEqual([true, true, true, true, true])
+  expect(eventMatches(failed, 'pack-2 started')).toBe(false)
 })

@@ -1,7 +1,9 @@
 // The actors' flat list as a tree, and the tree as the lines on screen.
 
 import { byName } from './fleet'
-import type { Actor } from './graphql'
+import { words } from './format'
+import type { Actor, SupervisionEvent } from './graphql'
+import { texts } from './texts'
 
 export interface TreeNode {
   actor: Actor
@@ -82,4 +84,16 @@ export function groupsBelowRoots(roots: TreeNode[]): string[] {
   }
   for (const root of roots) root.children.forEach(visit)
   return groups
+}
+
+/** Whether every word of the filter occurs in what the event says of itself, in the node's terms or the reader's. */
+export function eventMatches(event: SupervisionEvent, filter: string): boolean {
+  const name = event.event.toLowerCase()
+  const told = texts.events.names[name] ?? ''
+  const text =
+    `${event.path} ${event.kind} ${words(event.kind)} ${name} ${told} ${event.reason ?? ''}`.toLowerCase()
+  return filter
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word))
 }

@@ -1,0 +1,90 @@
+//! The console in chromium: scripts of tests/console, each with a node of its own. A script says in one line of JSON
+//! what it saw, and why it failed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::support::node::{BOUND, Node, VOLTREE};
+use crate::support::{external, until};
+
+/// Where chromium and node are, or `None` with a word about the skip.
+struct Browser {
+    chromium: PathBuf,
+    node_js: PathBuf,
+}
+
+impl Browser {
+    fn find() -> Option<Self> {
+        let (Some(chromium), Some(node_js)) = (external("chromium"), external("node")) else { return None };
+        let modules = repository().join("api/console/node_modules/playwright-core");
+        if modules.is_dir() {
+            return Some(Self { chromium, node_js });
+        }
+        assert!(std::env::var_os("VOLTREE_REQUIRE_EXTERNALS").is_none(), "run npm ci in api/console first");
+        println!("skipped: api/console/node_modules is not installed");
+        None
+    }
+
+    /// Runs a script of tests/console, which must say that all was well.
+    fn run(&self, script: &str, environment: &[(&str, &str)]) {
+        let seen = Command::new(&self.node_js)
+            .arg(repository().join("tests/console").join(script))
+            .envs(environment.iter().copied())
+            .env("CHROMIUM", &self.chromium)
+            .output()
+            .unwrap();
+        println!("{}", String::from_utf8_lossy(&seen.stdout));
+        assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
+    }
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A demo with all its devices online.
+async fn demo(dir: &Path) -> Node {
+    let data = dir.join("data");
+    let args = ["demo", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let begun = Instant::now();
+    let node = Node::start(&args, &dir.join("log")).await;
+    until("12 devices are online and their readings rise", BOUND, || async {
+        let data = node.query("{ devices { id state readings } }", json!({})).await;
+        let devices = data["devices"].as_array().unwrap();
+        let online =
+            devices.iter().filter(|d| d["state"] == "ONLINE" && d["readings"].as_u64() > Some(1)).count();
+        if online == 12 { Ok(()) } else { Err(data.to_string()) }
+    })
+    .await;
+    println!("12 devices ONLINE {:?} after the start", begun.elapsed());
+    node
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_of_the_demo_lives_and_kills_from_a_browser() {
+    let Some(browser) = Browser::find() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let node = demo(dir.path()).await;
+    browser.run("fleet.mjs", &[("VOLTREE_URL", &node.http)]);
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_speaks_french_fits_a_phone_and_needs_no_mouse() {
+    let Some(browser) = Browser::find() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let node = demo(dir.path()).await;
+    browser.run("pages.mjs", &[("VOLTREE_URL", &node.http)]);
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[test]
+fn a_devices_page_moves_shows_a_kill_and_heals_after_the_node_died() {
+    let Some(browser) = Browser::find() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    browser.run("device.mjs", &[("VOLTREE_BINARY", VOLTREE), ("VOLTREE_DATA", data.to_str().unwrap())]);
+}
