@@ -195,8 +195,8 @@ impl Supervision for LocalFleet {
         self.directory.list()
     }
 
-    fn events(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
-        self.directory.events().latest(limit)
+    fn events(&self, limit: usize, path: Option<&str>) -> Vec<Arc<SupervisionEvent>> {
+        self.directory.events().latest(limit, path)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>> {

@@ -150,7 +150,7 @@ impl Query {
         Ok(doors(ctx)?.supervision.tree().iter().map(SupervisedActor::from).collect())
     }
 
-    /// What happened in the tree lately, newest first. The node keeps the last 1000 events.
+    /// What happened in the tree lately, newest first. The node keeps the last 10000 events, also across its restarts.
     #[graphql(complexity = "LIST_COST + child_complexity")]
     async fn supervision_events(
         &self,
@@ -158,9 +158,12 @@ impl Query {
         #[graphql(desc = "The most events to answer, 1 to 10000.", default_with = "Some(100)")] limit: Option<
             i32,
         >,
+        #[graphql(desc = "Only those of the actor at this path, as supervisionTree lists it.")] path: Option<
+            String,
+        >,
     ) -> Result<Vec<SupervisionEvent>> {
         let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
-        let events = doors(ctx)?.supervision.events(limit);
+        let events = doors(ctx)?.supervision.events(limit, path.as_deref());
         Ok(events.iter().map(|event| SupervisionEvent::from(event.as_ref())).collect())
     }
 

@@ -78,7 +78,7 @@ pub(crate) fn killed() -> Arc<SupervisionEvent> {
         at_ms: START.as_millis(),
         kind: EventKind::Failed,
         path: ActorPath::root("node").child("devices").child("pack-1"),
-        actor_kind: "daly_bms",
+        actor_kind: "daly_bms".into(),
         incarnation: 2,
         restarts: 1,
         reason: Some(ExitReason::Killed { by: "operator".to_owned() }),
@@ -230,7 +230,7 @@ impl Supervision for TestFleet {
             restarts: 1,
             since_ms: (status == ActorStatus::Running).then_some(START.as_millis()),
             next_try_ms: (status == ActorStatus::Parked).then_some(START.as_millis() + 60_000),
-            last_reason: Some(ExitReason::Panic { message: "out of cells".to_owned() }),
+            last_reason: Some(ExitReason::Panic { message: "out of cells".to_owned(), location: None }),
         };
         let devices = root.child("devices");
         vec![
@@ -241,8 +241,9 @@ impl Supervision for TestFleet {
         ]
     }
 
-    fn events(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
-        vec![killed(); 150.min(limit)]
+    fn events(&self, limit: usize, path: Option<&str>) -> Vec<Arc<SupervisionEvent>> {
+        let events = if path.is_none_or(|path| path == killed().path.as_str()) { 150 } else { 0 };
+        vec![killed(); events.min(limit)]
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>> {

@@ -151,7 +151,9 @@ async fn the_tree_shows_every_actor_with_its_supervisor() {
 #[tokio::test]
 async fn supervision_events_say_what_happened_and_why() {
     let query = "{ supervisionEvents(limit: 1) { time event path kind incarnation restarts reason reasonKind
-        delayMs } default: supervisionEvents { time } }";
+        delayMs } default: supervisionEvents { time }
+        one: supervisionEvents(limit: 3, path: \"node/devices/pack-1\") { path }
+        none: supervisionEvents(path: \"node/devices/pack-2\") { path } }";
     let data = Api::new().data(query).await;
     let expected = json!([{
         "time": "2026-01-15T10:00:00Z", "event": "failed", "path": "node/devices/pack-1", "kind": "daly_bms",
@@ -159,6 +161,8 @@ async fn supervision_events_say_what_happened_and_why() {
     }]);
     assert_eq!(data["supervisionEvents"], expected);
     assert_eq!(data["default"].as_array().unwrap().len(), 100);
+    assert_eq!(data["one"].as_array().unwrap().len(), 3);
+    assert_eq!(data["none"], json!([]));
 }
 
 #[tokio::test]
