@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
 use voltree_actors::alerts::{AlertBook, Alerting};
 use voltree_actors::bms::{self, BmsSettings};
+use voltree_actors::event_log::{EventBook, EventLog};
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
@@ -39,6 +40,7 @@ pub(crate) struct Node {
     root: ActorPath,
     directory: Directory,
     tree: Children,
+    events: Arc<EventBook>,
     /// Held for as long as the node lives: it is the lock on the data directory.
     _data: DataDir,
 }
@@ -46,6 +48,7 @@ pub(crate) struct Node {
 /// What outlives the actors.
 struct Estate {
     directory: Directory,
+    events: Arc<EventBook>,
     root: ActorPath,
     journal: Arc<JournalSlot>,
     store: Arc<Store>,
@@ -98,7 +101,8 @@ impl Node {
         estate.remember_devices(&config, &data)?;
         let tree = estate.tree(router, metrics);
         estate.subscribe_to_commits();
-        Ok(Self { config, http, mqtt, root: estate.root, directory: estate.directory, tree, _data: data })
+        let Estate { root, directory, events, .. } = estate;
+        Ok(Self { config, http, mqtt, root, directory, tree, events, _data: data })
     }
 
     /// Where everything is, for whoever started the node.
@@ -119,8 +123,11 @@ impl Node {
 
     /// Runs the tree until `stop` resolves and everything has stopped in order.
     pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-        run_tree(self.root, self.directory, self.tree, stop).await?;
-        Ok(())
+        let ran = run_tree(self.root, self.directory, self.tree, stop).await;
+        // The end of the tree belongs to its history too, and nobody in it is left to write it.
+        let events = self.events;
+        tokio::task::spawn_blocking(move || events.flush()).await.context("storing the last events")?;
+        Ok(ran?)
     }
 }
 
@@ -130,8 +137,10 @@ impl Estate {
         let mqtt = bind("mqtt.listen", config.mqtt_listen)?;
         let disk = Arc::new(RealDisk);
         let store = Store::open(data, disk.clone())?;
-        let journal = JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions())?;
+        let journal =
+            JournalSlot::open(disk.clone(), &data.journal(), JournalOptions::default(), store.positions())?;
         let directory = Directory::default();
+        let events = Arc::new(EventBook::open(disk, data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
         let registry = Arc::new(Registry::new(
@@ -151,6 +160,7 @@ impl Estate {
         let broker = Arc::new(Broker::new(Arc::clone(&registry), Arc::clone(&journal)));
         Ok(Self {
             directory,
+            events,
             root,
             journal,
             store,
@@ -224,7 +234,9 @@ impl Estate {
         Children::new([
             group(
                 "storage",
-                Children::new(std::iter::once(self.journal()).chain(shards().map(|s| self.recorder(s)))),
+                Children::new(
+                    [self.event_log(), self.journal()].into_iter().chain(shards().map(|s| self.recorder(s))),
+                ),
             ),
             group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()]))),
             group("live", Children::new([self.live()])),
@@ -235,6 +247,13 @@ impl Estate {
             ),
             group("edges", Children::new([self.http(router, metrics)])),
         ])
+    }
+
+    fn event_log(&self) -> ChildSpec {
+        let book = Arc::clone(&self.events);
+        ChildSpec::worker("events", "event_log", RestartPolicy::SERVICE, move |_| {
+            (EventLog, Arc::clone(&book))
+        })
     }
 
     fn journal(&self) -> ChildSpec {

@@ -6,9 +6,11 @@ pub mod alerts;
 pub mod bms;
 pub mod cursor;
 pub mod device;
+pub mod event_log;
 pub mod fleet;
 pub mod intake;
 pub mod journal;
+mod line_log;
 pub mod live;
 pub mod metrics;
 pub mod mqtt;
@@ -18,4 +20,5 @@ pub mod registry;
 mod wall_clock;
 
 pub use alerts::AlertLimits;
+pub use line_log::LineLogError;
 pub use wall_clock::now;

@@ -13,10 +13,11 @@ use crate::support::{now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "aggregator",
     "alerts",
     "daly_bms",
+    "event_log",
     "http",
     "journal",
     "live",

@@ -15,5 +15,6 @@
 
 mod crash;
 mod kills;
+mod memory;
 #[path = "../support/mod.rs"]
 mod support;
