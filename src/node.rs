@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
 use voltree_actors::alerts::{AlertBook, Alerting};
 use voltree_actors::bms::{self, BmsSettings};
+use voltree_actors::dead_letters::DeadLetters;
 use voltree_actors::event_log::{EventBook, EventLog};
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
@@ -54,6 +55,7 @@ struct Estate {
     store: Arc<Store>,
     heads: Vec<Arc<PublishedHead>>,
     registry: Arc<Registry>,
+    dead_letters: Arc<DeadLetters>,
     devices: Children,
     alerts: Arc<AlertBook>,
     live: Arc<LiveBus>,
@@ -143,11 +145,13 @@ impl Estate {
         let events = Arc::new(EventBook::open(disk, data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
+        let dead_letters = Arc::new(DeadLetters::open(data.path("dead-letters"))?);
         let registry = Arc::new(Registry::new(
             root.child("devices"),
             devices.clone(),
             directory.clone(),
             Arc::clone(&journal),
+            Arc::clone(&dead_letters),
         ));
         let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
         let alerts = Arc::new(AlertBook::open(
@@ -166,6 +170,7 @@ impl Estate {
             store,
             heads,
             registry,
+            dead_letters,
             devices,
             alerts,
             live,
@@ -178,6 +183,7 @@ impl Estate {
     fn fleet(&self) -> Fleet {
         voltree_cluster::local_fleet(LocalFleet {
             registry: Arc::clone(&self.registry),
+            dead_letters: Arc::clone(&self.dead_letters),
             heads: self.heads.clone(),
             store: Arc::clone(&self.store),
             journal: Arc::clone(&self.journal),

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use voltree_model::PackReading;
+use voltree_model::{PackReading, RejectReason};
 use voltree_protocols::bms::daly_uart::{DalyConfig, DalyPoll};
 use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
 use voltree_runtime::{ChildSpec, Failure, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
 
 use crate::device::{self, DeviceMsg};
-use crate::intake::Inbound;
+use crate::intake::{self, Inbound};
 use crate::metrics;
 use crate::registry::{DeviceEntry, LinkState};
 
@@ -142,8 +142,12 @@ impl BmsState {
         let entry = &self.args.entry;
         entry.set_link(LinkState::Up, "it answers");
         let reading = pack.into_reading(entry.id.clone(), now);
-        // The receipt is for senders that wait for the commit; this actor commits by itself.
-        drop(entry.intake.accept(Inbound::Reading(reading)).await);
+        // The receipt is for senders that wait for the commit; this actor commits by itself. Its inbox is open, as it is
+        // closed only while nobody polls.
+        if let Err(refused) = entry.intake.accept(Inbound::Reading(reading)).await {
+            let reason = RejectReason::Parked;
+            drop(intake::reject(&self.args.journal, &entry.id, reason, refused.to_string(), now));
+        }
         entry.heard(now);
     }
 

@@ -4,6 +4,7 @@
 //! nodes talk to each other, is handed in by the root.
 
 mod alerts;
+mod dead_letters;
 mod devices;
 mod health;
 mod ledgers;
@@ -17,6 +18,7 @@ use futures::future::BoxFuture;
 use voltree_model::DeviceId;
 
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
+pub use dead_letters::SetAside;
 pub use devices::{DeviceView, Devices, LatestMetric};
 pub use health::{Health, HealthCheck};
 pub use ledgers::{LedgerRow, Ledgers};
@@ -38,6 +40,8 @@ pub struct Fleet {
     pub ledgers: Arc<dyn Ledgers>,
     /// What is wrong now.
     pub alerts: Arc<dyn Alerts>,
+    /// What handlers failed on too often.
+    pub dead_letters: Arc<dyn SetAside>,
     /// The tree of actors.
     pub supervision: Arc<dyn Supervision>,
     /// Whether the node can serve.
@@ -67,6 +71,12 @@ pub enum FleetError {
         /// What it is instead.
         status: &'static str,
     },
+    /// No dead letter has this id.
+    #[error("no dead letter has the id {0:?}; deadLetters lists those there are")]
+    UnknownLetter(String),
+    /// It can't be done now, and may be tried again.
+    #[error("{0}")]
+    NotNow(String),
     /// The store could not be read.
     #[error("reading the store failed: {0}")]
     Store(String),

@@ -5,6 +5,7 @@ pub mod aggregator;
 pub mod alerts;
 pub mod bms;
 pub mod cursor;
+pub mod dead_letters;
 pub mod device;
 pub mod event_log;
 pub mod fleet;

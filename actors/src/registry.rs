@@ -13,6 +13,7 @@ use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Handle};
 use voltree_storage::JournalSlot;
 
+use crate::dead_letters::DeadLetters;
 use crate::device::DeviceMsg;
 use crate::intake::Intake;
 use crate::{bms, mqtt_device};
@@ -93,6 +94,7 @@ pub struct Registry {
     children: Children,
     directory: Directory,
     journal: Arc<JournalSlot>,
+    dead_letters: Arc<DeadLetters>,
 }
 
 /// How long a device that came by itself over MQTT may be silent.
@@ -117,8 +119,9 @@ impl Registry {
         children: Children,
         directory: Directory,
         journal: Arc<JournalSlot>,
+        dead_letters: Arc<DeadLetters>,
     ) -> Self {
-        Self { devices: RwLock::default(), supervisor, children, directory, journal }
+        Self { devices: RwLock::default(), supervisor, children, directory, journal, dead_letters }
     }
 
     /// Adds a device that has an actor; `child` is how its supervisor gives birth to it.
@@ -194,8 +197,10 @@ impl Registry {
 
     fn entry(&self, spec: DeviceSpec, now: Timestamp, actor: Handle<DeviceMsg>) -> DeviceEntry {
         let last = self.journal.last_origin(&spec.id);
+        let (directory, path) = (self.directory.clone(), actor.path().clone());
+        let is_open = move || directory.status(&path) != Some(ActorStatus::Parked);
         DeviceEntry {
-            intake: Intake::new(spec.id.clone(), last),
+            intake: Intake::new(spec.id.clone(), last, Arc::clone(&self.dead_letters), is_open),
             id: spec.id,
             name: spec.name,
             kind: spec.kind,

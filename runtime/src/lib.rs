@@ -19,7 +19,7 @@ pub use child::{Birth, ChildSpec, Children};
 pub use directory::{ActorStatus, ActorView, Directory, Handle, KillError, NotRunning};
 pub use events::{EVENTS_KEPT, EventKind, Events, ExitReason, SupervisionEvent};
 pub use failure::{ErrorChain, Failure};
-pub use inbox::{Full, Inbox, Receipt};
+pub use inbox::{Handling, Inbox, Lane, MAX_FAILURES, OnCrash, Outcome, Receipt, Refused, Waiting, WhenFull};
 pub use panics::log_panics;
 pub use path::ActorPath;
 pub use restart::{Backoff, Exhausted, Restart, RestartPolicy};

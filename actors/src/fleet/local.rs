@@ -1,5 +1,7 @@
 //! The local half of every door: answers from this node's own memory and store.
 
+mod dead_letters;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use super::{
 };
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
+use crate::dead_letters::DeadLetters;
 use crate::live::LiveBus;
 use crate::now;
 use crate::registry::{DeviceEntry, Registry};
@@ -24,6 +27,8 @@ use crate::registry::{DeviceEntry, Registry};
 pub struct LocalFleet {
     /// The devices.
     pub registry: Arc<Registry>,
+    /// What was set aside.
+    pub dead_letters: Arc<DeadLetters>,
     /// One head per shard, in order.
     pub heads: Vec<Arc<PublishedHead>>,
     /// The buckets.

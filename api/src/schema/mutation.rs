@@ -1,13 +1,12 @@
 //! What clients may change.
 
-use async_graphql::{Context, Object, Result};
+use async_graphql::{Context, ID, Object, Result};
 use voltree_actors::fleet::Fleet;
 
+use super::dead_letter::DeadLetter;
 use super::error::fleet_error;
+use super::orders::{OPERATOR, Orders};
 use super::supervision::SupervisedActor;
-
-/// Who asked for a kill, as supervision events tell it; there are no users to name yet.
-const OPERATOR: &str = "operator";
 
 /// The root of all changes.
 pub(crate) struct Mutation;
@@ -22,8 +21,23 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Its place in the tree, as supervisionTree lists it.")] path: String,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
     ) -> Result<SupervisedActor> {
+        ctx.data::<Orders>()?.admit("kill_actor", &path, reason.as_deref())?;
         let killed = ctx.data::<Fleet>()?.supervision.kill(&path, OPERATOR).map_err(fleet_error)?;
         Ok(SupervisedActor::from(&killed))
+    }
+
+    /// Hands a dead letter in again at its device's door and answers once it is committed; only then it is no longer
+    /// listed. In the ledger it is received once more. If its handler fails on it again, it is a new dead letter.
+    async fn replay_dead_letter(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id, as deadLetters lists it.")] id: ID,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<DeadLetter> {
+        ctx.data::<Orders>()?.admit("replay_dead_letter", &id, Some(&reason))?;
+        let letter = ctx.data::<Fleet>()?.dead_letters.replay(&id).await.map_err(fleet_error)?;
+        Ok(DeadLetter::from(letter.as_ref()))
     }
 }

@@ -6,6 +6,7 @@ use voltree_model::DeviceId;
 
 use super::alert::{Alert, AlertSeverity};
 use super::arguments;
+use super::dead_letter::DeadLetter;
 use super::device::Device;
 use super::error::{fleet_error, unknown_device};
 use super::ledger::LedgerRow;
@@ -180,6 +181,23 @@ impl Query {
             None => ledgers.all(),
         };
         Ok(rows.into_iter().map(LedgerRow::from).collect())
+    }
+
+    /// What handlers failed on three times and was set aside, the newest first. It survives restarts of the node until it
+    /// is replayed.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn dead_letters(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this device.")] device_id: Option<ID>,
+        #[graphql(desc = "The most letters to answer, 1 to 10000.", default_with = "Some(100)")]
+        limit: Option<i32>,
+    ) -> Result<Vec<DeadLetter>> {
+        let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
+        let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
+        let letters = doors(ctx)?.dead_letters.letters().into_iter();
+        let wanted = letters.filter(|letter| device.as_ref().is_none_or(|device| *device == letter.device));
+        Ok(wanted.take(limit).map(|letter| DeadLetter::from(letter.as_ref())).collect())
     }
 
     /// The node that answers.

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts, Answer,
     DeviceView, Devices, Fleet, FleetError, Health, HealthCheck, LatestMetric, LedgerRow, Ledgers,
-    LiveReading, Point, PointRange, Series, Supervision, Telemetry,
+    LiveReading, Point, PointRange, Series, SetAside, Supervision, Telemetry,
 };
+use voltree_actors::intake::Inbound;
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
 };
@@ -46,6 +48,7 @@ impl TestFleet {
             telemetry: self.clone(),
             ledgers: self.clone(),
             alerts: self.clone(),
+            dead_letters: self.clone(),
             supervision: self.clone(),
             health: self.clone(),
         }
@@ -215,6 +218,31 @@ impl Alerts for TestFleet {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<AlertView>> {
         self.alerts.subscribe()
+    }
+}
+
+/// A reading that its device's actor could not stand.
+pub(crate) fn letter() -> Arc<DeadLetter> {
+    let reading = reading("pack-1", 52.5);
+    Arc::new(DeadLetter {
+        device: id("pack-1"),
+        number: 17,
+        at: START,
+        cause: "panicked: out of cells (at bms.rs:1:1)".to_owned(),
+        failures: 3,
+        inbound: Inbound::Reading(Reading::clone(&reading)),
+    })
+}
+
+impl SetAside for TestFleet {
+    fn letters(&self) -> Vec<Arc<DeadLetter>> {
+        vec![letter()]
+    }
+
+    fn replay(&self, id: &str) -> Answer<'_, Arc<DeadLetter>> {
+        let known = id == letter().id();
+        let id = id.to_owned();
+        Box::pin(async move { if known { Ok(letter()) } else { Err(FleetError::UnknownLetter(id)) } })
     }
 }
 

@@ -216,3 +216,40 @@ async fn what_the_console_asks_every_second_is_allowed() {
         .await;
     assert_eq!(data["supervisionEvents"].as_array().unwrap().len(), 30);
 }
+
+#[tokio::test]
+async fn dead_letters_are_listed_with_their_reason_and_replayed_with_one() {
+    let api = Api::new();
+    let letter = "id deviceId number time measuredAt metrics reason failures";
+    let query = format!("{{ deadLetters {{ {letter} }} none: deadLetters(deviceId: \"shed\") {{ id }} }}");
+    let data = api.data(&query).await;
+    let expected = json!({
+        "id": "pack-1:17", "deviceId": "pack-1", "number": 17, "time": "2026-01-15T10:00:00Z",
+        "measuredAt": "2026-01-15T10:00:00Z", "metrics": 2, "failures": 3,
+        "reason": "panicked: out of cells (at bms.rs:1:1)",
+    });
+    assert_eq!(data, json!({ "deadLetters": [expected], "none": [] }));
+    let replay = "mutation { replayDeadLetter(id: \"pack-1:17\", reason: \"fixed in 0.2\") { id } }";
+    assert_eq!(api.data(replay).await["replayDeadLetter"]["id"], "pack-1:17");
+    let (code, _) = api.error(&replay.replace("1:17", "1:18")).await;
+    assert_eq!(code, "NOT_FOUND");
+    let (code, message) = api.error(&replay.replace("fixed in 0.2", " ")).await;
+    assert_eq!((code.as_str(), message.starts_with("reason: ")), ("BAD_USER_INPUT", true), "{message}");
+}
+
+#[tokio::test]
+async fn orders_are_limited_in_their_rate() {
+    let api = Api::new();
+    let kill = "mutation { killActor(path: \"node/devices/pack-1\", reason: \"a test\") { path } }";
+    let mut refused = None;
+    for _ in 0..200 {
+        let answer = api.ask(kill).await;
+        if let Some(error) = answer.get("errors") {
+            refused = Some(error[0]["extensions"]["code"].as_str().unwrap().to_owned());
+            break;
+        }
+    }
+    assert_eq!(refused.as_deref(), Some("TOO_MANY_ORDERS"));
+    let kills = api.fleet.kills.lock().len();
+    assert!((60..200).contains(&kills), "{kills} before the first refusal");
+}
