@@ -11,17 +11,18 @@ use voltree_actors::alerts::{AlertBook, Alerting};
 use voltree_actors::bms::{self, BmsSettings};
 use voltree_actors::dead_letters::DeadLetters;
 use voltree_actors::event_log::{EventBook, EventLog};
+use voltree_actors::fault_points::FAULT_POINTS;
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
-use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg, now};
+use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
 use voltree_runtime::metrics::MetricsHandle;
-use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, run_tree};
+use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, Faults, RestartPolicy, run_tree};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
 use crate::config::{Config, PackConfig};
@@ -50,6 +51,7 @@ pub(crate) struct Node {
 struct Estate {
     directory: Directory,
     events: Arc<EventBook>,
+    faults: Faults,
     root: ActorPath,
     journal: Arc<JournalSlot>,
     store: Arc<Store>,
@@ -138,9 +140,11 @@ impl Estate {
         let http = bind("http.listen", config.http_listen)?;
         let mqtt = bind("mqtt.listen", config.mqtt_listen)?;
         let disk = Arc::new(RealDisk);
+        let faults = Faults::new(FAULT_POINTS, 0);
         let store = Store::open(data, disk.clone())?;
+        let journal_disk = Arc::new(FaultyDisk::new(disk.clone(), faults.clone()));
         let journal =
-            JournalSlot::open(disk.clone(), &data.journal(), JournalOptions::default(), store.positions())?;
+            JournalSlot::open(journal_disk, &data.journal(), JournalOptions::default(), store.positions())?;
         let directory = Directory::default();
         let events = Arc::new(EventBook::open(disk, data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
@@ -152,6 +156,7 @@ impl Estate {
             directory.clone(),
             Arc::clone(&journal),
             Arc::clone(&dead_letters),
+            faults.clone(),
         ));
         let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
         let alerts = Arc::new(AlertBook::open(
@@ -165,6 +170,7 @@ impl Estate {
         Ok(Self {
             directory,
             events,
+            faults,
             root,
             journal,
             store,
@@ -187,6 +193,7 @@ impl Estate {
             heads: self.heads.clone(),
             store: Arc::clone(&self.store),
             journal: Arc::clone(&self.journal),
+            faults: self.faults.clone(),
             alerts: Arc::clone(&self.alerts),
             live: Arc::clone(&self.live),
             directory: self.directory.clone(),
@@ -275,6 +282,8 @@ impl Estate {
             journal: Arc::clone(&self.journal),
             aggregator: self.directory.handle(&self.aggregator_path(shard)),
             alerts_saved: self.alerts.saved(),
+            shard: shard.index,
+            faults: self.faults.clone(),
         };
         let name = format!("recorder-{}", shard.index);
         ChildSpec::worker(name, "recorder", RestartPolicy::SERVICE, move |_| (Recorder, args.clone()))
@@ -287,6 +296,7 @@ impl Estate {
             journal: Arc::clone(&self.journal),
             store: Arc::clone(&self.store),
             published: Arc::clone(&self.heads[index]),
+            faults: self.faults.clone(),
             recorder: self
                 .directory
                 .handle(&self.root.child("storage").child(&format!("recorder-{}", shard.index))),

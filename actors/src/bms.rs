@@ -17,6 +17,7 @@ use voltree_runtime::{ChildSpec, Failure, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
 
 use crate::device::{self, DeviceMsg};
+use crate::faulty::FaultyLink;
 use crate::intake::{self, Inbound};
 use crate::metrics;
 use crate::registry::{DeviceEntry, LinkState};
@@ -70,7 +71,7 @@ pub struct Bms;
 pub struct BmsState {
     args: BmsArgs,
     poll: DalyPoll,
-    link: Option<SerialLink>,
+    link: Option<FaultyLink<SerialLink>>,
     failures: u32,
     bad_frames: u64,
 }
@@ -124,7 +125,7 @@ impl BmsState {
     async fn ask(&mut self) -> Result<PackReading, CycleError> {
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => SerialLink::open(&self.args.settings.port.to_string_lossy(), self.args.settings.baud)?,
+            None => self.open()?,
         };
         let polled = run_cycle(&mut link, &mut self.poll).await;
         // A board that is silent keeps its port; a port that failed is opened anew.
@@ -134,12 +135,18 @@ impl BmsState {
         polled
     }
 
+    fn open(&self) -> Result<FaultyLink<SerialLink>, CycleError> {
+        let BmsArgs { entry, settings, .. } = &self.args;
+        let link = SerialLink::open(&settings.port.to_string_lossy(), settings.baud)?;
+        Ok(FaultyLink::new(link, entry.faults.clone(), entry.id.clone()))
+    }
+
     /// From here on the reading is received: it is in the intake before anything can interrupt it.
     async fn answered(&mut self, pack: PackReading) {
         metrics::poll("answered");
         self.failures = 0;
-        let now = crate::now();
         let entry = &self.args.entry;
+        let now = entry.now();
         entry.set_link(LinkState::Up, "it answers");
         let reading = pack.into_reading(entry.id.clone(), now);
         // The receipt is for senders that wait for the commit; this actor commits by itself. Its inbox is open, as it is

@@ -96,7 +96,11 @@ impl DeadLetters {
         let _one_at_a_time = self.saving.lock();
         {
             let mut book = self.book.lock();
-            book.letters.insert(key(&letter), Arc::new(letter));
+            let (key, letter) = (key(&letter), Arc::new(letter));
+            if book.letters.insert(key, Arc::clone(&letter)).is_none() {
+                let (id, cause) = (letter.id(), &letter.cause);
+                tracing::error!(event = "dead_letter.kept", id, cause, "its handler failed on it too often");
+            }
             while book.letters.len() > MAX_LETTERS {
                 book.forget_oldest();
             }

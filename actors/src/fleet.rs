@@ -6,6 +6,7 @@
 mod alerts;
 mod dead_letters;
 mod devices;
+mod faults;
 mod health;
 mod ledgers;
 mod local;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use voltree_model::DeviceId;
+use voltree_runtime::faults::FaultError;
 
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
 pub use dead_letters::SetAside;
 pub use devices::{DeviceView, Devices, LatestMetric};
+pub use faults::{ActiveFault, FaultInjection, FaultPointView};
 pub use health::{Health, HealthCheck};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
@@ -42,6 +45,8 @@ pub struct Fleet {
     pub alerts: Arc<dyn Alerts>,
     /// What handlers failed on too often.
     pub dead_letters: Arc<dyn SetAside>,
+    /// Faults on demand.
+    pub faults: Arc<dyn FaultInjection>,
     /// The tree of actors.
     pub supervision: Arc<dyn Supervision>,
     /// Whether the node can serve.
@@ -74,6 +79,9 @@ pub enum FleetError {
     /// No dead letter has this id.
     #[error("no dead letter has the id {0:?}; deadLetters lists those there are")]
     UnknownLetter(String),
+    /// A fault that can't be injected.
+    #[error("{0}")]
+    Fault(#[from] FaultError),
     /// It can't be done now, and may be tried again.
     #[error("{0}")]
     NotNow(String),

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use voltree_model::{DeviceId, Origin, Reading, RejectReason, Timestamp};
-use voltree_runtime::{Inbox, Lane, Receipt, Refused, Waiting};
+use voltree_runtime::{Failure, Faults, Inbox, Lane, Receipt, Refused, Waiting};
 use voltree_storage::{AppendError, Entry, JournalSlot, Lsn};
 
 use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::fault_points::{DEVICE_HANDLE, INTAKE_BEFORE_ACCEPT};
 
 /// How many readings a device may have waiting; past that its poll waits, or its PUBACK comes late.
 pub const INBOX_CAPACITY: usize = 1_024;
@@ -51,7 +52,7 @@ pub enum DrainError {
         number: u64,
         /// Why.
         #[source]
-        source: voltree_runtime::Failure,
+        source: Failure,
     },
     /// A dead letter could not be kept.
     #[error("a dead letter could not be kept")]
@@ -67,6 +68,7 @@ pub struct Intake {
     device: DeviceId,
     inbox: Inbox<Inbound>,
     dead_letters: Arc<DeadLetters>,
+    faults: Faults,
 }
 
 impl Intake {
@@ -75,15 +77,18 @@ impl Intake {
         device: DeviceId,
         last: Option<Origin>,
         dead_letters: Arc<DeadLetters>,
+        faults: Faults,
         is_open: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         let last = last.map_or(0, |origin| origin.sequence);
         let inbox = Inbox::new(Lane::telemetry(INBOX_CAPACITY), last).with_door(is_open);
-        Self { device, inbox, dead_letters }
+        Self { device, inbox, dead_letters, faults }
     }
 
     /// Takes something in, waiting for space; refuses it while the device's actor is parked.
     pub async fn accept(&self, inbound: Inbound) -> Result<Receipt, Refused<Inbound>> {
+        // This point allows no fault that comes back with an error.
+        self.faults.pass(INTAKE_BEFORE_ACCEPT, &self.device).await.ok();
         self.inbox.accept(inbound).await
     }
 
@@ -121,6 +126,10 @@ impl Intake {
         let mut last = None;
         for item in batch {
             let number = item.number;
+            // A suspect goes by itself, so that those before it are safe in the journal.
+            if item.failures > 0 && last.is_some() {
+                break;
+            }
             let entry = if item.is_dead() { Ok(self.set_aside(&item).await?) } else { self.handle(&item) };
             match entry {
                 Ok(entry) => entries.push(entry),
@@ -133,7 +142,14 @@ impl Intake {
 
     fn handle(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
         let handling = self.inbox.handle(item.number);
-        let entry = entry(&self.device, item.number, &item.content);
+        let number = item.number;
+        let passed = self.faults.pass_blocking(DEVICE_HANDLE, format_args!("{}:{number}", self.device));
+        if let Err(injected) = passed {
+            let source = Failure::from(injected);
+            handling.failed(&source.to_string());
+            return Err(DrainError::Handler { number, source });
+        }
+        let entry = entry(&self.device, number, &item.content);
         handling.done();
         Ok(entry)
     }
@@ -169,7 +185,6 @@ impl Intake {
         let inbound = Inbound::clone(&item.content);
         let letter =
             DeadLetter { device: device.clone(), number, at, cause: cause.clone(), failures, inbound };
-        tracing::error!(event = "dead_letter.kept", id = letter.id(), cause, "it was set aside");
         let book = Arc::clone(&self.dead_letters);
         tokio::task::spawn_blocking(move || book.keep(letter))
             .await

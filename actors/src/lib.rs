@@ -8,6 +8,8 @@ pub mod cursor;
 pub mod dead_letters;
 pub mod device;
 pub mod event_log;
+pub mod fault_points;
+mod faulty;
 pub mod fleet;
 pub mod intake;
 pub mod journal;
@@ -21,5 +23,6 @@ pub mod registry;
 mod wall_clock;
 
 pub use alerts::AlertLimits;
+pub use faulty::FaultyDisk;
 pub use line_log::LineLogError;
 pub use wall_clock::now;

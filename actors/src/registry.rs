@@ -10,11 +10,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
-use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Handle};
+use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle};
 use voltree_storage::JournalSlot;
 
 use crate::dead_letters::DeadLetters;
 use crate::device::DeviceMsg;
+use crate::fault_points::NODE_CLOCK;
 use crate::intake::Intake;
 use crate::{bms, mqtt_device};
 
@@ -53,6 +54,8 @@ pub struct DeviceEntry {
     pub intake: Intake,
     /// Its actor, whichever incarnation that is.
     pub actor: Handle<DeviceMsg>,
+    /// The node's faults.
+    pub faults: Faults,
     link: Mutex<LinkState>,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
@@ -95,6 +98,7 @@ pub struct Registry {
     directory: Directory,
     journal: Arc<JournalSlot>,
     dead_letters: Arc<DeadLetters>,
+    faults: Faults,
 }
 
 /// How long a device that came by itself over MQTT may be silent.
@@ -120,8 +124,9 @@ impl Registry {
         directory: Directory,
         journal: Arc<JournalSlot>,
         dead_letters: Arc<DeadLetters>,
+        faults: Faults,
     ) -> Self {
-        Self { devices: RwLock::default(), supervisor, children, directory, journal, dead_letters }
+        Self { devices: RwLock::default(), supervisor, children, directory, journal, dead_letters, faults }
     }
 
     /// Adds a device that has an actor; `child` is how its supervisor gives birth to it.
@@ -147,6 +152,11 @@ impl Registry {
             self.children.add(&self.directory, &self.supervisor, child(Arc::clone(&entry)));
         }
         entry
+    }
+
+    /// The node's faults.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// The device of this id, adopted as an MQTT device if nobody knew it.
@@ -200,7 +210,13 @@ impl Registry {
         let (directory, path) = (self.directory.clone(), actor.path().clone());
         let is_open = move || directory.status(&path) != Some(ActorStatus::Parked);
         DeviceEntry {
-            intake: Intake::new(spec.id.clone(), last, Arc::clone(&self.dead_letters), is_open),
+            intake: Intake::new(
+                spec.id.clone(),
+                last,
+                Arc::clone(&self.dead_letters),
+                self.faults.clone(),
+                is_open,
+            ),
             id: spec.id,
             name: spec.name,
             kind: spec.kind,
@@ -210,6 +226,7 @@ impl Registry {
             offline_after: spec.offline_after,
             wanted: spec.wanted,
             actor,
+            faults: self.faults.clone(),
             link: Mutex::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),
             last_own_time: Mutex::new(i64::MIN + 1),
@@ -218,6 +235,11 @@ impl Registry {
 }
 
 impl DeviceEntry {
+    /// Now, by the clock that the device's readings are stamped with.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.faults.now_ms(NODE_CLOCK))
+    }
+
     /// Notes that something arrived.
     pub fn heard(&self, at: Timestamp) {
         self.last_arrival_ms.fetch_max(at.as_millis(), Ordering::Relaxed);

@@ -11,6 +11,7 @@ mod arguments;
 mod dead_letter;
 mod device;
 mod error;
+mod fault;
 mod ledger;
 mod mutation;
 mod node;

@@ -41,6 +41,7 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
         ledgers: node.clone(),
         alerts: node.clone(),
         dead_letters: node.clone(),
+        faults: node.clone(),
         supervision: node.clone(),
         health: node,
     }

@@ -14,6 +14,7 @@
 )]
 
 mod crash;
+mod injected;
 mod kills;
 mod memory;
 #[path = "../support/mod.rs"]

@@ -1,6 +1,7 @@
 //! The local half of every door: answers from this node's own memory and store.
 
 mod dead_letters;
+mod faults;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
-use voltree_runtime::{ActorView, Directory, KillError, SupervisionEvent};
+use voltree_runtime::{ActorView, Directory, Faults, KillError, SupervisionEvent};
 use voltree_storage::{JournalSlot, SeriesPoint, Store, aggregate, merge_series};
 
 use super::{
@@ -35,6 +36,8 @@ pub struct LocalFleet {
     pub store: Arc<Store>,
     /// The journal.
     pub journal: Arc<JournalSlot>,
+    /// The faults.
+    pub faults: Faults,
     /// The alerts.
     pub alerts: Arc<AlertBook>,
     /// The live bus.

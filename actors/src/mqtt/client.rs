@@ -18,12 +18,14 @@ use rumqttc::Packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use voltree_model::Timestamp;
 use voltree_protocols::mqtt::PacketCodec;
 use voltree_protocols::mqtt::{Admission, CloseReason, ConnectRequest, Effect, Limits, Session};
 use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
 use super::broker::{Broker, Delivery};
 use super::ingest::{self, Committed, Incoming};
+use crate::fault_points::{MQTT_SESSION, NODE_CLOCK};
 use crate::metrics;
 
 /// The longest a turn waits for something to happen, so that an order to stop is heard.
@@ -154,6 +156,12 @@ impl ClientState {
     /// Waits for one thing to happen and deals with it; false when the connection has ended.
     async fn turn(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
+        let client = connection.member.as_ref().map_or("", |member| &member.client_id);
+        if self.broker.registry.faults().pass(MQTT_SESSION, client).await.is_err() {
+            // The wire was cut: nobody is told, and nothing more is sent.
+            self.connection = None;
+            return false;
+        }
         let effects = match connection.next().await {
             Happening::Read(Ok(0)) => connection.session.close(CloseReason::ConnectionLost),
             Happening::Read(Ok(_)) => Vec::new(),
@@ -240,8 +248,9 @@ impl Connection {
                 Effect::Send(packet) => self.send(packet),
                 Effect::Ingest { ticket, topic, payload, qos, .. } => {
                     metrics::mqtt_message(if qos == rumqttc::QoS::AtMostOnce { "0" } else { "1" });
-                    let committed =
-                        ingest::ingest(broker, Incoming { topic, payload, qos }, crate::now()).await;
+                    let now = broker.registry.faults().now_ms(NODE_CLOCK);
+                    let now = Timestamp::from_millis(now);
+                    let committed = ingest::ingest(broker, Incoming { topic, payload, qos }, now).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
                     }

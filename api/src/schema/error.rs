@@ -72,6 +72,7 @@ pub(super) fn fleet_error(error: FleetError) -> Error {
         FleetError::UnknownDevice(_) | FleetError::UnknownActor(_) | FleetError::UnknownLetter(_) => {
             coded(Code::NotFound, error.to_string())
         }
+        FleetError::Fault(_) => coded(Code::BadUserInput, error.to_string()),
         FleetError::NotNow(_) => coded(Code::NotNow, error.to_string()),
         FleetError::NotRunning { .. } => coded(Code::NotRunning, error.to_string()),
         FleetError::Store(_) => {

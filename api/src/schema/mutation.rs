@@ -5,6 +5,7 @@ use voltree_actors::fleet::Fleet;
 
 use super::dead_letter::DeadLetter;
 use super::error::fleet_error;
+use super::fault::{FaultInput, InjectedFault};
 use super::orders::{OPERATOR, Orders};
 use super::supervision::SupervisedActor;
 
@@ -26,6 +27,29 @@ impl Mutation {
         ctx.data::<Orders>()?.admit("kill_actor", &path, reason.as_deref())?;
         let killed = ctx.data::<Fleet>()?.supervision.kill(&path, OPERATOR).map_err(fleet_error)?;
         Ok(SupervisedActor::from(&killed))
+    }
+
+    /// Injects a fault, as a test of the node: it strikes whoever passes its point until it is over. Told in the log with
+    /// its reason.
+    async fn inject_fault(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What, where, whom and for how long.")] fault: FaultInput,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<InjectedFault> {
+        ctx.data::<Orders>()?.admit("inject_fault", fault.point(), Some(&reason))?;
+        let injected = ctx.data::<Fleet>()?.faults.inject(fault.into_fault()?).map_err(fleet_error)?;
+        Ok(injected.into())
+    }
+
+    /// Ends all injected faults, and answers how many there were.
+    async fn clear_faults(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<usize> {
+        ctx.data::<Orders>()?.admit("clear_faults", "all", Some(&reason))?;
+        Ok(ctx.data::<Fleet>()?.faults.clear_faults())
     }
 
     /// Hands a dead letter in again at its device's door and answers once it is committed; only then it is no longer

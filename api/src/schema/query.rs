@@ -9,6 +9,7 @@ use super::arguments;
 use super::dead_letter::DeadLetter;
 use super::device::Device;
 use super::error::{fleet_error, unknown_device};
+use super::fault::{FaultPoint, InjectedFault};
 use super::ledger::LedgerRow;
 use super::node::NodeView;
 use super::supervision::{SupervisedActor, SupervisionEvent};
@@ -198,6 +199,16 @@ impl Query {
         let letters = doors(ctx)?.dead_letters.letters().into_iter();
         let wanted = letters.filter(|letter| device.as_ref().is_none_or(|device| *device == letter.device));
         Ok(wanted.take(limit).map(|letter| DeadLetter::from(letter.as_ref())).collect())
+    }
+
+    /// The places in the node where injectFault can make faults strike.
+    async fn fault_points(&self, ctx: &Context<'_>) -> Result<Vec<FaultPoint>> {
+        Ok(doors(ctx)?.faults.points().into_iter().map(FaultPoint::from).collect())
+    }
+
+    /// The faults that strike now.
+    async fn active_faults(&self, ctx: &Context<'_>) -> Result<Vec<InjectedFault>> {
+        Ok(doors(ctx)?.faults.active_faults().into_iter().map(InjectedFault::from).collect())
     }
 
     /// The node that answers.

@@ -9,15 +9,18 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
-    ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts, Answer,
-    DeviceView, Devices, Fleet, FleetError, Health, HealthCheck, LatestMetric, LedgerRow, Ledgers,
-    LiveReading, Point, PointRange, Series, SetAside, Supervision, Telemetry,
+    ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
+    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Health, HealthCheck,
+    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside, Supervision,
+    Telemetry,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
 };
-use voltree_runtime::{ActorPath, EventKind, ExitReason, SupervisionEvent};
+use voltree_runtime::{
+    ActorPath, EventKind, ExitReason, Fault, FaultKind, FaultPoint, Faults, SupervisionEvent,
+};
 
 /// 2026-01-15T10:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_768_471_200_000);
@@ -29,6 +32,7 @@ pub(crate) struct TestFleet {
     pub(crate) events: broadcast::Sender<Arc<SupervisionEvent>>,
     pub(crate) alerts: broadcast::Sender<Arc<AlertView>>,
     pub(crate) kills: Mutex<Vec<(String, String)>>,
+    pub(crate) faults: Faults,
 }
 
 impl TestFleet {
@@ -39,6 +43,7 @@ impl TestFleet {
             events: broadcast::Sender::new(8),
             alerts: broadcast::Sender::new(8),
             kills: Mutex::default(),
+            faults: Faults::new(&[POINT], 1),
         })
     }
 
@@ -49,6 +54,7 @@ impl TestFleet {
             ledgers: self.clone(),
             alerts: self.clone(),
             dead_letters: self.clone(),
+            faults: self.clone(),
             supervision: self.clone(),
             health: self.clone(),
         }
@@ -243,6 +249,27 @@ impl SetAside for TestFleet {
         let known = id == letter().id();
         let id = id.to_owned();
         Box::pin(async move { if known { Ok(letter()) } else { Err(FleetError::UnknownLetter(id)) } })
+    }
+}
+
+const POINT: FaultPoint =
+    FaultPoint { name: "bms.link", kinds: &[FaultKind::DropLink], help: "The wire to a battery." };
+
+impl FaultInjection for TestFleet {
+    fn points(&self) -> Vec<FaultPointView> {
+        vec![FaultPointView { point: POINT, trips: 3 }]
+    }
+
+    fn active_faults(&self) -> Vec<ActiveFault> {
+        self.faults.active().into_iter().map(|(id, fault)| ActiveFault { id, fault }).collect()
+    }
+
+    fn inject(&self, fault: Fault) -> Result<ActiveFault, FleetError> {
+        Ok(ActiveFault { id: self.faults.inject(fault.clone())?, fault })
+    }
+
+    fn clear_faults(&self) -> usize {
+        self.faults.clear()
     }
 }
 

@@ -253,3 +253,29 @@ async fn orders_are_limited_in_their_rate() {
     let kills = api.fleet.kills.lock().len();
     assert!((60..200).contains(&kills), "{kills} before the first refusal");
 }
+
+#[tokio::test]
+async fn faults_are_injected_with_a_reason_and_only_where_they_are_possible() {
+    let api = Api::new();
+    let points = api.data("{ faultPoints { name kinds about trips } }").await;
+    let expected = json!([{
+        "name": "bms.link", "kinds": ["DROP_LINK"], "about": "The wire to a battery.", "trips": 3
+    }]);
+    assert_eq!(points["faultPoints"], expected);
+    let inject = "mutation { injectFault(fault: { point: \"bms.link\", kind: DROP_LINK, target: \"pack-1\" },
+        reason: \"a drill\") { id point kind target } }";
+    let fault = json!({ "id": 1, "point": "bms.link", "kind": "DROP_LINK", "target": "pack-1" });
+    assert_eq!(api.data(inject).await["injectFault"], fault);
+    assert_eq!(api.data("{ activeFaults { id point kind target } }").await["activeFaults"], json!([fault]));
+    for (from, to, problem) in [
+        ("bms.link", "bms.lynk", "there is no fault point \"bms.lynk\"; there are bms.link"),
+        ("DROP_LINK", "PANIC", "panic is not possible at bms.link"),
+        ("a drill", "", "reason: expected 1 to 200 characters"),
+        ("kind:", "forSeconds: 0, kind:", "forSeconds: 0 is out of range"),
+    ] {
+        let (code, message) = api.error(&inject.replace(from, to)).await;
+        assert_eq!((code.as_str(), message.contains(problem)), ("BAD_USER_INPUT", true), "{message}");
+    }
+    let cleared = api.data("mutation { clearFaults(reason: \"the drill is over\") }").await;
+    assert_eq!(cleared["clearFaults"], 1);
+}
