@@ -43,8 +43,16 @@ pub(crate) struct Node {
     directory: Directory,
     tree: Children,
     events: Arc<EventBook>,
+    reach: Reach,
     /// Held for as long as the node lives: it is the lock on the data directory.
     _data: DataDir,
+}
+
+/// What a run that tests the node may reach of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    pub(crate) fleet: Fleet,
+    pub(crate) faults: Faults,
 }
 
 /// What outlives the actors.
@@ -84,6 +92,7 @@ impl Node {
         let estate = Estate::open(&config, &data)?;
         let (http, mqtt) = (estate.http.address()?, estate.mqtt.address()?);
         let fleet = estate.fleet();
+        let reach = Reach { fleet: fleet.clone(), faults: estate.faults.clone() };
         let identity = NodeIdentity::new(&config.node_id, config.site.as_deref());
         let info = voltree_api::NodeInfo {
             name: identity.name().to_owned(),
@@ -106,7 +115,7 @@ impl Node {
         let tree = estate.tree(router, metrics);
         estate.subscribe_to_commits();
         let Estate { root, directory, events, .. } = estate;
-        Ok(Self { config, http, mqtt, root, directory, tree, events, _data: data })
+        Ok(Self { config, http, mqtt, root, directory, tree, events, reach, _data: data })
     }
 
     /// Where everything is, for whoever started the node.
@@ -123,6 +132,11 @@ impl Node {
     /// Where MQTT is served.
     pub(crate) fn mqtt(&self) -> SocketAddr {
         self.mqtt
+    }
+
+    /// Its doors and its faults.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach.clone()
     }
 
     /// Runs the tree until `stop` resolves and everything has stopped in order.

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 pub use self::kind::{Fault, FaultError, FaultKind, FaultPoint, Injected, Tripped};
 use crate::{Failure, clock};
 
+/// For how many targets strikes are counted.
+const MAX_TARGETS: usize = 10_000;
+
 /// The faults of one node.
 #[derive(Debug, Clone)]
 pub struct Faults {
@@ -39,6 +42,8 @@ struct Inner {
 struct State {
     active: Vec<Active>,
     trips: BTreeMap<(&'static str, FaultKind), u64>,
+    /// How often faults struck each target, for as many targets as are worth keeping.
+    strikes: BTreeMap<String, u64>,
     injected: u64,
     /// How often all faults were cleared: whatever froze before the last time thaws.
     cleared: u64,
@@ -65,7 +70,14 @@ impl Faults {
     /// Nothing is injected yet; `seed` decides the dice of faults that come by chance.
     pub fn new(points: &'static [FaultPoint], seed: u64) -> Self {
         let dice = fastrand::Rng::with_seed(seed);
-        let state = State { active: Vec::new(), trips: BTreeMap::new(), injected: 0, cleared: 0, dice };
+        let state = State {
+            active: Vec::new(),
+            trips: BTreeMap::new(),
+            strikes: BTreeMap::new(),
+            injected: 0,
+            cleared: 0,
+            dice,
+        };
         let inner = Inner {
             armed: AtomicBool::new(false),
             points,
@@ -146,6 +158,11 @@ impl Faults {
         self.inner.state.lock().trips.clone()
     }
 
+    /// How often faults struck this target; the first ten thousand targets are counted.
+    pub fn strikes_on(&self, target: &str) -> u64 {
+        self.inner.state.lock().strikes.get(target).copied().unwrap_or_default()
+    }
+
     /// Whether a fault strikes whoever passes this point now for `target`; the point must carry it out.
     #[inline]
     pub fn trip(&self, point: FaultPoint, target: impl Display) -> Option<Tripped> {
@@ -159,7 +176,7 @@ impl Faults {
     fn strike(&self, point: FaultPoint, target: &str) -> Option<Tripped> {
         let mut state = self.inner.state.lock();
         self.expire(&mut state);
-        let State { active, dice, trips, cleared, .. } = &mut *state;
+        let State { active, dice, trips, cleared, strikes, .. } = &mut *state;
         let struck = active.iter_mut().find(|active| {
             active.point == point.name
                 && active.left != Some(0)
@@ -176,6 +193,9 @@ impl Faults {
             cleared: *cleared,
         };
         *trips.entry((point.name, tripped.kind)).or_default() += 1;
+        if strikes.len() < MAX_TARGETS || strikes.contains_key(target) {
+            *strikes.entry(target.to_owned()).or_default() += 1;
+        }
         drop(state);
         let kind = tripped.kind.as_str();
         metrics::counter!(crate::metrics::FAULTS, "point" => point.name, "kind" => kind).increment(1);

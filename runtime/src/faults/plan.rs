@@ -54,6 +54,8 @@ pub enum Deed {
     Kill(String),
     /// Inject a fault.
     Inject(Fault),
+    /// Only let time go by.
+    Nothing,
 }
 
 impl Plan {
