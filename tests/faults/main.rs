@@ -18,5 +18,6 @@ mod crash;
 mod injected;
 mod kills;
 mod memory;
+mod recount;
 #[path = "../support/mod.rs"]
 mod support;
