@@ -34,7 +34,7 @@ pub const INTAKE_BEFORE_ACCEPT: FaultPoint = point(
 /// A device's handler with one item of its inbox in hand.
 pub const DEVICE_HANDLE: FaultPoint = point(
     "device.handle",
-    &[Panic, Error],
+    &[Panic, Error, Delay, Freeze],
     "A device's actor with one item of its inbox in hand. Targets are DEVICE:NUMBER, as dead letters are named.",
 );
 /// A write to the journal.

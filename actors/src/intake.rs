@@ -130,7 +130,7 @@ impl Intake {
             if item.failures > 0 && last.is_some() {
                 break;
             }
-            let entry = if item.is_dead() { Ok(self.set_aside(&item).await?) } else { self.handle(&item) };
+            let entry = if item.is_dead() { self.set_aside(&item).await } else { self.handle(&item).await };
             match entry {
                 Ok(entry) => entries.push(entry),
                 Err(failed) => return Ok((entries, last, Some(failed))),
@@ -140,10 +140,14 @@ impl Intake {
         Ok((entries, last, None))
     }
 
-    fn handle(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
+    async fn handle(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
         let handling = self.inbox.handle(item.number);
         let number = item.number;
-        let passed = self.faults.pass_blocking(DEVICE_HANDLE, format_args!("{}:{number}", self.device));
+        let struck = self.faults.trip(DEVICE_HANDLE, format_args!("{}:{number}", self.device));
+        let passed = match struck {
+            Some(tripped) => self.faults.suffer(tripped).await,
+            None => Ok(()),
+        };
         if let Err(injected) = passed {
             let source = Failure::from(injected);
             handling.failed(&source.to_string());

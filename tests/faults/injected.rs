@@ -85,8 +85,10 @@ async fn a_poison_message_is_set_aside_after_three_panics_and_replayed_after_a_r
 async fn kills_over_a_message_are_not_its_fault() {
     let site = Site::new();
     let node = site.start().await;
-    // The journal stands still, so the actor is killed with its messages in hand, more often than a message may fail.
-    inject(&node, json!({ "point": "journal.fsync", "kind": "FREEZE", "forSeconds": 3600 })).await;
+    // Its actor freezes over a message and is killed with it in hand, more often than the message may fail.
+    let freeze =
+        json!({ "point": "device.handle", "kind": "FREEZE", "target": "sensor:7", "forSeconds": 3600 });
+    inject(&node, freeze).await;
     let publishing = publish(&node, "sensor", 1..=20);
     let killing = async {
         for round in 1..=5 {
@@ -98,6 +100,13 @@ async fn kills_over_a_message_are_not_its_fault() {
                         && actor.incarnation == round
                 });
                 if running { Ok(()) } else { Err(format!("{tree:?}")) }
+            })
+            .await;
+            until("it is frozen", BOUND, || async {
+                match trips(&node, "device.handle").await {
+                    struck if struck >= round => Ok(()),
+                    struck => Err(format!("{struck} of {round}")),
+                }
             })
             .await;
             node.kill_actor("node/devices/sensor").await.unwrap();
