@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Node, Site};
-use crate::support::{now_ms, pack, until};
+use crate::support::{hush, now_ms, pack, until};
 
 async fn inject(node: &Node, fault: Value) {
     let mutation = "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"a test\") { id } }";
@@ -63,7 +63,7 @@ async fn a_poison_message_is_set_aside_after_three_panics_and_replayed_after_a_r
     let reason = found[0]["reason"].as_str().unwrap();
     assert!(reason.starts_with("panicked: injected fault 1 at device.handle (at "), "{reason}");
     assert_eq!((found[0]["id"].as_str(), found[0]["failures"].as_u64()), (Some("sensor:7"), Some(3)));
-    let ledger = node.ledger_at_rest(Some("sensor")).await;
+    let ledger = node.ledger_settled("sensor", 20).await;
     assert_eq!((ledger.received, ledger.stored, ledger.dead), (20, 19, 1), "{ledger:?}");
     node.kill();
 
@@ -75,7 +75,7 @@ async fn a_poison_message_is_set_aside_after_three_panics_and_replayed_after_a_r
     assert!(letters(&node).await.is_empty());
     let again = node.ask(replay, json!({})).await.unwrap();
     assert_eq!(again["errors"][0]["extensions"]["code"], "NOT_FOUND", "{again}");
-    let ledger = node.ledger_at_rest(Some("sensor")).await;
+    let ledger = node.ledger_settled("sensor", 21).await;
     assert_eq!((ledger.received, ledger.stored, ledger.dead), (21, 20, 1), "{ledger:?}");
     assert_eq!(numbers(&node, "sensor").await, (1..=20).collect::<Vec<_>>());
     assert_eq!(node.stop().await, Some(0));
@@ -115,8 +115,8 @@ async fn kills_over_a_message_are_not_its_fault() {
     };
     tokio::join!(publishing, killing);
     assert!(letters(&node).await.is_empty());
+    let ledger = node.ledger_settled("sensor", 20).await;
     assert_eq!(numbers(&node, "sensor").await, (1..=20).collect::<Vec<_>>());
-    let ledger = node.ledger_at_rest(Some("sensor")).await;
     assert_eq!((ledger.received, ledger.stored, ledger.dead), (20, 20, 0), "{ledger:?}");
     assert_eq!(node.stop().await, Some(0));
 }
@@ -166,7 +166,7 @@ async fn a_parked_device_refuses_by_name_and_loses_nothing_that_it_took_in() {
 
     // Its next try is a minute after it was parked.
     tokio::time::timeout(BOUND * 3, early.settle()).await.unwrap().unwrap();
-    let ledger = node.ledger_at_rest(Some("sensor")).await;
+    let ledger = node.ledger_settled("sensor", 8).await;
     assert_eq!((ledger.received, ledger.stored, ledger.dead, ledger.rejected), (8, 3, 2, 3), "{ledger:?}");
     assert_eq!(numbers(&node, "sensor").await, [3, 4, 5]);
     assert_eq!(node.stop().await, Some(0));
@@ -192,7 +192,7 @@ async fn a_disk_that_fails_and_fills_up_costs_nothing_that_was_acknowledged() {
     assert!(struck > 6, "only {struck} faults struck");
     assert!(restarts(&node, "node/storage/journal").await >= 6);
     for device in devices {
-        let ledger = node.ledger_at_rest(Some(device)).await;
+        let ledger = node.ledger_settled(device, 600).await;
         assert_eq!((ledger.received, ledger.stored), (600, 600), "{device}: {ledger:?}");
         assert_eq!(numbers(&node, device).await, (1..=600).collect::<Vec<_>>(), "{device}");
     }
@@ -202,7 +202,7 @@ async fn a_disk_that_fails_and_fills_up_costs_nothing_that_was_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_is_cut_and_lies_and_a_decoder_that_panics_are_overcome() {
     let packs = [pack(1), pack(2)];
-    let site = Site::new().pack("pack-1", packs[0].path(), 300).pack("pack-2", packs[1].path(), 300);
+    let site = Site::new().pack("pack-1", packs[0].path(), 600).pack("pack-2", packs[1].path(), 600);
     let node = site.start().await;
     for fault in [
         json!({ "point": "bms.link", "kind": "DROP_LINK", "target": "pack-1", "times": 3, "probability": 0.2 }),
@@ -231,13 +231,13 @@ async fn a_line_that_is_cut_and_lies_and_a_decoder_that_panics_are_overcome() {
         }
     })
     .await;
-    packs.iter().for_each(voltree_protocols::sim::SimHandle::pause);
+    hush(&packs).await;
     assert_eq!(restarts(&node, "node/devices/pack-1").await, 2, "a cut line and a bad frame are no faults");
     let panicked = node.log_lines().into_iter().filter(|line| line["target"] == "panic").count();
     assert_eq!(panicked, 2, "each panic is one line of the log");
     for (pack, id, struck) in [(&packs[0], "pack-1", 10), (&packs[1], "pack-2", 0)] {
-        let ledger = node.ledger_at_rest(Some(id)).await;
         let cycles = pack.stats().cycles_completed();
+        let ledger = node.ledger_settled(id, cycles.saturating_sub(struck)).await;
         println!("{id}: {cycles} polls answered, {struck} faults, {ledger:?}");
         // A fault in the middle of a poll may cost the answer to that poll, never one that was taken in.
         assert!(ledger.stored <= cycles && cycles <= ledger.stored + struck, "{id}: {cycles}, {ledger:?}");

@@ -36,7 +36,7 @@ async fn frames_are_counted_again_and_a_bucket_that_went_missing_is_told() {
         publisher.publish(number, &topic("sensor"), &payload).await.unwrap();
     }
     publisher.settle().await.unwrap();
-    node.ledger_at_rest(Some("sensor")).await;
+    node.ledger_settled("sensor", READINGS).await;
     let running = ledger(&site);
     assert!(running.status.success());
     assert_eq!(row(&running)["in_frames"], Value::Null, "a running node keeps its frames to itself");
