@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{decode, demo, doctor, ledger, node, replay, simulate};
+use crate::{chaos, decode, demo, doctor, ledger, node, replay, simulate};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -43,6 +43,8 @@ enum Command {
     Simulate(simulate::SimulateOptions),
     /// Decode recorded frames and print what they say, one JSON line each.
     Decode(decode::DecodeOptions),
+    /// Carry out a plan of faults against a simulated fleet of its own, and score how the node stood it.
+    Chaos(chaos::ChaosOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
 }
@@ -103,6 +105,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Replay(options) => replay::run(&options),
         Command::Simulate(options) => simulate::run(options),
         Command::Decode(options) => decode::run(&options),
+        Command::Chaos(options) => chaos::run(options),
         Command::Ledger(options) => ledger::run(&options),
     }
 }

@@ -1,17 +1,21 @@
-//! `voltree ledger`: what became of every reading, read from a data directory without starting anything.
+//! `voltree ledger`: what became of every reading, read from a data directory without starting anything, and counted
+//! once more from the stored frames where no node has the directory.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Args;
-use voltree_model::Ledger;
-use voltree_storage::{DataDir, read_ledgers};
+use voltree_model::{DeviceId, Ledger};
+use voltree_storage::{DataDir, Error, Recount, read_ledgers, recount};
 
 use crate::cli::say;
 
 /// Which data directory.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerOptions {
-    /// The data directory of a node. The node may be running: what it has not committed yet is not seen.
+    /// The data directory of a node. The node may be running: what it has not committed yet is not seen, and its frames
+    /// can't be counted again.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Print one JSON object a line instead of a table.
@@ -19,21 +23,62 @@ pub(crate) struct LedgerOptions {
     json: bool,
 }
 
-/// Folds checkpoint and journal and prints the ledgers, the node's own first.
+type Ledgers = BTreeMap<Option<DeviceId>, Ledger>;
+
+/// Folds checkpoint and journal, prints the ledgers, the node's own first, and fails if the frames say otherwise.
 pub(crate) fn run(options: &LedgerOptions) -> anyhow::Result<()> {
     let ledgers = read_ledgers(&DataDir::read_only(&options.data)?)?;
+    let counted = count_again(options, &ledgers)?;
     if !options.json {
-        let columns = ["device", "received", "stored", "duplicate", "rejected", "dead", "pending"];
+        let columns =
+            ["device", "received", "stored", "duplicate", "rejected", "dead", "pending", "in frames"];
         say(&row(columns.map(str::to_owned)));
     }
     for (device, ledger) in &ledgers {
         let name = device.as_ref().map_or("(no device)", |device| device.as_str());
-        say(&if options.json { json(name, ledger) } else { line(name, ledger) });
+        let frames = counted.as_ref().map(|counted| in_frames(counted, device.as_ref()));
+        say(&if options.json { json(name, ledger, frames) } else { line(name, ledger, frames) });
+    }
+    let Some(counted) = counted else {
+        if !options.json {
+            say("A node is running on this directory, so its frames were not counted again.");
+        }
+        return Ok(());
+    };
+    let disagreements = disagreements(&ledgers, &counted);
+    if !disagreements.is_empty() {
+        bail!("fold and frames disagree:\n  {}", disagreements.join("\n  "));
     }
     Ok(())
 }
 
-fn line(name: &str, ledger: &Ledger) -> String {
+/// What the frames hold; nothing while a node has them.
+fn count_again(options: &LedgerOptions, ledgers: &Ledgers) -> anyhow::Result<Option<Recount>> {
+    match DataDir::open(&options.data) {
+        Ok(held) => Ok(Some(recount(&held, ledgers.keys().flatten())?)),
+        Err(Error::Locked { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn in_frames(counted: &Recount, device: Option<&DeviceId>) -> u64 {
+    device.and_then(|device| counted.stored.get(device)).copied().unwrap_or_default()
+}
+
+/// Every device of which the frames hold another number of readings than the fold says, and whatever can't be read.
+///
+/// A seal that was cut short leaves rows in the frames that the fold still calls pending: these are no surplus.
+fn disagreements(ledgers: &Ledgers, counted: &Recount) -> Vec<String> {
+    let of_devices = ledgers.iter().filter_map(|(device, ledger)| {
+        let device = device.as_ref()?;
+        let (frames, stored) = (in_frames(counted, Some(device)), ledger.stored);
+        let agree = (stored..=stored + ledger.pending).contains(&frames);
+        (!agree).then(|| format!("{device}: the fold says {stored} stored, the frames hold {frames}"))
+    });
+    of_devices.chain(counted.unreadable.iter().cloned()).collect()
+}
+
+fn line(name: &str, ledger: &Ledger, frames: Option<u64>) -> String {
     let numbers = [
         ledger.received(),
         ledger.stored,
@@ -43,16 +88,17 @@ fn line(name: &str, ledger: &Ledger) -> String {
         ledger.pending,
     ];
     let [received, stored, duplicate, rejected, dead, pending] = numbers.map(|number| number.to_string());
-    row([name.to_owned(), received, stored, duplicate, rejected, dead, pending])
+    let frames = frames.map_or_else(|| "-".to_owned(), |frames| frames.to_string());
+    row([name.to_owned(), received, stored, duplicate, rejected, dead, pending, frames])
 }
 
-fn row(cells: [String; 7]) -> String {
+fn row(cells: [String; 8]) -> String {
     let [device, numbers @ ..] = cells;
     numbers.iter().fold(format!("{device:<24}"), |row, number| format!("{row} {number:>10}"))
 }
 
-fn json(name: &str, ledger: &Ledger) -> String {
-    let by_reason = |counts: &std::collections::BTreeMap<voltree_model::RejectReason, u64>| {
+fn json(name: &str, ledger: &Ledger, frames: Option<u64>) -> String {
+    let by_reason = |counts: &BTreeMap<voltree_model::RejectReason, u64>| {
         counts
             .iter()
             .map(|(reason, count)| (reason.as_str().to_owned(), (*count).into()))
@@ -67,6 +113,26 @@ fn json(name: &str, ledger: &Ledger) -> String {
         "dead_lettered": ledger.dead_lettered,
         "pending": ledger.pending,
         "metrics_left_out": by_reason(&ledger.metrics_left_out),
+        "in_frames": frames,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_and_too_many_frames_are_told_and_an_unfinished_seal_is_not() {
+        let device = DeviceId::new("pack-1").unwrap();
+        let ledger = Ledger { stored: 10, pending: 3, ..Ledger::default() };
+        let ledgers = BTreeMap::from([(None, Ledger::default()), (Some(device.clone()), ledger)]);
+        let told = |frames: u64| {
+            let stored = BTreeMap::from([(device.clone(), frames)]);
+            disagreements(&ledgers, &Recount { stored, unreadable: Vec::new() })
+        };
+        assert!(told(10).is_empty() && told(13).is_empty());
+        assert_eq!(told(9), ["pack-1: the fold says 10 stored, the frames hold 9"]);
+        assert_eq!(told(14).len(), 1);
+    }
 }

@@ -9,6 +9,9 @@ use anyhow::Context as _;
 use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
 use voltree_actors::alerts::{AlertBook, Alerting};
 use voltree_actors::bms::{self, BmsSettings};
+use voltree_actors::dead_letters::DeadLetters;
+use voltree_actors::event_log::{EventBook, EventLog};
+use voltree_actors::fault_points::FAULT_POINTS;
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
@@ -17,11 +20,11 @@ use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket, keepe
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
-use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg, now};
+use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
 use voltree_runtime::metrics::MetricsHandle;
-use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, run_tree};
+use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, Faults, RestartPolicy, run_tree};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
 use crate::config::{Config, PackConfig};
@@ -41,18 +44,30 @@ pub(crate) struct Node {
     root: ActorPath,
     directory: Directory,
     tree: Children,
+    events: Arc<EventBook>,
+    reach: Reach,
     /// Held for as long as the node lives: it is the lock on the data directory.
     _data: DataDir,
+}
+
+/// What a run that tests the node may reach of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    pub(crate) fleet: Fleet,
+    pub(crate) faults: Faults,
 }
 
 /// What outlives the actors.
 struct Estate {
     directory: Directory,
+    events: Arc<EventBook>,
+    faults: Faults,
     root: ActorPath,
     journal: Arc<JournalSlot>,
     store: Arc<Store>,
     heads: Vec<Arc<PublishedHead>>,
     registry: Arc<Registry>,
+    dead_letters: Arc<DeadLetters>,
     devices: Children,
     alerts: Arc<AlertBook>,
     presence: Arc<PresenceBook>,
@@ -80,6 +95,7 @@ impl Node {
         let estate = Estate::open(&config, &data)?;
         let (http, mqtt) = (estate.http.address()?, estate.mqtt.address()?);
         let fleet = estate.fleet();
+        let reach = Reach { fleet: fleet.clone(), faults: estate.faults.clone() };
         let identity = NodeIdentity::new(&config.node_id, config.site.as_deref());
         let info = voltree_api::NodeInfo {
             name: identity.name().to_owned(),
@@ -101,7 +117,8 @@ impl Node {
         estate.remember_devices(&config, &data)?;
         let tree = estate.tree(router, metrics, &config.brokers);
         estate.subscribe_to_commits();
-        Ok(Self { config, http, mqtt, root: estate.root, directory: estate.directory, tree, _data: data })
+        let Estate { root, directory, events, .. } = estate;
+        Ok(Self { config, http, mqtt, root, directory, tree, events, reach, _data: data })
     }
 
     /// Where everything is, for whoever started the node.
@@ -120,10 +137,18 @@ impl Node {
         self.mqtt
     }
 
+    /// Its doors and its faults.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach.clone()
+    }
+
     /// Runs the tree until `stop` resolves and everything has stopped in order.
     pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-        run_tree(self.root, self.directory, self.tree, stop).await?;
-        Ok(())
+        let ran = run_tree(self.root, self.directory, self.tree, stop).await;
+        // The end of the tree belongs to its history too, and nobody in it is left to write it.
+        let events = self.events;
+        tokio::task::spawn_blocking(move || events.flush()).await.context("storing the last events")?;
+        Ok(ran?)
     }
 }
 
@@ -132,16 +157,23 @@ impl Estate {
         let http = bind("http.listen", config.http_listen)?;
         let mqtt = bind("mqtt.listen", config.mqtt_listen)?;
         let disk = Arc::new(RealDisk);
+        let faults = Faults::new(FAULT_POINTS, 0);
         let store = Store::open(data, disk.clone())?;
-        let journal = JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions())?;
+        let journal_disk = Arc::new(FaultyDisk::new(disk.clone(), faults.clone()));
+        let journal =
+            JournalSlot::open(journal_disk, &data.journal(), JournalOptions::default(), store.positions())?;
         let directory = Directory::default();
+        let events = Arc::new(EventBook::open(disk, data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
+        let dead_letters = Arc::new(DeadLetters::open(data.path("dead-letters"))?);
         let registry = Arc::new(Registry::new(
             root.child("devices"),
             devices.clone(),
             directory.clone(),
             Arc::clone(&journal),
+            Arc::clone(&dead_letters),
+            faults.clone(),
         ));
         let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
         let alerts = Arc::new(AlertBook::open(
@@ -157,11 +189,14 @@ impl Estate {
         let broker = Arc::new(Broker::open(data.path("broker"), known, durable, keeper)?);
         Ok(Self {
             directory,
+            events,
+            faults,
             root,
             journal,
             store,
             heads,
             registry,
+            dead_letters,
             devices,
             alerts,
             presence,
@@ -175,9 +210,11 @@ impl Estate {
     fn fleet(&self) -> Fleet {
         voltree_cluster::local_fleet(LocalFleet {
             registry: Arc::clone(&self.registry),
+            dead_letters: Arc::clone(&self.dead_letters),
             heads: self.heads.clone(),
             store: Arc::clone(&self.store),
             journal: Arc::clone(&self.journal),
+            faults: self.faults.clone(),
             alerts: Arc::clone(&self.alerts),
             presence: Arc::clone(&self.presence),
             live: Arc::clone(&self.live),
@@ -233,7 +270,9 @@ impl Estate {
         Children::new([
             group(
                 "storage",
-                Children::new(std::iter::once(self.journal()).chain(shards().map(|s| self.recorder(s)))),
+                Children::new(
+                    [self.event_log(), self.journal()].into_iter().chain(shards().map(|s| self.recorder(s))),
+                ),
             ),
             group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()]))),
             group("live", Children::new([self.live(), self.presence()])),
@@ -251,6 +290,13 @@ impl Estate {
         ])
     }
 
+    fn event_log(&self) -> ChildSpec {
+        let book = Arc::clone(&self.events);
+        ChildSpec::worker("events", "event_log", RestartPolicy::SERVICE, move |_| {
+            (EventLog, Arc::clone(&book))
+        })
+    }
+
     fn journal(&self) -> ChildSpec {
         let slot = Arc::clone(&self.journal);
         ChildSpec::worker("journal", "journal", RestartPolicy::SERVICE, move |_| {
@@ -264,6 +310,8 @@ impl Estate {
             journal: Arc::clone(&self.journal),
             aggregator: self.directory.handle(&self.aggregator_path(shard)),
             alerts_saved: self.alerts.saved(),
+            shard: shard.index,
+            faults: self.faults.clone(),
         };
         let name = format!("recorder-{}", shard.index);
         ChildSpec::worker(name, "recorder", RestartPolicy::SERVICE, move |_| (Recorder, args.clone()))
@@ -276,6 +324,7 @@ impl Estate {
             journal: Arc::clone(&self.journal),
             store: Arc::clone(&self.store),
             published: Arc::clone(&self.heads[index]),
+            faults: self.faults.clone(),
             recorder: self
                 .directory
                 .handle(&self.root.child("storage").child(&format!("recorder-{}", shard.index))),

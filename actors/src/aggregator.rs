@@ -13,10 +13,11 @@ use parking_lot::RwLock;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 use voltree_model::DeviceId;
-use voltree_runtime::{Failure, Handle, clock};
+use voltree_runtime::{Failure, Faults, Handle, clock};
 use voltree_storage::{Entry, Head, JournalSlot, Lsn, SealJob, Sealed, Store};
 
 use crate::cursor;
+use crate::fault_points::AGGREGATOR_HANDLE;
 use crate::recorder::RecorderMsg;
 
 /// How long nothing may arrive before everything open is sealed: the node is at rest.
@@ -101,6 +102,8 @@ pub struct AggregatorArgs {
     pub published: Arc<PublishedHead>,
     /// The shard's recorder.
     pub recorder: Handle<RecorderMsg>,
+    /// The node's faults.
+    pub faults: Faults,
 }
 
 /// The actor.
@@ -180,6 +183,7 @@ impl AggregatorState {
                 .await
                 .map_err(|error| Failure::boxed(&error))?;
             let Some((last, _)) = batch.last() else { break };
+            self.args.faults.pass(AGGREGATOR_HANDLE, self.args.shard.index).await.map_err(Failure::from)?;
             self.cursor = *last;
             self.fold(&batch);
             self.last_new = clock::monotonic();

@@ -22,6 +22,7 @@ pub use engine::{AlertEngine, Change};
 pub use rules::AlertLimits;
 
 use crate::cursor::{self, CursorMsg};
+use crate::fault_points::ALERTS_HANDLE;
 use crate::fleet::AlertView;
 use crate::metrics;
 use crate::registry::Registry;
@@ -107,6 +108,7 @@ impl AlertBook {
             if batch.is_empty() {
                 break;
             }
+            self.registry.faults().pass(ALERTS_HANDLE, "alerts").await.map_err(Failure::from)?;
             changed |= self.tell(&self.judge(&batch, now));
         }
         let behind = self.engine.lock().cursor().0 - self.saved.load(Ordering::Acquire);

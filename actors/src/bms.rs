@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use voltree_model::PackReading;
+use voltree_model::{PackReading, RejectReason};
 use voltree_protocols::bms::daly_uart::{DalyConfig, DalyPoll};
 use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
 use voltree_runtime::{ChildSpec, Failure, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
 
 use crate::device::{self, DeviceMsg};
-use crate::intake::Inbound;
+use crate::faulty::FaultyLink;
+use crate::intake::{self, Inbound};
 use crate::metrics;
 use crate::registry::{DeviceEntry, LinkState};
 
@@ -70,7 +71,7 @@ pub struct Bms;
 pub struct BmsState {
     args: BmsArgs,
     poll: DalyPoll,
-    link: Option<SerialLink>,
+    link: Option<FaultyLink<SerialLink>>,
     failures: u32,
     bad_frames: u64,
 }
@@ -124,7 +125,7 @@ impl BmsState {
     async fn ask(&mut self) -> Result<PackReading, CycleError> {
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => SerialLink::open(&self.args.settings.port.to_string_lossy(), self.args.settings.baud)?,
+            None => self.open()?,
         };
         let polled = run_cycle(&mut link, &mut self.poll).await;
         // A board that is silent keeps its port; a port that failed is opened anew.
@@ -134,16 +135,26 @@ impl BmsState {
         polled
     }
 
+    fn open(&self) -> Result<FaultyLink<SerialLink>, CycleError> {
+        let BmsArgs { entry, settings, .. } = &self.args;
+        let link = SerialLink::open(&settings.port.to_string_lossy(), settings.baud)?;
+        Ok(FaultyLink::new(link, entry.faults.clone(), entry.id.clone()))
+    }
+
     /// From here on the reading is received: it is in the intake before anything can interrupt it.
     async fn answered(&mut self, pack: PackReading) {
         metrics::poll("answered");
         self.failures = 0;
-        let now = crate::now();
         let entry = &self.args.entry;
+        let now = entry.now();
         entry.set_link(LinkState::Up, "it answers");
         let reading = pack.into_reading(entry.id.clone(), now);
-        // The receipt is for senders that wait for the commit; this actor commits by itself.
-        drop(entry.intake.accept(Inbound::Reading(reading)).await);
+        // The receipt is for senders that wait for the commit; this actor commits by itself. Its inbox is open, as it is
+        // closed only while nobody polls.
+        if let Err(refused) = entry.intake.accept(Inbound::Reading(reading)).await {
+            let reason = RejectReason::Parked;
+            drop(intake::reject(&self.args.journal, &entry.id, reason, refused.to_string(), now));
+        }
         entry.heard(now);
     }
 

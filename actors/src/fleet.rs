@@ -4,7 +4,9 @@
 //! nodes talk to each other, is handed in by the root.
 
 mod alerts;
+mod dead_letters;
 mod devices;
+mod faults;
 mod health;
 mod ledgers;
 mod local;
@@ -15,9 +17,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use voltree_model::DeviceId;
+use voltree_runtime::faults::FaultError;
 
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
+pub use dead_letters::SetAside;
 pub use devices::{DeviceView, Devices, LatestMetric, StateChange};
+pub use faults::{ActiveFault, FaultInjection, FaultPointView};
 pub use health::{Health, HealthCheck};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
@@ -38,6 +43,10 @@ pub struct Fleet {
     pub ledgers: Arc<dyn Ledgers>,
     /// What is wrong now.
     pub alerts: Arc<dyn Alerts>,
+    /// What handlers failed on too often.
+    pub dead_letters: Arc<dyn SetAside>,
+    /// Faults on demand.
+    pub faults: Arc<dyn FaultInjection>,
     /// The tree of actors.
     pub supervision: Arc<dyn Supervision>,
     /// Whether the node can serve.
@@ -67,6 +76,15 @@ pub enum FleetError {
         /// What it is instead.
         status: &'static str,
     },
+    /// No dead letter has this id.
+    #[error("no dead letter has the id {0:?}; deadLetters lists those there are")]
+    UnknownLetter(String),
+    /// A fault that can't be injected.
+    #[error("{0}")]
+    Fault(#[from] FaultError),
+    /// It can't be done now, and may be tried again.
+    #[error("{0}")]
+    NotNow(String),
     /// The store could not be read.
     #[error("reading the store failed: {0}")]
     Store(String),

@@ -2,14 +2,18 @@
 //!
 //! The intake belongs to the registry and so to the node: it outlives the device's actor and its supervisor. What was
 //! accepted keeps its number across every kill, and the journal writes each number once, so handing a batch over twice
-//! is harmless.
+//! is harmless. What the device's actor panicked or failed on three times is set aside as a dead letter.
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use voltree_model::{DeviceId, Origin, Reading, RejectReason, Timestamp};
-use voltree_runtime::{Inbox, Receipt};
+use voltree_runtime::{Failure, Faults, Inbox, Lane, Receipt, Refused, Waiting};
 use voltree_storage::{AppendError, Entry, JournalSlot, Lsn};
+
+use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::fault_points::{DEVICE_HANDLE, INTAKE_BEFORE_ACCEPT};
 
 /// How many readings a device may have waiting; past that its poll waits, or its PUBACK comes late.
 pub const INBOX_CAPACITY: usize = 1_024;
@@ -17,7 +21,7 @@ pub const INBOX_CAPACITY: usize = 1_024;
 const BATCH: usize = 256;
 
 /// What came in at a device's door.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Inbound {
     /// A reading to keep.
     Reading(Reading),
@@ -32,7 +36,7 @@ pub enum Inbound {
     },
 }
 
-/// The journal did not take a batch; it stays in the inbox and can be offered again.
+/// A batch did not reach the journal; what is left of it stays in the inbox and can be offered again.
 #[derive(Debug, thiserror::Error)]
 pub enum DrainError {
     /// The writer failed on it.
@@ -41,6 +45,21 @@ pub enum DrainError {
     /// The writer went away before it answered.
     #[error("the journal's writer went away")]
     WriterGone,
+    /// The handler failed on one of them, which is counted against it.
+    #[error("number {number} could not be handled")]
+    Handler {
+        /// Which.
+        number: u64,
+        /// Why.
+        #[source]
+        source: Failure,
+    },
+    /// A dead letter could not be kept.
+    #[error("a dead letter could not be kept")]
+    SetAside(#[source] voltree_storage::Error),
+    /// The runtime is shutting down.
+    #[error("it was cancelled")]
+    Cancelled,
 }
 
 /// The inbox of one device.
@@ -48,16 +67,28 @@ pub enum DrainError {
 pub struct Intake {
     device: DeviceId,
     inbox: Inbox<Inbound>,
+    dead_letters: Arc<DeadLetters>,
+    faults: Faults,
 }
 
 impl Intake {
-    /// An empty intake that goes on numbering where the journal left off.
-    pub fn new(device: DeviceId, last: Option<Origin>) -> Self {
-        Self { device, inbox: Inbox::new(INBOX_CAPACITY, last.map_or(0, |origin| origin.sequence)) }
+    /// An empty intake that goes on numbering where the journal left off, and takes things in while `is_open`.
+    pub fn new(
+        device: DeviceId,
+        last: Option<Origin>,
+        dead_letters: Arc<DeadLetters>,
+        faults: Faults,
+        is_open: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let last = last.map_or(0, |origin| origin.sequence);
+        let inbox = Inbox::new(Lane::telemetry(INBOX_CAPACITY), last).with_door(is_open);
+        Self { device, inbox, dead_letters, faults }
     }
 
-    /// Takes something in, waiting for space.
-    pub async fn accept(&self, inbound: Inbound) -> Receipt {
+    /// Takes something in, waiting for space; refuses it while the device's actor is parked.
+    pub async fn accept(&self, inbound: Inbound) -> Result<Receipt, Refused<Inbound>> {
+        // This point allows no fault that comes back with an error.
+        self.faults.pass(INTAKE_BEFORE_ACCEPT, &self.device).await.ok();
         self.inbox.accept(inbound).await
     }
 
@@ -66,17 +97,104 @@ impl Intake {
         self.inbox.depth()
     }
 
+    /// How long the oldest has been waiting.
+    pub fn age(&self) -> Option<std::time::Duration> {
+        self.inbox.age()
+    }
+
     /// Hands everything that waits to the journal, in order, and settles it as it is committed.
     pub async fn drain(&self, journal: &JournalSlot) -> Result<(), DrainError> {
         loop {
             let batch = self.inbox.front(BATCH);
-            let Some((last, _)) = batch.last() else { return Ok(()) };
-            let last = *last;
-            let entries =
-                batch.iter().map(|(number, inbound)| entry(&self.device, *number, inbound)).collect();
-            commit(journal, entries).await?;
-            self.inbox.settle(last);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let (entries, last, failed) = self.prepare(batch).await?;
+            if let Some(last) = last {
+                self.commit(journal, entries, last).await?;
+            }
+            failed.map_or(Ok(()), Err)?;
         }
+    }
+
+    /// Makes entries of a batch up to the first that fails; those before it have done nothing wrong.
+    async fn prepare(
+        &self,
+        batch: Vec<Waiting<Inbound>>,
+    ) -> Result<(Vec<Entry>, Option<u64>, Option<DrainError>), DrainError> {
+        let mut entries = Vec::with_capacity(batch.len());
+        let mut last = None;
+        for item in batch {
+            let number = item.number;
+            // A suspect goes by itself, so that those before it are safe in the journal.
+            if item.failures > 0 && last.is_some() {
+                break;
+            }
+            let entry = if item.is_dead() { self.set_aside(&item).await } else { self.handle(&item).await };
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(failed) => return Ok((entries, last, Some(failed))),
+            }
+            last = Some(number);
+        }
+        Ok((entries, last, None))
+    }
+
+    async fn handle(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
+        let handling = self.inbox.handle(item.number);
+        let number = item.number;
+        let struck = self.faults.trip(DEVICE_HANDLE, format_args!("{}:{number}", self.device));
+        let passed = match struck {
+            Some(tripped) => self.faults.suffer(tripped).await,
+            None => Ok(()),
+        };
+        if let Err(injected) = passed {
+            let source = Failure::from(injected);
+            handling.failed(&source.to_string());
+            return Err(DrainError::Handler { number, source });
+        }
+        let entry = entry(&self.device, number, &item.content);
+        handling.done();
+        Ok(entry)
+    }
+
+    async fn commit(&self, journal: &JournalSlot, entries: Vec<Entry>, last: u64) -> Result<(), DrainError> {
+        let alone = entries.len() == 1;
+        match commit(journal, entries).await {
+            Ok(_) => self.inbox.settle(last),
+            // One that can never be written would hold up all behind it: it is found by itself and is to blame.
+            Err(DrainError::Append(AppendError::Unencodable(why))) if alone => {
+                self.inbox.handle(last).failed(&format!("it can't be written: {why}"));
+            }
+            Err(DrainError::Append(AppendError::Unencodable(_))) => self.one_by_one(journal, last).await?,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn one_by_one(&self, journal: &JournalSlot, last: u64) -> Result<(), DrainError> {
+        while let Some(item) = self.inbox.front(1).into_iter().find(|item| item.number <= last) {
+            let number = item.number;
+            let (entries, _, failed) = self.prepare(vec![item]).await?;
+            failed.map_or(Ok(()), Err)?;
+            Box::pin(self.commit(journal, entries, number)).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the handler can't stand; its place in the journal says where it went.
+    async fn set_aside(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
+        let (at, cause) = (crate::now(), item.cause.as_deref().unwrap_or_default().to_owned());
+        let (device, number, failures) = (self.device.clone(), item.number, item.failures);
+        let inbound = Inbound::clone(&item.content);
+        let letter =
+            DeadLetter { device: device.clone(), number, at, cause: cause.clone(), failures, inbound };
+        let book = Arc::clone(&self.dead_letters);
+        tokio::task::spawn_blocking(move || book.keep(letter))
+            .await
+            .map_err(|_| DrainError::Cancelled)?
+            .map_err(DrainError::SetAside)?;
+        Ok(Entry::DeadLettered { device, origin: origin(number), at, cause })
     }
 }
 
@@ -101,9 +219,25 @@ pub(crate) fn submit(
     committed
 }
 
-fn entry(device: &DeviceId, sequence: u64, inbound: &Arc<Inbound>) -> Entry {
-    let origin = Origin { epoch: 0, sequence };
-    match inbound.as_ref() {
+/// Counts in the journal what a device sent and its inbox did not take.
+pub(crate) fn reject(
+    journal: &JournalSlot,
+    device: &DeviceId,
+    reason: RejectReason,
+    detail: String,
+    at: Timestamp,
+) -> oneshot::Receiver<Result<Lsn, AppendError>> {
+    let device = Some(device.clone());
+    submit(journal, vec![Entry::Rejected { device, origin: None, at, reason, detail }])
+}
+
+fn origin(sequence: u64) -> Origin {
+    Origin { epoch: 0, sequence }
+}
+
+fn entry(device: &DeviceId, number: u64, inbound: &Inbound) -> Entry {
+    let origin = origin(number);
+    match inbound {
         Inbound::Reading(reading) => Entry::Reading { origin, reading: reading.clone() },
         Inbound::Rejected { at, reason, detail } => Entry::Rejected {
             device: Some(device.clone()),

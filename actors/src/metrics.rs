@@ -21,6 +21,9 @@ const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
 const BAD_FRAMES: &str = "actors_bms_bad_frames_total";
 const DEVICES: &str = "actors_devices";
+const INBOX_DEPTH: &str = "actors_inbox_readings";
+const INBOX_DEEPEST: &str = "actors_inbox_deepest_readings";
+const INBOX_AGE: &str = "actors_inbox_oldest_seconds";
 
 const fn info(
     name: &'static str,
@@ -57,6 +60,15 @@ pub const METRICS: &[MetricInfo] = &[
         "Frames that failed their check on the wire and were dropped.",
     ),
     info(DEVICES, MetricKind::Gauge, &["state"], "Devices, by state."),
+    info(INBOX_DEPTH, MetricKind::Gauge, &[], "Readings that wait in the inboxes of all devices."),
+    info(INBOX_DEEPEST, MetricKind::Gauge, &[], "Readings that wait in the fullest inbox."),
+    MetricInfo {
+        name: INBOX_AGE,
+        kind: MetricKind::Gauge,
+        unit: Unit::Seconds,
+        help: "How long the oldest reading in any inbox has been waiting.",
+        labels: &[],
+    },
 ];
 
 pub(crate) fn ingested(reading: &Reading) {
@@ -113,9 +125,16 @@ pub(crate) fn bad_frames(count: u64) {
     counter!(BAD_FRAMES).increment(count);
 }
 
-/// Counts the devices by state, for a scrape.
+/// Looks at the devices and their inboxes, for a scrape.
 pub fn observe(registry: &Registry, now: Timestamp) {
-    let states: Vec<_> = registry.list().iter().map(|device| registry.state(device, now)).collect();
+    let devices = registry.list();
+    let depths: Vec<_> = devices.iter().map(|device| device.intake.depth()).collect();
+    let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    gauge!(INBOX_DEPTH).set(count(depths.iter().sum()));
+    gauge!(INBOX_DEEPEST).set(count(depths.into_iter().max().unwrap_or_default()));
+    let age = devices.iter().filter_map(|device| device.intake.age()).max().unwrap_or_default();
+    gauge!(INBOX_AGE).set(age);
+    let states: Vec<_> = devices.iter().map(|device| registry.state(device, now)).collect();
     for state in DeviceState::ALL {
         let count = states.iter().filter(|s| **s == state).count();
         gauge!(DEVICES, "state" => state.as_str()).set(u32::try_from(count).unwrap_or(u32::MAX));

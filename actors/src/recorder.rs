@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use voltree_runtime::{Failure, Handle};
+use voltree_runtime::{Failure, Faults, Handle};
 use voltree_storage::{JournalSlot, Lsn, SealJob, Store};
 
 use crate::aggregator::AggregatorMsg;
+use crate::fault_points::RECORDER_SEAL;
 
 /// What a recorder is told.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub struct RecorderArgs {
     pub aggregator: Handle<AggregatorMsg>,
     /// How far the alert engine has saved its state: the journal is kept from there on.
     pub alerts_saved: Arc<AtomicU64>,
+    /// The shard's number.
+    pub shard: u32,
+    /// The node's faults.
+    pub faults: Faults,
 }
 
 /// The actor.
@@ -64,6 +69,7 @@ impl Actor for Recorder {
 
 impl RecorderArgs {
     async fn seal(&self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
+        self.faults.pass(RECORDER_SEAL, self.shard).await.map_err(Failure::from)?;
         let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
         let alerts_saved = Lsn(self.alerts_saved.load(Ordering::Acquire));
         let sealed = tokio::task::spawn_blocking(move || {

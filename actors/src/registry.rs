@@ -10,10 +10,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
-use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Handle};
+use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle};
 use voltree_storage::JournalSlot;
 
+use crate::dead_letters::DeadLetters;
 use crate::device::DeviceMsg;
+use crate::fault_points::NODE_CLOCK;
 use crate::intake::Intake;
 use crate::{bms, mqtt_device};
 
@@ -59,6 +61,8 @@ pub struct DeviceEntry {
     pub intake: Intake,
     /// Its actor, whichever incarnation that is.
     pub actor: Handle<DeviceMsg>,
+    /// The node's faults.
+    pub faults: Faults,
     link: Mutex<Link>,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
@@ -100,6 +104,8 @@ pub struct Registry {
     children: Children,
     directory: Directory,
     journal: Arc<JournalSlot>,
+    dead_letters: Arc<DeadLetters>,
+    faults: Faults,
 }
 
 /// How long a device that came by itself over MQTT may be silent.
@@ -124,8 +130,10 @@ impl Registry {
         children: Children,
         directory: Directory,
         journal: Arc<JournalSlot>,
+        dead_letters: Arc<DeadLetters>,
+        faults: Faults,
     ) -> Self {
-        Self { devices: RwLock::default(), supervisor, children, directory, journal }
+        Self { devices: RwLock::default(), supervisor, children, directory, journal, dead_letters, faults }
     }
 
     /// Adds a device that has an actor; `child` is how its supervisor gives birth to it.
@@ -151,6 +159,11 @@ impl Registry {
             self.children.add(&self.directory, &self.supervisor, child(Arc::clone(&entry)));
         }
         entry
+    }
+
+    /// The node's faults.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// The device of this id, adopted as an MQTT device if nobody knew it.
@@ -219,8 +232,16 @@ impl Registry {
 
     fn entry(&self, spec: DeviceSpec, now: Timestamp, actor: Handle<DeviceMsg>) -> DeviceEntry {
         let last = self.journal.last_origin(&spec.id);
+        let (directory, path) = (self.directory.clone(), actor.path().clone());
+        let is_open = move || directory.status(&path) != Some(ActorStatus::Parked);
         DeviceEntry {
-            intake: Intake::new(spec.id.clone(), last),
+            intake: Intake::new(
+                spec.id.clone(),
+                last,
+                Arc::clone(&self.dead_letters),
+                self.faults.clone(),
+                is_open,
+            ),
             id: spec.id,
             name: spec.name,
             kind: spec.kind,
@@ -230,6 +251,7 @@ impl Registry {
             offline_after: spec.offline_after,
             wanted: spec.wanted,
             actor,
+            faults: self.faults.clone(),
             link: Mutex::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),
             last_own_time: Mutex::new(i64::MIN + 1),
@@ -238,6 +260,11 @@ impl Registry {
 }
 
 impl DeviceEntry {
+    /// Now, by the clock that the device's readings are stamped with.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.faults.now_ms(NODE_CLOCK))
+    }
+
     /// Notes that something arrived.
     pub fn heard(&self, at: Timestamp) {
         self.last_arrival_ms.fetch_max(at.as_millis(), Ordering::Relaxed);

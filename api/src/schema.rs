@@ -8,11 +8,14 @@
 
 mod alert;
 mod arguments;
+mod dead_letter;
 mod device;
 mod error;
+mod fault;
 mod ledger;
 mod mutation;
 mod node;
+mod orders;
 mod query;
 mod subscription;
 mod supervision;
@@ -22,6 +25,7 @@ use voltree_actors::fleet::Fleet;
 
 use crate::NodeInfo;
 use mutation::Mutation;
+use orders::Orders;
 use query::Query;
 use subscription::Subscription;
 
@@ -38,7 +42,7 @@ const MAX_DIRECTIVES: usize = 20;
 
 /// The schema, answering from these doors.
 pub(crate) fn build(fleet: Fleet, node: NodeInfo) -> Schema {
-    builder().data(fleet).data(node).finish()
+    builder().data(fleet).data(node).data(Orders::default()).finish()
 }
 
 /// The schema as text, as clients' code generators read it.

@@ -40,6 +40,8 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
         telemetry: node.clone(),
         ledgers: node.clone(),
         alerts: node.clone(),
+        dead_letters: node.clone(),
+        faults: node.clone(),
         supervision: node.clone(),
         health: node,
     }

@@ -3,22 +3,28 @@
 //! Nothing else may write to the log target `supervision`, so a line there, a count in the metrics and an event on
 //! a screen always tell of the same thing.
 
-use std::collections::VecDeque;
-use std::fmt;
+mod kept;
+mod reason;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use self::kept::Kept;
+pub use self::reason::ExitReason;
 use crate::{ActorPath, ActorView, clock};
 
-/// How many events are kept for those who ask later.
-const KEPT: usize = 1_000;
+/// How many events are kept for those who ask later, in memory and by whoever stores them.
+pub const EVENTS_KEPT: usize = 10_000;
+/// How many events a subscriber may fall behind.
+const BACKLOG: usize = 1_000;
 
 /// What happened to an actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// Its first incarnation runs.
@@ -49,65 +55,8 @@ impl EventKind {
     }
 }
 
-/// Why an incarnation ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ExitReason {
-    /// It panicked with this message.
-    Panic {
-        /// What the panic said.
-        message: String,
-    },
-    /// Its handler returned an error.
-    Error {
-        /// The error with its sources.
-        chain: String,
-    },
-    /// Somebody killed it.
-    Killed {
-        /// Who, where known ("operator", a plan's name); "unknown" otherwise.
-        by: String,
-    },
-    /// It could not start.
-    StartFailed {
-        /// The error with its sources.
-        chain: String,
-    },
-    /// It was told to stop, or ended by itself.
-    Stopped,
-    /// Its supervisor ended and took it along.
-    ParentEnded,
-}
-
-impl ExitReason {
-    /// The stable name, a label from a closed set.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Panic { .. } => "panic",
-            Self::Error { .. } => "error",
-            Self::Killed { .. } => "killed",
-            Self::StartFailed { .. } => "start_failed",
-            Self::Stopped => "stopped",
-            Self::ParentEnded => "parent_ended",
-        }
-    }
-}
-
-impl fmt::Display for ExitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panic { message } => write!(f, "panicked: {message}"),
-            Self::Error { chain } => write!(f, "failed: {chain}"),
-            Self::Killed { by } => write!(f, "killed by {by}"),
-            Self::StartFailed { chain } => write!(f, "could not start: {chain}"),
-            Self::Stopped => f.write_str("stopped"),
-            Self::ParentEnded => f.write_str("supervisor ended"),
-        }
-    }
-}
-
 /// One event in the life of an actor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisionEvent {
     /// When, in UTC milliseconds.
     pub at_ms: i64,
@@ -116,7 +65,7 @@ pub struct SupervisionEvent {
     /// To whom.
     pub path: ActorPath,
     /// What sort of actor that is ("daly_bms", "recorder").
-    pub actor_kind: &'static str,
+    pub actor_kind: Cow<'static, str>,
     /// Which incarnation of it, from 1.
     pub incarnation: u64,
     /// How often it was restarted so far.
@@ -130,20 +79,31 @@ pub struct SupervisionEvent {
 /// The node's stream of supervision events.
 #[derive(Debug, Clone)]
 pub struct Events {
-    kept: Arc<Mutex<VecDeque<Arc<SupervisionEvent>>>>,
+    kept: Arc<Mutex<Kept>>,
     stream: broadcast::Sender<Arc<SupervisionEvent>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { kept: Arc::default(), stream: broadcast::Sender::new(KEPT) }
+        Self { kept: Arc::default(), stream: broadcast::Sender::new(BACKLOG) }
     }
 }
 
 impl Events {
-    /// The last events, newest first.
-    pub fn latest(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
-        self.kept.lock().iter().rev().take(limit).cloned().collect()
+    /// The last events, newest first; only those of one actor where a path is named.
+    pub fn latest(&self, limit: usize, path: Option<&str>) -> Vec<Arc<SupervisionEvent>> {
+        self.kept.lock().latest(limit, path)
+    }
+
+    /// The events after the one of this number, oldest first, and the number of the last. Events are numbered from 1;
+    /// those that are no longer kept are passed over.
+    pub fn after(&self, number: u64) -> (Vec<Arc<SupervisionEvent>>, u64) {
+        self.kept.lock().after(number)
+    }
+
+    /// Puts the events of an earlier life of the node before its own; answers the number after which its own begin.
+    pub fn restore(&self, earlier: Vec<SupervisionEvent>) -> u64 {
+        self.kept.lock().restore(earlier)
     }
 
     /// All events from now on; a subscriber that falls 1,000 behind is told that it lagged.
@@ -163,7 +123,7 @@ impl Events {
             at_ms: clock::now_ms(),
             kind,
             path: view.path,
-            actor_kind: view.kind,
+            actor_kind: Cow::Borrowed(view.kind),
             incarnation: view.incarnation,
             restarts: view.restarts,
             reason,
@@ -172,13 +132,7 @@ impl Events {
         log(&event);
         count(&event);
         let event = Arc::new(event);
-        {
-            let mut kept = self.kept.lock();
-            if kept.len() == KEPT {
-                kept.pop_front();
-            }
-            kept.push_back(Arc::clone(&event));
-        }
+        self.kept.lock().push(Arc::clone(&event));
         // An event without listeners is no loss: it was logged, counted and kept above.
         drop(self.stream.send(event));
     }
@@ -191,7 +145,7 @@ macro_rules! log_at {
             event = event_field($event.kind),
             actor = %$event.path,
             parent = $event.path.parent().map(tracing::field::display),
-            kind = $event.actor_kind,
+            kind = &*$event.actor_kind,
             incarnation = $event.incarnation,
             restarts = $event.restarts,
             reason = $event.reason.as_ref().map(tracing::field::display),
@@ -222,7 +176,7 @@ fn count(event: &SupervisionEvent) {
     let reason = event.reason.as_ref().map_or("none", ExitReason::as_str);
     metrics::counter!(
         crate::metrics::SUPERVISION_EVENTS,
-        "event" => event.kind.as_str(), "kind" => event.actor_kind, "reason" => reason
+        "event" => event.kind.as_str(), "kind" => event.actor_kind.clone(), "reason" => reason
     )
     .increment(1);
 }

@@ -1,24 +1,67 @@
 //! An inbox: what was accepted for an actor and is not settled yet. It belongs to the node, is bounded, and outlives
 //! the actor and its supervisor.
 //!
-//! Items are numbered from the door on. An actor takes copies from the front, does its work, and settles them; only
-//! then do they leave. A kill between the two means that the next incarnation takes the same items with the same
-//! numbers, so whatever it does must be idempotent by number.
+//! Items are numbered from the door on. An actor takes copies from the front, says which one it is handling, does its
+//! work, and settles them; only then do they leave. Where it dies in between, the inbox's [`Lane`] says what follows: a
+//! *retry* item is taken again under its number by the next incarnation, a *report* item is never run again and its
+//! sender hears that the outcome is unknown. An item whose handler panicked or failed three times is dead: whoever takes
+//! it next must set it aside. A kill from outside never counts.
+
+mod handling;
+mod lane;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 
-/// Tells the sender that its item was settled.
-pub type Receipt = oneshot::Receiver<()>;
+pub use self::handling::Handling;
+pub use self::lane::{Lane, OnCrash, WhenFull};
+use crate::clock;
+
+/// How often the handler may panic or fail on one item.
+pub const MAX_FAILURES: u32 = 3;
+/// How often a sender that waits for space looks whether the door was closed meanwhile.
+const DOOR_CHECK: Duration = Duration::from_secs(1);
+
+/// What became of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its handler did it.
+    Done,
+    /// Its handler failed on it too often; it was set aside.
+    DeadLettered,
+    /// Its handler died over it and it must not be run again: whether it had its effect is not known.
+    Unknown,
+}
+
+/// Tells the sender what became of its item.
+pub type Receipt = oneshot::Receiver<Outcome>;
+
+/// Why an item was not accepted; it comes back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused<T> {
+    /// There is no space, and this lane does not wait.
+    #[error("the inbox is full")]
+    Busy(T),
+    /// Nobody is going to handle it for now.
+    #[error("the actor is parked")]
+    Closed(T),
+}
+
+/// Whether the inbox takes anything in now.
+type Door = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// A bounded queue with numbered items that stay until they are settled.
-#[derive(Debug)]
 pub struct Inbox<T> {
+    lane: Lane,
     queue: Mutex<Queue<T>>,
     space: Semaphore,
+    is_open: Option<Door>,
 }
 
 #[derive(Debug)]
@@ -31,57 +74,112 @@ struct Queue<T> {
 struct Item<T> {
     number: u64,
     content: Arc<T>,
-    receipt: Option<oneshot::Sender<()>>,
+    since: Instant,
+    receipt: Option<oneshot::Sender<Outcome>>,
+    failures: u32,
+    cause: Option<Arc<str>>,
 }
 
-/// The inbox is full now; the item comes back.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the inbox is full")]
-pub struct Full<T>(pub T);
+/// A copy of an item that waits.
+#[derive(Debug, Clone)]
+pub struct Waiting<T> {
+    /// Its number.
+    pub number: u64,
+    /// What it is.
+    pub content: Arc<T>,
+    /// How often its handler panicked or failed on it.
+    pub failures: u32,
+    /// How its handler failed on it last.
+    pub cause: Option<Arc<str>>,
+}
+
+impl<T> Waiting<T> {
+    /// Whether it must be set aside instead of being handled once more.
+    pub fn is_dead(&self) -> bool {
+        self.failures >= MAX_FAILURES
+    }
+}
+
+impl<T> fmt::Debug for Inbox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("lane", &self.lane)
+            .field("depth", &self.depth())
+            .finish_non_exhaustive()
+    }
+}
 
 impl<T> Inbox<T> {
-    /// An empty inbox for up to `capacity` items whose first item gets the number after `last_number`.
-    pub fn new(capacity: usize, last_number: u64) -> Self {
-        Self {
-            queue: Mutex::new(Queue { items: VecDeque::new(), last_number }),
-            space: Semaphore::new(capacity),
-        }
+    /// An empty inbox whose first item gets the number after `last_number`.
+    pub fn new(lane: Lane, last_number: u64) -> Self {
+        let queue = Mutex::new(Queue { items: VecDeque::new(), last_number });
+        Self { lane, queue, space: Semaphore::new(lane.capacity), is_open: None }
     }
 
-    /// Accepts an item, waiting for space: this is how back-pressure reaches the wire.
-    pub async fn accept(&self, content: T) -> Receipt {
-        // The semaphore is never closed, so waiting can only end with a permit.
-        if let Ok(permit) = self.space.acquire().await {
-            permit.forget();
+    /// Takes things in only while `is_open` says so; what it took in before stays.
+    #[must_use]
+    pub fn with_door(self, is_open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { is_open: Some(Box::new(is_open)), ..self }
+    }
+
+    /// Accepts an item. A full inbox makes its sender wait, which is how back-pressure reaches the wire, or answers
+    /// busy: the lane says which.
+    pub async fn accept(&self, mut content: T) -> Result<Receipt, Refused<T>> {
+        loop {
+            content = match self.try_accept(content) {
+                Err(Refused::Busy(content)) if self.lane.when_full == WhenFull::Wait => content,
+                decided => return decided,
+            };
+            // Whoever waits stays in the line of the semaphore for a while, then looks at the door and lines up anew.
+            match tokio::time::timeout(DOOR_CHECK, self.space.acquire()).await {
+                Ok(Ok(permit)) if self.is_open() => {
+                    permit.forget();
+                    return Ok(self.enqueue(content));
+                }
+                // Nobody ever closes the semaphore.
+                Ok(Ok(_) | Err(_)) | Err(_) => {}
+            }
         }
-        self.enqueue(content)
     }
 
     /// Accepts an item if there is space now.
-    pub fn try_accept(&self, content: T) -> Result<Receipt, Full<T>> {
+    pub fn try_accept(&self, content: T) -> Result<Receipt, Refused<T>> {
+        if !self.is_open() {
+            return Err(Refused::Closed(content));
+        }
         match self.space.try_acquire() {
             Ok(permit) => permit.forget(),
-            Err(_) => return Err(Full(content)),
+            Err(_) => return Err(Refused::Busy(content)),
         }
         Ok(self.enqueue(content))
     }
 
+    fn is_open(&self) -> bool {
+        self.is_open.as_ref().is_none_or(|is_open| is_open())
+    }
+
     fn enqueue(&self, content: T) -> Receipt {
         let (sender, receipt) = oneshot::channel();
+        let since = clock::monotonic();
         let mut queue = self.queue.lock();
         queue.last_number += 1;
-        let number = queue.last_number;
-        queue.items.push_back(Item { number, content: Arc::new(content), receipt: Some(sender) });
+        let (number, content) = (queue.last_number, Arc::new(content));
+        let item = Item { number, content, since, receipt: Some(sender), failures: 0, cause: None };
+        queue.items.push_back(item);
         receipt
     }
 
-    /// The first `max` items with their numbers, oldest first; they stay.
-    pub fn front(&self, max: usize) -> Vec<(u64, Arc<T>)> {
-        let queue = self.queue.lock();
-        queue.items.iter().take(max).map(|item| (item.number, Arc::clone(&item.content))).collect()
+    /// The first `max` items, oldest first; they stay.
+    pub fn front(&self, max: usize) -> Vec<Waiting<T>> {
+        self.queue.lock().items.iter().take(max).map(Item::copy).collect()
     }
 
-    /// Removes all items up to and including this number and tells their senders.
+    /// Says that the handler begins with this item. Until the answer is told how that went, a panic is the item's.
+    pub fn handle(&self, number: u64) -> Handling<'_, T> {
+        Handling::new(self, number)
+    }
+
+    /// Removes all items up to and including this number and tells their senders; the dead ones were set aside.
     pub fn settle(&self, up_to: u64) {
         let settled: Vec<_> = {
             let mut queue = self.queue.lock();
@@ -89,11 +187,31 @@ impl<T> Inbox<T> {
             queue.items.drain(..count).collect()
         };
         self.space.add_permits(settled.len());
-        for item in settled {
-            if let Some(receipt) = item.receipt {
-                // A sender that went away needs no receipt; its item is settled all the same.
-                receipt.send(()).ok();
-            }
+        settled.into_iter().for_each(|item| {
+            let outcome = if item.failures >= MAX_FAILURES { Outcome::DeadLettered } else { Outcome::Done };
+            item.tell(outcome);
+        });
+    }
+
+    /// Counts a failure of the handler against an item.
+    fn blame(&self, number: u64, cause: &str) {
+        let mut queue = self.queue.lock();
+        if let Some(item) = queue.items.iter_mut().find(|item| item.number == number) {
+            item.failures += 1;
+            item.cause = Some(Arc::from(cause));
+        }
+    }
+
+    /// Takes an item out that must not be run again.
+    fn give_up(&self, number: u64) {
+        let given_up = {
+            let mut queue = self.queue.lock();
+            let index = queue.items.iter().position(|item| item.number == number);
+            index.and_then(|index| queue.items.remove(index))
+        };
+        if let Some(item) = given_up {
+            self.space.add_permits(1);
+            item.tell(Outcome::Unknown);
         }
     }
 
@@ -101,64 +219,26 @@ impl<T> Inbox<T> {
     pub fn depth(&self) -> usize {
         self.queue.lock().items.len()
     }
+
+    /// How long the oldest item has been waiting.
+    pub fn age(&self) -> Option<Duration> {
+        self.queue.lock().items.front().map(|item| item.since.elapsed())
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn items_stay_with_their_numbers_until_they_are_settled() {
-        let inbox = Inbox::new(3, 10);
-        let mut receipt = inbox.try_accept("a").unwrap();
-        assert!(inbox.try_accept("b").is_ok());
-        let first: Vec<_> = inbox.front(9).into_iter().map(|(n, c)| (n, *c)).collect();
-        assert_eq!(first, [(11, "a"), (12, "b")]);
-        assert_eq!(inbox.front(9).len(), 2, "taking copies removes nothing");
-        assert!(receipt.try_recv().is_err());
-        inbox.settle(11);
-        assert_eq!(receipt.try_recv(), Ok(()));
-        assert_eq!(inbox.front(9)[0].0, 12);
+impl<T> Item<T> {
+    fn copy(&self) -> Waiting<T> {
+        let Self { number, content, failures, cause, .. } = self;
+        Waiting { number: *number, content: Arc::clone(content), failures: *failures, cause: cause.clone() }
     }
 
-    #[test]
-    fn a_full_inbox_hands_the_item_back() {
-        let inbox = Inbox::new(1, 0);
-        assert!(inbox.try_accept(1).is_ok());
-        assert_eq!(inbox.try_accept(2).unwrap_err(), Full(2));
-        inbox.settle(1);
-        assert!(inbox.try_accept(2).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn accept_waits_for_space() {
-        let inbox = Arc::new(Inbox::new(1, 0));
-        inbox.accept(1).await;
-        let waiting = tokio::time::timeout(std::time::Duration::from_secs(1), inbox.accept(2));
-        assert!(waiting.await.is_err(), "there was no space");
-        inbox.settle(1);
-        inbox.accept(3).await;
-        assert_eq!(inbox.depth(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_rise_without_gaps_and_nothing_is_lost(settles in prop::collection::vec(0_usize..5, 1..60)) {
-            let inbox = Inbox::new(16, 0);
-            let (mut accepted, mut settled) = (0_u64, 0_u64);
-            for settle in settles {
-                while inbox.try_accept(accepted + 1).is_ok() {
-                    accepted += 1;
-                }
-                for (number, content) in inbox.front(settle) {
-                    prop_assert_eq!(number, *content);
-                    prop_assert_eq!(number, settled + 1);
-                    settled = number;
-                    inbox.settle(number);
-                }
-                prop_assert_eq!(inbox.depth() as u64, accepted - settled);
-            }
+    fn tell(self, outcome: Outcome) {
+        if let Some(receipt) = self.receipt {
+            // A sender that went away needs no receipt; its item has gone its way all the same.
+            receipt.send(outcome).ok();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ pub const SUPERVISION_EVENTS: &str = "runtime_supervision_events_total";
 /// Gauge of running actors.
 pub const ACTORS: &str = "runtime_actors";
 
+/// Counter of injected faults that struck.
+pub const FAULTS: &str = "runtime_faults_injected_total";
+
 /// This room's metrics.
 pub const METRICS: &[MetricInfo] = &[
     MetricInfo {
@@ -26,6 +29,13 @@ pub const METRICS: &[MetricInfo] = &[
         unit: Unit::Count,
         help: "Actors in the tree, by status.",
         labels: &["status"],
+    },
+    MetricInfo {
+        name: FAULTS,
+        kind: MetricKind::Counter,
+        unit: Unit::Count,
+        help: "Injected faults that struck, by point and kind.",
+        labels: &["point", "kind"],
     },
 ];
 

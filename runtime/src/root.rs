@@ -9,7 +9,7 @@ use ractor::{Actor, ActorCell};
 use crate::child::Children;
 use crate::restart::{Backoff, Exhausted, Failures, Restart, RestartPolicy, Verdict};
 use crate::supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
-use crate::{ActorPath, Directory, EventKind, ExitReason, clock};
+use crate::{ActorPath, Directory, ErrorChain, EventKind, ExitReason, clock};
 
 const POLICY: RestartPolicy = RestartPolicy {
     restart: Restart::Permanent,
@@ -49,9 +49,9 @@ pub async fn run_tree(
                 directory.events().emit(kind, slot.view(), None, None);
                 // The task's result only tells that it ended; how is known from who asked for it.
                 drop(wait_or_stop(task, actor.get_cell(), &mut shutdown, &mut stopping).await);
-                ExitReason::Error { chain: "the root supervisor ended".to_owned() }
+                ExitReason::Error { chain: "the root supervisor ended".into() }
             }
-            Err(error) => ExitReason::StartFailed { chain: error.to_string() },
+            Err(error) => ExitReason::StartFailed { chain: ErrorChain::new(&error) },
         };
         let asked = slot.end(&ended);
         if stopping {

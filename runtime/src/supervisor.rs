@@ -14,7 +14,7 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use self::core::{Action, Core, Event};
 use crate::child::{Birth, ChildSpec, Children};
 use crate::directory::Slot;
-use crate::{ActorPath, ActorStatus, Directory, EventKind, ExitReason, Failure, clock};
+use crate::{ActorPath, ActorStatus, Directory, ErrorChain, EventKind, ExitReason, Failure, clock};
 
 /// What a supervisor is told.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             Ractor::ActorTerminated(cell, _, reason) => state.ended(&myself, &cell, terminated(reason)).await,
-            Ractor::ActorFailed(cell, error) => state.ended(&myself, &cell, failed(&error)).await,
+            Ractor::ActorFailed(cell, error) => state.ended(&myself, &cell, ExitReason::of(&error)).await,
             Ractor::ActorStarted(_) | Ractor::ProcessGroupChanged(_) => Ok(()),
         }
     }
@@ -210,7 +210,7 @@ impl SupervisorState {
                 Some(Event::Started { child, generation })
             }
             Err(error) => {
-                let reason = ExitReason::StartFailed { chain: Failure::new(&error).to_string() };
+                let reason = ExitReason::StartFailed { chain: ErrorChain::new(&error) };
                 slot.end(&reason);
                 Some(Event::Ended { child, generation, reason, asked: false })
             }
@@ -265,12 +265,5 @@ fn terminated(reason: Option<String>) -> ExitReason {
         Some("killed") => ExitReason::Killed { by: "unknown".to_owned() },
         Some("actor_task_cancelled") => ExitReason::Killed { by: "runtime (task cancelled)".to_owned() },
         Some(_) | None => ExitReason::Stopped,
-    }
-}
-
-fn failed(error: &ActorProcessingErr) -> ExitReason {
-    match error.downcast_ref::<Failure>() {
-        Some(failure) => ExitReason::Error { chain: failure.to_string() },
-        None => ExitReason::Panic { message: error.to_string() },
     }
 }

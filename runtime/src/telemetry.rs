@@ -27,14 +27,6 @@ pub fn install(level: &str, format: LogFormat) -> Result<(), Box<dyn std::error:
         LogFormat::Text => builder.try_init()?,
         LogFormat::Json => builder.json().flatten_event(true).try_init()?,
     }
-    log_panics();
+    crate::panics::log_panics();
     Ok(())
-}
-
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("(no message)");
-        let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(target: "panic", message, location, thread = std::thread::current().name());
-    }));
 }

@@ -121,7 +121,7 @@ async fn every_actor_of_a_tree_comes_back_after_a_kill_even_supervisors_and_the_
         let killed = tree
             .directory
             .events()
-            .latest(100)
+            .latest(100, None)
             .into_iter()
             .find(|event| event.kind == EventKind::Failed && event.path.as_str() == path);
         assert_eq!(killed.unwrap().reason, Some(ExitReason::Killed { by: "test".to_owned() }));
@@ -129,7 +129,8 @@ async fn every_actor_of_a_tree_comes_back_after_a_kill_even_supervisors_and_the_
 }
 
 #[tokio::test]
-async fn a_panic_and_an_error_are_told_apart_and_siblings_stay() {
+async fn a_panic_and_an_error_are_told_apart_with_their_place_and_siblings_stay() {
+    voltree_runtime::log_panics();
     let tree = tree(RestartPolicy::DEVICE);
     tree.all_running(&[]).await;
     tree.send("node/devices/a", WorkerMsg::Panic);
@@ -137,9 +138,12 @@ async fn a_panic_and_an_error_are_told_apart_and_siblings_stay() {
     tree.send("node/devices/a", WorkerMsg::Fail);
     tree.all_running(&[("node/devices/a", 2)]).await;
     let reasons: Vec<_> =
-        tree.directory.events().latest(100).iter().filter_map(|e| e.reason.clone()).collect();
-    assert!(reasons.contains(&ExitReason::Error { chain: "asked to fail".to_owned() }), "{reasons:?}");
-    let panicked = |reason: &ExitReason| matches!(reason, ExitReason::Panic { message } if message.contains("asked to panic"));
+        tree.directory.events().latest(100, None).iter().filter_map(|e| e.reason.clone()).collect();
+    assert!(reasons.contains(&ExitReason::Error { chain: "asked to fail".into() }), "{reasons:?}");
+    let panicked = |reason: &ExitReason| {
+        matches!(reason, ExitReason::Panic { message, location: Some(location) }
+            if message == "asked to panic" && location.contains("runtime/tests/supervision.rs:"))
+    };
     assert!(reasons.iter().any(panicked), "{reasons:?}");
     let sibling = tree.directory.list().into_iter().find(|a| a.path.name() == "b").unwrap();
     assert_eq!(sibling.restarts, 0);
@@ -182,7 +186,7 @@ async fn a_shutdown_stops_everything_in_reverse_order() {
     let stopped: Vec<_> = tree
         .directory
         .events()
-        .latest(100)
+        .latest(100, None)
         .into_iter()
         .rev()
         .filter(|e| e.kind == EventKind::Stopped)

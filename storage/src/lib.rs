@@ -18,6 +18,7 @@ mod kv;
 mod ledgers;
 mod positions;
 mod record;
+mod recount;
 mod row;
 mod series;
 mod snapshot;
@@ -35,6 +36,7 @@ pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, 
 pub use kv::{Engine, Kv, KvError, MemoryEngine, Pair, SledEngine};
 pub use ledgers::read_ledgers;
 pub use positions::Positions;
+pub use recount::{Recount, recount};
 pub use row::{Absorbed, Row, Sample};
 pub use series::{Aggregate, SeriesPoint, aggregate, merge_series};
 pub use snapshot::{load_snapshot, save_snapshot};

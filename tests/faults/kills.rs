@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{Actor, BOUND, Node, Site};
-use crate::support::{now_ms, pack, until};
+use crate::support::{hush, now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "aggregator",
     "alerts",
     "daly_bms",
+    "event_log",
     "http",
     "journal",
     "live",
@@ -192,7 +193,7 @@ async fn every_actor_can_be_killed_under_load_and_nothing_is_lost() {
     }
 
     stop.store(true, Ordering::Relaxed);
-    packs.iter().for_each(SimHandle::pause);
+    hush(&packs).await;
     for publisher in publishers {
         let books = publisher.await.unwrap();
         let ledger = node.ledger_at_rest(Some(&books.device)).await;

@@ -13,7 +13,11 @@
     reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
 )]
 
+mod chaos;
 mod crash;
+mod injected;
 mod kills;
+mod memory;
+mod recount;
 #[path = "../support/mod.rs"]
 mod support;

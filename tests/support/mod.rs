@@ -68,6 +68,20 @@ pub(crate) fn serve(device: impl DeviceSide + 'static) -> SimHandle {
     PtySim::spawn(device, LinePace::default()).unwrap()
 }
 
+/// Silences each pack right after it has answered a whole poll. One that falls silent in the middle of its answers may
+/// have said enough for a reading, and would not count it.
+pub(crate) async fn hush(packs: &[SimHandle]) {
+    for pack in packs {
+        let before = pack.stats().cycles_completed();
+        let begun = Instant::now();
+        while pack.stats().cycles_completed() == before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "a pack is not polled any more");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        pack.pause();
+    }
+}
+
 pub(crate) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()

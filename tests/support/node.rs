@@ -208,6 +208,16 @@ impl Node {
         .await
     }
 
+    /// The ledger once this many readings were received and nothing is pending.
+    pub(crate) async fn ledger_settled(&self, device: &str, received: u64) -> Ledger {
+        until(&format!("{received} readings of {device} are settled"), BOUND, || async {
+            let ledger = self.ledger(Some(device)).await;
+            let settled = ledger.received >= received && ledger.pending == 0;
+            if settled { Ok(ledger) } else { Err(format!("{ledger:?}")) }
+        })
+        .await
+    }
+
     /// Every sample of a series: its time in UTC milliseconds and its value.
     pub(crate) async fn samples(&self, device: &str, metric: &str) -> Vec<(i64, f64)> {
         let query = "query($d: ID!, $m: String!) { deviceTelemetry(deviceId: $d, metricName: $m, \

@@ -1,12 +1,15 @@
 //! The local half of every door: answers from this node's own memory and store.
 
+mod dead_letters;
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
-use voltree_runtime::{ActorView, Directory, KillError, SupervisionEvent};
+use voltree_runtime::{ActorView, Directory, Faults, KillError, SupervisionEvent};
 use voltree_storage::{JournalSlot, SeriesPoint, Store, aggregate, merge_series};
 
 use super::{
@@ -16,6 +19,7 @@ use super::{
 };
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
+use crate::dead_letters::DeadLetters;
 use crate::live::LiveBus;
 use crate::now;
 use crate::presence::PresenceBook;
@@ -26,12 +30,16 @@ use crate::registry::{DeviceEntry, Registry};
 pub struct LocalFleet {
     /// The devices.
     pub registry: Arc<Registry>,
+    /// What was set aside.
+    pub dead_letters: Arc<DeadLetters>,
     /// One head per shard, in order.
     pub heads: Vec<Arc<PublishedHead>>,
     /// The buckets.
     pub store: Arc<Store>,
     /// The journal.
     pub journal: Arc<JournalSlot>,
+    /// The faults.
+    pub faults: Faults,
     /// The alerts.
     pub alerts: Arc<AlertBook>,
     /// Who came and went.
@@ -208,8 +216,8 @@ impl Supervision for LocalFleet {
         self.directory.list()
     }
 
-    fn events(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
-        self.directory.events().latest(limit)
+    fn events(&self, limit: usize, path: Option<&str>) -> Vec<Arc<SupervisionEvent>> {
+        self.directory.events().latest(limit, path)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>> {

@@ -12,8 +12,9 @@ use super::FleetError;
 pub trait Supervision: Send + Sync {
     /// Every actor, by path; a supervisor stands before its children.
     fn tree(&self) -> Vec<ActorView>;
-    /// The last supervision events, newest first.
-    fn events(&self, limit: usize) -> Vec<Arc<SupervisionEvent>>;
+    /// The last supervision events, those before the node's last start included, newest first; only those of the actor
+    /// at this path where one is named.
+    fn events(&self, limit: usize, path: Option<&str>) -> Vec<Arc<SupervisionEvent>>;
     /// Supervision events from now on.
     fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>>;
     /// Kills the running incarnation of one actor; its supervisor restarts it at once and does not count it

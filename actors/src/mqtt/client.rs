@@ -18,6 +18,7 @@ use rumqttc::Packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use voltree_model::Timestamp;
 use voltree_protocols::mqtt::PacketCodec;
 use voltree_protocols::mqtt::{
     Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Session,
@@ -26,6 +27,7 @@ use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
 use super::broker::{Broker, Delivery, Joined, Left};
 use super::ingest::{self, Committed, Incoming};
+use crate::fault_points::{MQTT_SESSION, NODE_CLOCK};
 use crate::metrics;
 
 /// How long a client may take to read what it is sent.
@@ -184,6 +186,12 @@ impl ClientState {
     /// Waits for one thing to happen and deals with it; false when the connection has ended.
     async fn turn(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
+        let client = connection.member.as_ref().map_or("", |member| &member.client_id);
+        if self.broker.registry.faults().pass(MQTT_SESSION, client).await.is_err() {
+            // The wire was cut: nobody is told, and nothing more is sent.
+            self.connection = None;
+            return false;
+        }
         let effects = match connection.next().await {
             Happening::Read(Ok(0)) => connection.session.close(CloseReason::ConnectionLost),
             Happening::Read(Ok(_)) => Vec::new(),
@@ -281,8 +289,9 @@ impl Connection {
                 Effect::Send(packet) => self.send(packet),
                 Effect::Ingest { ticket, topic, payload, qos, retain, .. } => {
                     metrics::mqtt_message(qos);
+                    let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
                     let incoming = Incoming { topic, payload, qos, retain, relay: true };
-                    let committed = ingest::ingest(broker, incoming, crate::now()).await;
+                    let committed = ingest::ingest(broker, incoming, now).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
                     }

@@ -10,7 +10,7 @@ use rumqttc::QoS;
 use voltree_model::{DeviceId, RejectReason, Timestamp};
 use voltree_protocols::mqtt::DeviceTopic;
 use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry};
-use voltree_runtime::Receipt;
+use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
 use super::Broker;
@@ -77,21 +77,22 @@ async fn telemetry(
         Ok(reading) => Inbound::Reading(reading),
         Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
     };
+    let accepting = entry.intake.accept(inbound);
     let accepted = match qos {
-        QoS::AtMostOnce => {
-            let waited = tokio::time::timeout(QOS_0_PATIENCE, entry.intake.accept(inbound)).await;
-            match waited {
-                Ok(receipt) => receipt,
-                Err(_) => {
-                    let detail = "the device's inbox stayed full".to_owned();
-                    return reject(broker, Some(device.clone()), RejectReason::Busy, detail, qos, now).await;
-                }
-            }
-        }
-        QoS::AtLeastOnce | QoS::ExactlyOnce => entry.intake.accept(inbound).await,
+        QoS::AtMostOnce => tokio::time::timeout(QOS_0_PATIENCE, accepting).await,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => Ok(accepting.await),
     };
-    entry.arrived(now);
-    settled(accepted)
+    let (reason, detail) = match accepted {
+        Ok(Ok(receipt)) => {
+            entry.arrived(now);
+            return settled(receipt);
+        }
+        Ok(Err(refused @ Refused::Closed(_))) => (RejectReason::Parked, refused.to_string()),
+        Ok(Err(Refused::Busy(_))) | Err(_) => {
+            (RejectReason::Busy, "the device's inbox stayed full".to_owned())
+        }
+    };
+    reject(broker, Some(device.clone()), reason, detail, qos, now).await
 }
 
 fn status(broker: &Broker, device: &DeviceId, payload: &[u8]) {

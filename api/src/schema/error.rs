@@ -16,10 +16,14 @@ pub(crate) enum Code {
     NotFound,
     /// The actor has no incarnation to kill.
     NotRunning,
+    /// It can't be done at this moment; trying again may help.
+    NotNow,
     /// The client reads more slowly than events arrive.
     Lagged,
     /// One connection watches as much as it may.
     TooMany,
+    /// More orders came than are taken.
+    TooManyOrders,
     /// The question took too long.
     Timeout,
     /// The request comes from where it may not.
@@ -35,8 +39,10 @@ impl Code {
             Self::BadUserInput => "BAD_USER_INPUT",
             Self::NotFound => "NOT_FOUND",
             Self::NotRunning => "NOT_RUNNING",
+            Self::NotNow => "NOT_NOW",
             Self::Lagged => "LAGGED",
             Self::TooMany => "TOO_MANY_SUBSCRIPTIONS",
+            Self::TooManyOrders => "TOO_MANY_ORDERS",
             Self::Timeout => "TIMEOUT",
             Self::Forbidden => "FORBIDDEN",
             Self::Internal => "INTERNAL",
@@ -63,9 +69,11 @@ pub(super) fn unknown_device(id: &voltree_model::DeviceId) -> Error {
 /// What the fleet answered instead of an answer. Never use `?` on a fleet's result: it would lose the code.
 pub(super) fn fleet_error(error: FleetError) -> Error {
     match error {
-        FleetError::UnknownDevice(_) | FleetError::UnknownActor(_) => {
+        FleetError::UnknownDevice(_) | FleetError::UnknownActor(_) | FleetError::UnknownLetter(_) => {
             coded(Code::NotFound, error.to_string())
         }
+        FleetError::Fault(_) => coded(Code::BadUserInput, error.to_string()),
+        FleetError::NotNow(_) => coded(Code::NotNow, error.to_string()),
         FleetError::NotRunning { .. } => coded(Code::NotRunning, error.to_string()),
         FleetError::Store(_) => {
             tracing::error!(error = %error, "a GraphQL query could not be answered");

@@ -1,13 +1,13 @@
 //! What clients may change.
 
-use async_graphql::{Context, Object, Result};
+use async_graphql::{Context, ID, Object, Result};
 use voltree_actors::fleet::Fleet;
 
+use super::dead_letter::DeadLetter;
 use super::error::fleet_error;
+use super::fault::{FaultInput, InjectedFault};
+use super::orders::{OPERATOR, Orders};
 use super::supervision::SupervisedActor;
-
-/// Who asked for a kill, as supervision events tell it; there are no users to name yet.
-const OPERATOR: &str = "operator";
 
 /// The root of all changes.
 pub(crate) struct Mutation;
@@ -22,8 +22,46 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Its place in the tree, as supervisionTree lists it.")] path: String,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
     ) -> Result<SupervisedActor> {
+        ctx.data::<Orders>()?.admit("kill_actor", &path, reason.as_deref())?;
         let killed = ctx.data::<Fleet>()?.supervision.kill(&path, OPERATOR).map_err(fleet_error)?;
         Ok(SupervisedActor::from(&killed))
+    }
+
+    /// Injects a fault, as a test of the node: it strikes whoever passes its point until it is over. Told in the log with
+    /// its reason.
+    async fn inject_fault(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What, where, whom and for how long.")] fault: FaultInput,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<InjectedFault> {
+        ctx.data::<Orders>()?.admit("inject_fault", fault.point(), Some(&reason))?;
+        let injected = ctx.data::<Fleet>()?.faults.inject(fault.into_fault()?).map_err(fleet_error)?;
+        Ok(injected.into())
+    }
+
+    /// Ends all injected faults, and answers how many there were.
+    async fn clear_faults(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<usize> {
+        ctx.data::<Orders>()?.admit("clear_faults", "all", Some(&reason))?;
+        Ok(ctx.data::<Fleet>()?.faults.clear_faults())
+    }
+
+    /// Hands a dead letter in again at its device's door and answers once it is committed; only then it is no longer
+    /// listed. In the ledger it is received once more. If its handler fails on it again, it is a new dead letter.
+    async fn replay_dead_letter(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id, as deadLetters lists it.")] id: ID,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<DeadLetter> {
+        ctx.data::<Orders>()?.admit("replay_dead_letter", &id, Some(&reason))?;
+        let letter = ctx.data::<Fleet>()?.dead_letters.replay(&id).await.map_err(fleet_error)?;
+        Ok(DeadLetter::from(letter.as_ref()))
     }
 }

@@ -6,8 +6,10 @@ use voltree_model::DeviceId;
 
 use super::alert::{Alert, AlertSeverity};
 use super::arguments;
+use super::dead_letter::DeadLetter;
 use super::device::Device;
 use super::error::{fleet_error, unknown_device};
+use super::fault::{FaultPoint, InjectedFault};
 use super::ledger::LedgerRow;
 use super::node::NodeView;
 use super::supervision::{SupervisedActor, SupervisionEvent};
@@ -150,7 +152,7 @@ impl Query {
         Ok(doors(ctx)?.supervision.tree().iter().map(SupervisedActor::from).collect())
     }
 
-    /// What happened in the tree lately, newest first. The node keeps the last 1000 events.
+    /// What happened in the tree lately, newest first. The node keeps the last 10000 events, also across its restarts.
     #[graphql(complexity = "LIST_COST + child_complexity")]
     async fn supervision_events(
         &self,
@@ -158,13 +160,13 @@ impl Query {
         #[graphql(desc = "The most events to answer, 1 to 10000.", default_with = "Some(100)")] limit: Option<
             i32,
         >,
-        #[graphql(desc = "Only those of the actor with this path.")] path: Option<String>,
+        #[graphql(desc = "Only those of the actor at this path, as supervisionTree lists it.")] path: Option<
+            String,
+        >,
     ) -> Result<Vec<SupervisionEvent>> {
         let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
-        let events = doors(ctx)?.supervision.events(if path.is_some() { MAX_ENTRIES } else { limit });
-        let wanted =
-            events.iter().filter(|event| path.as_ref().is_none_or(|path| *path == event.path.as_str()));
-        Ok(wanted.take(limit).map(|event| SupervisionEvent::from(event.as_ref())).collect())
+        let events = doors(ctx)?.supervision.events(limit, path.as_deref());
+        Ok(events.iter().map(|event| SupervisionEvent::from(event.as_ref())).collect())
     }
 
     /// What became of each reading: the node's own row first, then every device by id, or one device's row.
@@ -180,6 +182,33 @@ impl Query {
             None => ledgers.all(),
         };
         Ok(rows.into_iter().map(LedgerRow::from).collect())
+    }
+
+    /// What handlers failed on three times and was set aside, the newest first. It survives restarts of the node until it
+    /// is replayed.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn dead_letters(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this device.")] device_id: Option<ID>,
+        #[graphql(desc = "The most letters to answer, 1 to 10000.", default_with = "Some(100)")]
+        limit: Option<i32>,
+    ) -> Result<Vec<DeadLetter>> {
+        let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
+        let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
+        let letters = doors(ctx)?.dead_letters.letters().into_iter();
+        let wanted = letters.filter(|letter| device.as_ref().is_none_or(|device| *device == letter.device));
+        Ok(wanted.take(limit).map(|letter| DeadLetter::from(letter.as_ref())).collect())
+    }
+
+    /// The places in the node where injectFault can make faults strike.
+    async fn fault_points(&self, ctx: &Context<'_>) -> Result<Vec<FaultPoint>> {
+        Ok(doors(ctx)?.faults.points().into_iter().map(FaultPoint::from).collect())
+    }
+
+    /// The faults that strike now.
+    async fn active_faults(&self, ctx: &Context<'_>) -> Result<Vec<InjectedFault>> {
+        Ok(doors(ctx)?.faults.active_faults().into_iter().map(InjectedFault::from).collect())
     }
 
     /// The node that answers.

@@ -76,7 +76,7 @@ impl From<&Event> for SupervisionEvent {
             time: time(event.at_ms),
             event: event.kind.as_str().to_owned(),
             path: event.path.to_string(),
-            kind: event.actor_kind.to_owned(),
+            kind: event.actor_kind.to_string(),
             incarnation: event.incarnation,
             restarts: event.restarts,
             reason: event.reason.as_ref().map(ToString::to_string),

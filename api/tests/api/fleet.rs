@@ -7,15 +7,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
-    ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts, Answer,
-    DeviceView, Devices, Fleet, FleetError, Health, HealthCheck, LatestMetric, LedgerRow, Ledgers,
-    LiveReading, Point, PointRange, Series, StateChange, Supervision, Telemetry,
+    ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
+    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Health, HealthCheck,
+    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside, StateChange,
+    Supervision, Telemetry,
 };
+use voltree_actors::intake::Inbound;
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
 };
-use voltree_runtime::{ActorPath, EventKind, ExitReason, SupervisionEvent};
+use voltree_runtime::{
+    ActorPath, EventKind, ExitReason, Fault, FaultKind, FaultPoint, Faults, SupervisionEvent,
+};
 
 /// 2026-01-15T10:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_768_471_200_000);
@@ -28,6 +33,7 @@ pub(crate) struct TestFleet {
     pub(crate) events: broadcast::Sender<Arc<SupervisionEvent>>,
     pub(crate) alerts: broadcast::Sender<Arc<AlertView>>,
     pub(crate) kills: Mutex<Vec<(String, String)>>,
+    pub(crate) faults: Faults,
 }
 
 impl TestFleet {
@@ -39,6 +45,7 @@ impl TestFleet {
             events: broadcast::Sender::new(8),
             alerts: broadcast::Sender::new(8),
             kills: Mutex::default(),
+            faults: Faults::new(&[POINT], 1),
         })
     }
 
@@ -48,6 +55,8 @@ impl TestFleet {
             telemetry: self.clone(),
             ledgers: self.clone(),
             alerts: self.clone(),
+            dead_letters: self.clone(),
+            faults: self.clone(),
             supervision: self.clone(),
             health: self.clone(),
         }
@@ -80,7 +89,7 @@ pub(crate) fn killed() -> Arc<SupervisionEvent> {
         at_ms: START.as_millis(),
         kind: EventKind::Failed,
         path: ActorPath::root("node").child("devices").child("pack-1"),
-        actor_kind: "daly_bms",
+        actor_kind: "daly_bms".into(),
         incarnation: 2,
         restarts: 1,
         reason: Some(ExitReason::Killed { by: "operator".to_owned() }),
@@ -239,6 +248,52 @@ impl Alerts for TestFleet {
     }
 }
 
+/// A reading that its device's actor could not stand.
+pub(crate) fn letter() -> Arc<DeadLetter> {
+    let reading = reading("pack-1", 52.5);
+    Arc::new(DeadLetter {
+        device: id("pack-1"),
+        number: 17,
+        at: START,
+        cause: "panicked: out of cells (at bms.rs:1:1)".to_owned(),
+        failures: 3,
+        inbound: Inbound::Reading(Reading::clone(&reading)),
+    })
+}
+
+impl SetAside for TestFleet {
+    fn letters(&self) -> Vec<Arc<DeadLetter>> {
+        vec![letter()]
+    }
+
+    fn replay(&self, id: &str) -> Answer<'_, Arc<DeadLetter>> {
+        let known = id == letter().id();
+        let id = id.to_owned();
+        Box::pin(async move { if known { Ok(letter()) } else { Err(FleetError::UnknownLetter(id)) } })
+    }
+}
+
+const POINT: FaultPoint =
+    FaultPoint { name: "bms.link", kinds: &[FaultKind::DropLink], help: "The wire to a battery." };
+
+impl FaultInjection for TestFleet {
+    fn points(&self) -> Vec<FaultPointView> {
+        vec![FaultPointView { point: POINT, trips: 3 }]
+    }
+
+    fn active_faults(&self) -> Vec<ActiveFault> {
+        self.faults.active().into_iter().map(|(id, fault)| ActiveFault { id, fault }).collect()
+    }
+
+    fn inject(&self, fault: Fault) -> Result<ActiveFault, FleetError> {
+        Ok(ActiveFault { id: self.faults.inject(fault.clone())?, fault })
+    }
+
+    fn clear_faults(&self) -> usize {
+        self.faults.clear()
+    }
+}
+
 impl Supervision for TestFleet {
     fn tree(&self) -> Vec<ActorView> {
         let root = ActorPath::root("node");
@@ -251,7 +306,7 @@ impl Supervision for TestFleet {
             restarts: 1,
             since_ms: (status == ActorStatus::Running).then_some(START.as_millis()),
             next_try_ms: (status == ActorStatus::Parked).then_some(START.as_millis() + 60_000),
-            last_reason: Some(ExitReason::Panic { message: "out of cells".to_owned() }),
+            last_reason: Some(ExitReason::Panic { message: "out of cells".to_owned(), location: None }),
         };
         let devices = root.child("devices");
         vec![
@@ -262,8 +317,9 @@ impl Supervision for TestFleet {
         ]
     }
 
-    fn events(&self, limit: usize) -> Vec<Arc<SupervisionEvent>> {
-        vec![killed(); 150.min(limit)]
+    fn events(&self, limit: usize, path: Option<&str>) -> Vec<Arc<SupervisionEvent>> {
+        let events = if path.is_none_or(|path| path == killed().path.as_str()) { 150 } else { 0 };
+        vec![killed(); events.min(limit)]
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>> {

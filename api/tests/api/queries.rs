@@ -154,16 +154,17 @@ async fn the_tree_shows_every_actor_with_its_supervisor() {
 async fn supervision_events_say_what_happened_and_why() {
     let query = "{ supervisionEvents(limit: 1) { time event path kind incarnation restarts reason reasonKind
         delayMs } default: supervisionEvents { time }
-        of: supervisionEvents(limit: 2, path: \"node/devices/pack-1\") { time }
-        other: supervisionEvents(path: \"node/devices\") { time } }";
+        one: supervisionEvents(limit: 3, path: \"node/devices/pack-1\") { path }
+        none: supervisionEvents(path: \"node/devices/pack-2\") { path } }";
     let data = Api::new().data(query).await;
     let expected = json!([{
         "time": "2026-01-15T10:00:00Z", "event": "failed", "path": "node/devices/pack-1", "kind": "daly_bms",
         "incarnation": 2, "restarts": 1, "reason": "killed by operator", "reasonKind": "killed", "delayMs": 250,
     }]);
     assert_eq!(data["supervisionEvents"], expected);
-    assert_eq!((data["of"].as_array().unwrap().len(), &data["other"]), (2, &json!([])));
     assert_eq!(data["default"].as_array().unwrap().len(), 100);
+    assert_eq!(data["one"].as_array().unwrap().len(), 3);
+    assert_eq!(data["none"], json!([]));
 }
 
 #[tokio::test]
@@ -216,4 +217,67 @@ async fn what_the_console_asks_every_second_is_allowed() {
         )
         .await;
     assert_eq!(data["supervisionEvents"].as_array().unwrap().len(), 30);
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_with_their_reason_and_replayed_with_one() {
+    let api = Api::new();
+    let letter = "id deviceId number time measuredAt metrics reason failures";
+    let query = format!("{{ deadLetters {{ {letter} }} none: deadLetters(deviceId: \"shed\") {{ id }} }}");
+    let data = api.data(&query).await;
+    let expected = json!({
+        "id": "pack-1:17", "deviceId": "pack-1", "number": 17, "time": "2026-01-15T10:00:00Z",
+        "measuredAt": "2026-01-15T10:00:00Z", "metrics": 2, "failures": 3,
+        "reason": "panicked: out of cells (at bms.rs:1:1)",
+    });
+    assert_eq!(data, json!({ "deadLetters": [expected], "none": [] }));
+    let replay = "mutation { replayDeadLetter(id: \"pack-1:17\", reason: \"fixed in 0.2\") { id } }";
+    assert_eq!(api.data(replay).await["replayDeadLetter"]["id"], "pack-1:17");
+    let (code, _) = api.error(&replay.replace("1:17", "1:18")).await;
+    assert_eq!(code, "NOT_FOUND");
+    let (code, message) = api.error(&replay.replace("fixed in 0.2", " ")).await;
+    assert_eq!((code.as_str(), message.starts_with("reason: ")), ("BAD_USER_INPUT", true), "{message}");
+}
+
+#[tokio::test]
+async fn orders_are_limited_in_their_rate() {
+    let api = Api::new();
+    let kill = "mutation { killActor(path: \"node/devices/pack-1\", reason: \"a test\") { path } }";
+    let mut refused = None;
+    for _ in 0..200 {
+        let answer = api.ask(kill).await;
+        if let Some(error) = answer.get("errors") {
+            refused = Some(error[0]["extensions"]["code"].as_str().unwrap().to_owned());
+            break;
+        }
+    }
+    assert_eq!(refused.as_deref(), Some("TOO_MANY_ORDERS"));
+    let kills = api.fleet.kills.lock().len();
+    assert!((60..200).contains(&kills), "{kills} before the first refusal");
+}
+
+#[tokio::test]
+async fn faults_are_injected_with_a_reason_and_only_where_they_are_possible() {
+    let api = Api::new();
+    let points = api.data("{ faultPoints { name kinds about trips } }").await;
+    let expected = json!([{
+        "name": "bms.link", "kinds": ["DROP_LINK"], "about": "The wire to a battery.", "trips": 3
+    }]);
+    assert_eq!(points["faultPoints"], expected);
+    let inject = "mutation { injectFault(fault: { point: \"bms.link\", kind: DROP_LINK, target: \"pack-1\" },
+        reason: \"a drill\") { id point kind target } }";
+    let fault = json!({ "id": 1, "point": "bms.link", "kind": "DROP_LINK", "target": "pack-1" });
+    assert_eq!(api.data(inject).await["injectFault"], fault);
+    assert_eq!(api.data("{ activeFaults { id point kind target } }").await["activeFaults"], json!([fault]));
+    for (from, to, problem) in [
+        ("bms.link", "bms.lynk", "there is no fault point \"bms.lynk\"; there are bms.link"),
+        ("DROP_LINK", "PANIC", "panic is not possible at bms.link"),
+        ("a drill", "", "reason: expected 1 to 200 characters"),
+        ("kind:", "forSeconds: 0, kind:", "forSeconds: 0 is out of range"),
+    ] {
+        let (code, message) = api.error(&inject.replace(from, to)).await;
+        assert_eq!((code.as_str(), message.contains(problem)), ("BAD_USER_INPUT", true), "{message}");
+    }
+    let cleared = api.data("mutation { clearFaults(reason: \"the drill is over\") }").await;
+    assert_eq!(cleared["clearFaults"], 1);
 }

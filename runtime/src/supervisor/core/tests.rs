@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn panic_of(message: &str) -> ExitReason {
-    ExitReason::Panic { message: message.to_owned() }
+    ExitReason::Panic { message: message.to_owned(), location: None }
 }
 
 fn running(core: &mut Core, name: &str, policy: RestartPolicy) {

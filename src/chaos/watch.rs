@@ -1,0 +1,103 @@
+//! What a chaos run sees of the node from outside its actors: who fails, how soon it is back, and how late alerts are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+use voltree_actors::fleet::AlertView;
+use voltree_model::Timestamp;
+use voltree_runtime::{ActorPath, EventKind, ExitReason, SupervisionEvent, clock};
+
+/// What was seen so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// How often an incarnation ended that should not have, by the kind of reason.
+    pub(super) failures: BTreeMap<&'static str, u64>,
+    /// How often a new incarnation ran in its place.
+    pub(super) restarts: u64,
+    /// How often an actor was parked.
+    pub(super) parked: u64,
+    /// From each end to the next incarnation's start.
+    pub(super) recoveries: Vec<Duration>,
+    /// Since when an actor is down.
+    pub(super) down: BTreeMap<ActorPath, Instant>,
+    /// When each actor ended last.
+    pub(super) ends: BTreeMap<ActorPath, Instant>,
+    /// From the sending of a reading to the alert that it had to raise.
+    pub(super) alert_delays: Vec<Duration>,
+    /// Events that came too fast to be seen.
+    pub(super) missed: u64,
+}
+
+/// Notes supervision events until the node ends.
+pub(super) async fn events(mut events: Receiver<Arc<SupervisionEvent>>, seen: Arc<Mutex<Seen>>) {
+    loop {
+        match events.recv().await {
+            Ok(event) => seen.lock().note(&event, clock::monotonic()),
+            Err(RecvError::Lagged(missed)) => seen.lock().missed += missed,
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Notes how late the probe's alerts are until the node ends.
+pub(super) async fn alerts(
+    mut alerts: Receiver<Arc<AlertView>>,
+    probes: Arc<Mutex<BTreeMap<Timestamp, Instant>>>,
+    seen: Arc<Mutex<Seen>>,
+) {
+    loop {
+        match alerts.recv().await {
+            Ok(alert) if alert.device.as_str() == super::fleet::PROBE && alert.metric.is_some() => {
+                // An alert that is told twice after a kill counts by its first telling.
+                if let Some(sent) = probes.lock().remove(&alert.triggered_at) {
+                    seen.lock().alert_delays.push(sent.elapsed());
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(missed)) => seen.lock().missed += missed,
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+impl Seen {
+    /// When it ended: whoever was taken along by its supervisor is told of only once that one is back.
+    fn ended(&self, event: &SupervisionEvent, now: Instant) -> Instant {
+        match event.reason {
+            Some(ExitReason::ParentEnded) => {
+                event.path.parent().and_then(|parent| self.ends.get(&parent).copied()).unwrap_or(now)
+            }
+            Some(_) | None => now,
+        }
+    }
+
+    fn note(&mut self, event: &SupervisionEvent, now: Instant) {
+        match event.kind {
+            EventKind::Failed | EventKind::Parked | EventKind::Escalated => {
+                let reason = event.reason.as_ref().map_or("unknown", |reason| reason.as_str());
+                *self.failures.entry(reason).or_default() += 1;
+                self.parked += u64::from(event.kind == EventKind::Parked);
+                // A session ends with its connection and has no successor of its own.
+                if event.actor_kind != "mqtt_client" {
+                    let since = self.ended(event, now);
+                    self.ends.insert(event.path.clone(), since);
+                    self.down.entry(event.path.clone()).or_insert(since);
+                }
+            }
+            EventKind::Started | EventKind::Restarted => {
+                self.restarts += u64::from(event.kind == EventKind::Restarted);
+                if let Some(since) = self.down.remove(&event.path) {
+                    self.recoveries.push(now.saturating_duration_since(since));
+                }
+            }
+            EventKind::Stopped => {
+                self.down.remove(&event.path);
+            }
+        }
+    }
+}
