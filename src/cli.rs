@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
@@ -107,8 +106,7 @@ fn run_node(options: RunOptions) -> anyhow::Result<()> {
     config.http_listen = options.http.unwrap_or(config.http_listen);
     config.mqtt_listen = options.mqtt.unwrap_or(config.mqtt_listen);
     config.data_dir = options.data.unwrap_or(config.data_dir);
-    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    runtime.block_on(async {
+    node::block_on(async {
         let node = node::Node::prepare(config, &environment)?;
         say(&node.welcome());
         node.run(node::stop_signal()?).await

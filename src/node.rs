@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
@@ -19,7 +20,9 @@ use voltree_actors::{aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
 use voltree_runtime::metrics::MetricsHandle;
-use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, RestartPolicy, run_tree};
+use voltree_runtime::{
+    ActorPath, ChildSpec, Children, Directory, RestartPolicy, Strategy, WatchOptions, run_tree,
+};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
 use crate::config::{Config, PackConfig};
@@ -29,6 +32,13 @@ use crate::metric_table;
 
 /// How many shards the devices are spread over.
 const SHARDS: u32 = 2;
+
+/// How long a reader of the journal may be at one thing: after a start it may have much to catch up with.
+const CATCHING_UP: Duration = Duration::from_secs(600);
+/// How long work on blocking threads may take after the tree has stopped.
+const LAST_WORK: Duration = Duration::from_secs(10);
+/// The exit code when actors that spin hold so many threads that the node can't even end in order.
+const STUCK: i32 = 70;
 
 /// A node that is ready to run.
 #[derive(Debug)]
@@ -131,7 +141,10 @@ impl Estate {
         let disk = Arc::new(RealDisk);
         let store = Store::open(data, disk.clone())?;
         let journal = JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions())?;
-        let directory = Directory::default();
+        let directory = Directory::watched(WatchOptions {
+            last_resort: Some(|| std::process::exit(STUCK)),
+            ..WatchOptions::default()
+        });
         let root = ActorPath::root("node");
         let devices = Children::default();
         let registry = Arc::new(Registry::new(
@@ -226,12 +239,16 @@ impl Estate {
                 "storage",
                 Children::new(std::iter::once(self.journal()).chain(shards().map(|s| self.recorder(s)))),
             ),
-            group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()]))),
+            group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()])))
+                .with_strategy(Strategy::RestForOne),
             group("live", Children::new([self.live()])),
-            group("devices", self.devices.clone()),
+            group("devices", self.devices.clone()).in_parallel(),
             group(
                 "mqtt",
-                Children::new([group("clients", clients.clone()), self.listener(&mqtt_path, clients)]),
+                Children::new([
+                    group("clients", clients.clone()).in_parallel(),
+                    self.listener(&mqtt_path, clients),
+                ]),
             ),
             group("edges", Children::new([self.http(router, metrics)])),
         ])
@@ -253,6 +270,7 @@ impl Estate {
         };
         let name = format!("recorder-{}", shard.index);
         ChildSpec::worker(name, "recorder", RestartPolicy::SERVICE, move |_| (Recorder, args.clone()))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn aggregator(&self, shard: Shard) -> ChildSpec {
@@ -268,16 +286,19 @@ impl Estate {
         };
         let name = format!("aggregator-{}", shard.index);
         ChildSpec::worker(name, "aggregator", RestartPolicy::SERVICE, move |_| (Aggregator, args.clone()))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn alerting(&self) -> ChildSpec {
         let book = Arc::clone(&self.alerts);
         ChildSpec::worker("alerts", "alerts", RestartPolicy::SERVICE, move |_| (Alerting, Arc::clone(&book)))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn live(&self) -> ChildSpec {
         let bus = Arc::clone(&self.live);
         ChildSpec::worker("bus", "live", RestartPolicy::SERVICE, move |_| (Live, Arc::clone(&bus)))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn listener(&self, mqtt: &ActorPath, clients: Children) -> ChildSpec {
@@ -326,6 +347,14 @@ fn bind(key: &str, address: SocketAddr) -> anyhow::Result<Arc<ListenerSocket>> {
         format!("{key} = {address} can't be listened on; another program may have the port")
     })?;
     Ok(Arc::new(socket))
+}
+
+/// Runs to the end on a runtime of its own. Threads that actors hold which spin are left behind: the process ends.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    let ended = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

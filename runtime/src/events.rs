@@ -33,6 +33,8 @@ pub enum EventKind {
     Stopped,
     /// Its supervisor gave up on it and fails in turn.
     Escalated,
+    /// An incarnation that was given up still holds its thread.
+    Stuck,
 }
 
 impl EventKind {
@@ -45,6 +47,7 @@ impl EventKind {
             Self::Parked => "parked",
             Self::Stopped => "stopped",
             Self::Escalated => "escalated",
+            Self::Stuck => "stuck",
         }
     }
 }
@@ -77,6 +80,18 @@ pub enum ExitReason {
     Stopped,
     /// Its supervisor ended and took it along.
     ParentEnded,
+    /// It did not return from a message, or from its start, within its limit.
+    Frozen {
+        /// The limit, in milliseconds.
+        limit_ms: u64,
+    },
+    /// An operator parked it.
+    Parked {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl ExitReason {
@@ -89,6 +104,8 @@ impl ExitReason {
             Self::StartFailed { .. } => "start_failed",
             Self::Stopped => "stopped",
             Self::ParentEnded => "parent_ended",
+            Self::Frozen { .. } => "frozen",
+            Self::Parked { .. } => "parked",
         }
     }
 }
@@ -102,6 +119,8 @@ impl fmt::Display for ExitReason {
             Self::StartFailed { chain } => write!(f, "could not start: {chain}"),
             Self::Stopped => f.write_str("stopped"),
             Self::ParentEnded => f.write_str("supervisor ended"),
+            Self::Frozen { limit_ms } => write!(f, "frozen for more than {limit_ms} ms"),
+            Self::Parked { by, reason } => write!(f, "parked by {by}: {reason}"),
         }
     }
 }
@@ -203,6 +222,7 @@ macro_rules! log_at {
 fn log(event: &SupervisionEvent) {
     match event.kind {
         EventKind::Failed | EventKind::Parked | EventKind::Escalated => log_at!(warn, event),
+        EventKind::Stuck => log_at!(error, event),
         EventKind::Started | EventKind::Restarted | EventKind::Stopped => log_at!(info, event),
     }
 }
@@ -215,6 +235,7 @@ const fn event_field(kind: EventKind) -> &'static str {
         EventKind::Parked => "actor.parked",
         EventKind::Stopped => "actor.stopped",
         EventKind::Escalated => "actor.escalated",
+        EventKind::Stuck => "actor.stuck",
     }
 }
 

@@ -15,11 +15,12 @@ mod supervisor;
 pub mod telemetry;
 
 pub use child::{Birth, ChildSpec, Children};
-pub use directory::{ActorStatus, ActorView, Directory, Handle, KillError, NotRunning};
+pub use directory::{
+    ActorStatus, ActorView, Directory, Fence, Fenced, Handle, KillError, NotRunning, ParkError, WatchOptions,
+};
 pub use events::{EventKind, Events, ExitReason, SupervisionEvent};
 pub use failure::Failure;
 pub use inbox::{Full, Inbox, Receipt};
 pub use path::ActorPath;
-pub use restart::{Backoff, Exhausted, Restart, RestartPolicy};
+pub use restart::{Backoff, Exhausted, Restart, RestartPolicy, Strategy};
 pub use root::{RootGaveUp, run_tree};
-pub use supervisor::SupervisorMsg;
