@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{decode, demo, ledger, node, replay};
+use crate::{bench, decode, demo, ledger, node, replay};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -40,6 +40,9 @@ enum Command {
     Decode(decode::DecodeOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
+    /// Measure what this machine can do.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +100,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Replay(options) => replay::run(&options),
         Command::Decode(options) => decode::run(&options),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Bench(bench) => bench::run(bench),
     }
 }
 

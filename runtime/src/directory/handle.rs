@@ -55,19 +55,32 @@ impl<M: ractor::Message> Handle<M> {
         self.send(message).ok();
     }
 
+    /// Wakes the current incarnation unless a wake-up waits for it already; it says so with
+    /// [`Fence::heard`](super::Fence::heard) before it looks for work.
+    pub fn wake(&self, message: M) {
+        if let Some(cell) = self.slot().and_then(|slot| slot.to_wake()) {
+            // One that has just ended looks for work when it is born again.
+            drop(cell.send_message(message));
+        }
+    }
+
     /// Whose address this is.
     pub fn path(&self) -> &ActorPath {
         &self.path
     }
 
     fn current(&self) -> Option<ActorCell> {
+        self.slot()?.cell()
+    }
+
+    fn slot(&self) -> Option<Arc<Slot>> {
         match self.slot.get() {
-            Some(slot) if !slot.is_forgotten() => slot.cell(),
+            Some(slot) if !slot.is_forgotten() => Some(Arc::clone(slot)),
             // Forgotten and come anew under the same path: found by its path from now on.
-            Some(_) => self.directory.find(self.path.as_str())?.cell(),
+            Some(_) => self.directory.find(self.path.as_str()),
             None => {
                 let slot = self.directory.find(self.path.as_str())?;
-                self.slot.get_or_init(|| slot).cell()
+                Some(Arc::clone(self.slot.get_or_init(|| slot)))
             }
         }
     }

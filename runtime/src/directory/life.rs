@@ -39,6 +39,8 @@ pub(crate) struct Life {
     /// The round in which it began what it is doing; 0 while it is idle.
     busy_since: AtomicU32,
     stall_ms: u32,
+    /// Whether a wake-up waits in its mailbox.
+    woken: AtomicBool,
     ticks: Arc<Ticks>,
 }
 
@@ -49,8 +51,14 @@ impl Life {
             revoked: AtomicBool::new(false),
             busy_since: AtomicU32::new(0),
             stall_ms: u32::try_from(stall.as_millis()).unwrap_or(u32::MAX),
+            woken: AtomicBool::new(false),
             ticks,
         }
+    }
+
+    /// Notes that a wake-up is sent; says whether none was waiting before.
+    pub(super) fn wake(&self) -> bool {
+        !self.woken.swap(true, Ordering::AcqRel)
     }
 
     /// Which incarnation this is.
@@ -115,6 +123,11 @@ impl Fence {
     /// Lets only the current incarnation pass.
     pub fn check(&self) -> Result<(), Fenced> {
         if self.is_current() { Ok(()) } else { Err(Fenced) }
+    }
+
+    /// Notes that a wake-up was taken, before looking for work: whatever comes later wakes again.
+    pub fn heard(&self) {
+        self.0.woken.store(false, Ordering::SeqCst);
     }
 
     /// Says in the middle of long work that it goes on, so that it is not taken for frozen.

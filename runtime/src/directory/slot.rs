@@ -175,6 +175,13 @@ impl Slot {
         self.state.lock().cell.clone()
     }
 
+    /// The running incarnation, unless a wake-up waits for it already.
+    pub(super) fn to_wake(&self) -> Option<ActorCell> {
+        let state = self.state.lock();
+        let cell = state.cell.as_ref()?;
+        state.life.as_ref().filter(|life| life.wake()).map(|_| cell.clone())
+    }
+
     /// Whether this incarnation was begun and has not been ended yet.
     pub(crate) fn lives(&self, incarnation: u64) -> bool {
         self.state.lock().life.as_ref().is_some_and(|life| life.incarnation() == incarnation)
