@@ -32,6 +32,7 @@ pub(crate) async fn drain(
     if !fence.is_current() {
         return;
     }
+    fence.heard();
     if let Err(error) = entry.intake.drain(journal).await {
         tracing::debug!(device = %entry.id, %error, waiting = entry.intake.depth(), "readings wait");
         myself.send_after(RETRY, || DeviceMsg::Wake);

@@ -73,6 +73,8 @@ pub(crate) struct SupervisorState {
     cradle: Arc<Cradle>,
     /// Starts that were decided on and are queued together.
     starts: Vec<StartJob>,
+    /// The child that was dealt with last; what follows mostly concerns it as well.
+    at_hand: Option<(Key, Arc<Entry>)>,
 }
 
 impl Actor for Supervisor {
@@ -90,7 +92,7 @@ impl Actor for Supervisor {
         }
         let core = Core::new(args.strategy, args.in_order, fastrand::u64(..));
         let (born, cradle) = (clock::monotonic(), Arc::default());
-        Ok(SupervisorState { args, core, born, cradle, starts: Vec::new() })
+        Ok(SupervisorState { args, core, born, cradle, starts: Vec::new(), at_hand: None })
     }
 
     async fn post_start(
@@ -145,7 +147,7 @@ impl Actor for Supervisor {
 impl SupervisorState {
     fn added(&mut self, myself: &ActorRef<SupervisorMsg>, keys: Vec<Key>) -> Result<(), ActorProcessingErr> {
         for key in keys {
-            let Some(entry) = self.args.children.get(key) else { continue };
+            let Some(entry) = self.entry(key) else { continue };
             let slot = self.slot(&entry);
             if slot.status() == ActorStatus::Running {
                 // It went down with the supervisor before us, and nobody else is left to tell.
@@ -166,7 +168,7 @@ impl SupervisorState {
         cell: ActorCell,
     ) -> Result<(), ActorProcessingErr> {
         let Some((key, generation)) = self.cradle.get(cell.get_id()) else { return Ok(()) };
-        if let Some(entry) = self.args.children.get(key) {
+        if let Some(entry) = self.entry(key) {
             let slot = self.slot(&entry);
             if slot.lives(generation) {
                 slot.run(cell.clone());
@@ -197,7 +199,7 @@ impl SupervisorState {
         generation: u64,
         reason: ExitReason,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(entry) = self.args.children.get(key) else { return Ok(()) };
+        let Some(entry) = self.entry(key) else { return Ok(()) };
         let slot = self.slot(&entry);
         // One that was given up, and ends after all, is nobody's news.
         if !slot.lives(generation) {
@@ -248,7 +250,7 @@ impl SupervisorState {
     }
 
     fn start(&mut self, myself: &ActorRef<SupervisorMsg>, key: Key, generation: u64) {
-        let Some(entry) = self.args.children.get(key) else { return };
+        let Some(entry) = self.entry(key) else { return };
         let slot = self.slot(&entry);
         let life = self.args.directory.begin(slot, generation, entry.spec.terms.stall);
         let birth = Birth {
@@ -267,8 +269,8 @@ impl SupervisorState {
         }
     }
 
-    fn stop(&self, key: Key) {
-        let Some(entry) = self.args.children.get(key) else { return };
+    fn stop(&mut self, key: Key) {
+        let Some(entry) = self.entry(key) else { return };
         let Some(cell) = self.slot(&entry).cell() else { return };
         if entry.spec.is_supervisor() {
             // A supervisor that is already gone needs no order to stop: its end is on the way to us.
@@ -278,8 +280,8 @@ impl SupervisorState {
         }
     }
 
-    fn kill(&self, key: Key) {
-        let Some(entry) = self.args.children.get(key) else { return };
+    fn kill(&mut self, key: Key) {
+        let Some(entry) = self.entry(key) else { return };
         let slot = self.slot(&entry);
         if let Some(cell) = slot.cell() {
             tracing::warn!(actor = %slot.path(), "does not come to an end and is killed");
@@ -287,27 +289,28 @@ impl SupervisorState {
         }
     }
 
-    fn fence(&self, key: Key, reason: ExitReason) {
-        if let Some(entry) = self.args.children.get(key) {
+    fn fence(&mut self, key: Key, reason: ExitReason) {
+        if let Some(entry) = self.entry(key) {
             drop(self.args.directory.end(self.slot(&entry), reason));
         }
     }
 
-    fn forget(&self, key: Key) {
-        if let Some(entry) = self.args.children.get(key) {
+    fn forget(&mut self, key: Key) {
+        if let Some(entry) = self.entry(key) {
             self.args.directory.forget(self.slot(&entry).path());
             self.args.children.forget(key);
+            self.at_hand = None;
         }
     }
 
-    fn escalation(&self, key: Key, reason: &ExitReason) -> ActorProcessingErr {
-        let name = self.args.children.get(key).map(|entry| Arc::clone(&entry.spec.name));
+    fn escalation(&mut self, key: Key, reason: &ExitReason) -> ActorProcessingErr {
+        let name = self.entry(key).map(|entry| Arc::clone(&entry.spec.name));
         let path = self.args.path.child(name.as_deref().unwrap_or("a child"));
         Box::new(Failure::text(format!("{path} can't be helped: {reason}")))
     }
 
-    fn report(&self, key: Key, kind: EventKind, mut reason: Option<ExitReason>, delay: Option<Duration>) {
-        let Some(entry) = self.args.children.get(key) else { return };
+    fn report(&mut self, key: Key, kind: EventKind, mut reason: Option<ExitReason>, delay: Option<Duration>) {
+        let Some(entry) = self.entry(key) else { return };
         let slot = self.slot(&entry);
         let next_try_ms = delay.map(|d| clock::now_ms() + i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
         match kind {
@@ -331,6 +334,16 @@ impl SupervisorState {
             slot.blame(reason.clone());
         }
         self.args.directory.events().emit(kind, slot.view(), reason, delay);
+    }
+
+    /// The child of this key, while it is listed.
+    fn entry(&mut self, key: Key) -> Option<Arc<Entry>> {
+        if let Some((_, entry)) = self.at_hand.as_ref().filter(|(at_hand, _)| *at_hand == key) {
+            return Some(Arc::clone(entry));
+        }
+        let entry = self.args.children.get(key)?;
+        self.at_hand = Some((key, Arc::clone(&entry)));
+        Some(entry)
     }
 
     fn slot<'a>(&self, entry: &'a Entry) -> &'a Arc<Slot> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use ractor::ActorRef;
 
-use super::ChildSpec;
+use super::{ChildSpec, Terms};
 use crate::directory::Slot;
 use crate::supervisor::{Key, SupervisorMsg};
 use crate::{ActorPath, Directory};
@@ -23,6 +23,7 @@ struct List {
     by_key: BTreeMap<Key, Arc<Entry>>,
     by_name: HashMap<Arc<str>, Key>,
     last_key: Key,
+    last_terms: Option<Arc<Terms>>,
     /// Children that the supervisor has not been told of.
     news: Vec<Key>,
     supervisor: Option<ActorRef<SupervisorMsg>>,
@@ -117,9 +118,14 @@ impl Children {
 }
 
 impl List {
-    fn insert(&mut self, spec: ChildSpec) -> Option<(Key, Arc<Entry>)> {
+    fn insert(&mut self, mut spec: ChildSpec) -> Option<(Key, Arc<Entry>)> {
         if self.by_name.contains_key(&spec.name) {
             return None;
+        }
+        // Siblings mostly have the same terms; a hundred thousand devices need them once.
+        match &self.last_terms {
+            Some(terms) if **terms == *spec.terms => spec.terms = Arc::clone(terms),
+            Some(_) | None => self.last_terms = Some(Arc::clone(&spec.terms)),
         }
         self.last_key += 1;
         self.by_name.insert(Arc::clone(&spec.name), self.last_key);

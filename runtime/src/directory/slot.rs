@@ -28,8 +28,10 @@ struct State {
     incarnation: u64,
     cell: Option<ActorCell>,
     life: Option<Arc<Life>>,
-    since_ms: Option<i64>,
-    next_try_ms: Option<i64>,
+    /// 0 while none runs.
+    since_ms: i64,
+    /// 0 while none is planned.
+    next_try_ms: i64,
     /// Most actors never have any.
     trouble: Option<Box<Trouble>>,
 }
@@ -69,8 +71,8 @@ impl Slot {
             incarnation: 0,
             cell: None,
             life: None,
-            since_ms: None,
-            next_try_ms: None,
+            since_ms: 0,
+            next_try_ms: 0,
             trouble: None,
         };
         Self { path, kind, supervisor, forgotten: AtomicBool::new(false), state: Mutex::new(state) }
@@ -91,8 +93,8 @@ impl Slot {
             status: state.status,
             incarnation: state.incarnation,
             restarts: state.incarnation.saturating_sub(1),
-            since_ms: state.since_ms,
-            next_try_ms: state.next_try_ms,
+            since_ms: some(state.since_ms),
+            next_try_ms: some(state.next_try_ms),
             last_reason: state.trouble.as_ref().and_then(|trouble| trouble.last_reason.clone()),
         }
     }
@@ -116,7 +118,7 @@ impl Slot {
         state.incarnation = incarnation;
         state.cell = None;
         state.status = ActorStatus::Starting;
-        state.next_try_ms = None;
+        state.next_try_ms = 0;
         life
     }
 
@@ -126,7 +128,7 @@ impl Slot {
         let mut state = self.state.lock();
         state.cell = Some(cell);
         state.status = ActorStatus::Running;
-        state.since_ms = Some(since);
+        state.since_ms = since;
     }
 
     /// Notes the end of the current incarnation, and fences it should it not have ended after all. Answers who asked
@@ -134,7 +136,7 @@ impl Slot {
     pub(crate) fn end(&self, mut reason: ExitReason) -> Ended {
         let mut state = self.state.lock();
         state.cell = None;
-        state.since_ms = None;
+        state.since_ms = 0;
         state.status = ActorStatus::Stopped;
         let orphan = state.life.take().filter(|life| {
             life.revoke();
@@ -157,7 +159,7 @@ impl Slot {
     pub(crate) fn wait(&self, status: ActorStatus, next_try_ms: Option<i64>) {
         let mut state = self.state.lock();
         state.status = status;
-        state.next_try_ms = next_try_ms;
+        state.next_try_ms = next_try_ms.unwrap_or(0);
     }
 
     /// Kills its running incarnation, if it has one.
@@ -209,6 +211,10 @@ impl Slot {
     pub(super) fn is_forgotten(&self) -> bool {
         self.forgotten.load(Ordering::Acquire)
     }
+}
+
+const fn some(ms: i64) -> Option<i64> {
+    if ms == 0 { None } else { Some(ms) }
 }
 
 /// How an incarnation ended.

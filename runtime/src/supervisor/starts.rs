@@ -9,12 +9,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 
-use futures::FutureExt;
 use parking_lot::Mutex;
-use ractor::{ActorCell, ActorId, ActorRef};
+use ractor::{ActorCell, ActorId, ActorRef, SpawnErr};
 
 use super::SupervisorMsg;
-use crate::child::{Entry, Newborn};
+use crate::child::{Entry, Newborn, Spawned};
 use crate::{ExitReason, Failure};
 
 /// How many starts of one supervisor may be under way without having completed at once.
@@ -98,7 +97,11 @@ impl StartQueue {
         let StartJob { entry, newborn, supervisor } = job;
         let birth = Birth { key: newborn.key, generation: newborn.birth.incarnation, supervisor };
         let cell = birth.supervisor.get_cell();
-        let mut start = AssertUnwindSafe(spawn(Arc::clone(&entry), newborn, cell)).catch_unwind().boxed();
+        // ractor catches what panics from here on; making the arguments is ours.
+        let made = std::panic::catch_unwind(AssertUnwindSafe(|| entry.spec.start(newborn, cell)));
+        let Ok(mut start) = made else {
+            return birth.failed("it panicked while its arguments were made".to_owned());
+        };
         if let Poll::Ready(started) = futures::poll!(&mut start) {
             return birth.tell(started);
         }
@@ -109,7 +112,7 @@ impl StartQueue {
         clippy::disallowed_methods,
         reason = "a start has a limit, and its end is told to its supervisor"
     )]
-    fn go_on(self: &Arc<Self>, birth: Birth, entry: Arc<Entry>, start: Starting) {
+    fn go_on(self: &Arc<Self>, birth: Birth, entry: Arc<Entry>, start: Spawned) {
         let lane = birth.supervisor.get_id();
         self.lanes.lock().slow_begins(lane);
         let queue = Arc::clone(self);
@@ -127,17 +130,6 @@ impl StartQueue {
     }
 }
 
-async fn spawn(
-    entry: Arc<Entry>,
-    newborn: Newborn,
-    supervisor: ActorCell,
-) -> Result<ActorCell, ractor::SpawnErr> {
-    entry.spec.start(newborn, supervisor).await
-}
-
-type Started = Result<Result<ActorCell, ractor::SpawnErr>, Box<dyn std::any::Any + Send>>;
-type Starting = futures::future::BoxFuture<'static, Started>;
-
 /// Whose start it is, and who wants to know.
 struct Birth {
     key: super::Key,
@@ -147,11 +139,9 @@ struct Birth {
 
 impl Birth {
     /// Tells of a failure; a success tells of itself, by ractor's own event.
-    fn tell(&self, started: Started) {
-        match started {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => self.failed(Failure::new(&error).to_string()),
-            Err(_) => self.failed("it panicked while its arguments were made".to_owned()),
+    fn tell(&self, started: Result<ActorCell, SpawnErr>) {
+        if let Err(error) = started {
+            self.failed(Failure::new(&error).to_string());
         }
     }
 
