@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{chaos, decode, demo, doctor, ledger, node, replay, simulate};
+use crate::{bench, chaos, decode, demo, doctor, ledger, node, replay, simulate};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -47,6 +46,9 @@ enum Command {
     Chaos(chaos::ChaosOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
+    /// Measure what this machine can do.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +109,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Decode(options) => decode::run(&options),
         Command::Chaos(options) => chaos::run(options),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Bench(bench) => bench::run(bench),
     }
 }
 
@@ -116,8 +119,7 @@ fn run_node(options: RunOptions) -> anyhow::Result<()> {
     config.http_listen = options.http.unwrap_or(config.http_listen);
     config.mqtt_listen = options.mqtt.unwrap_or(config.mqtt_listen);
     config.data_dir = options.data.unwrap_or(config.data_dir);
-    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    runtime.block_on(async {
+    node::block_on(async {
         let node = node::Node::prepare(config, &environment)?;
         say(&node.welcome());
         node.run(node::stop_signal()?).await

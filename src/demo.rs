@@ -43,8 +43,7 @@ pub(crate) struct DemoOptions {
 
 /// Runs the demo until Ctrl-C.
 pub(crate) fn run(options: DemoOptions) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    runtime.block_on(live(options))
+    node::block_on(live(options))
 }
 
 async fn live(options: DemoOptions) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
@@ -24,7 +25,9 @@ use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, n
 use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
 use voltree_runtime::metrics::MetricsHandle;
-use voltree_runtime::{ActorPath, ChildSpec, Children, Directory, Faults, RestartPolicy, run_tree};
+use voltree_runtime::{
+    ActorPath, ChildSpec, Children, Directory, Faults, RestartPolicy, Strategy, WatchOptions, run_tree,
+};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
 use crate::config::{Config, PackConfig};
@@ -34,6 +37,13 @@ use crate::metric_table;
 
 /// How many shards the devices are spread over.
 const SHARDS: u32 = 2;
+
+/// How long a reader of the journal may be at one thing: after a start it may have much to catch up with.
+const CATCHING_UP: Duration = Duration::from_secs(600);
+/// How long work on blocking threads may take after the tree has stopped.
+const LAST_WORK: Duration = Duration::from_secs(10);
+/// The exit code when actors that spin hold so many threads that the node can't even end in order.
+const STUCK: i32 = 70;
 
 /// A node that is ready to run.
 #[derive(Debug)]
@@ -162,7 +172,10 @@ impl Estate {
         let journal_disk = Arc::new(FaultyDisk::new(disk.clone(), faults.clone()));
         let journal =
             JournalSlot::open(journal_disk, &data.journal(), JournalOptions::default(), store.positions())?;
-        let directory = Directory::default();
+        let directory = Directory::watched(WatchOptions {
+            last_resort: Some(|| std::process::exit(STUCK)),
+            ..WatchOptions::default()
+        });
         let events = Arc::new(EventBook::open(disk, data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
@@ -274,16 +287,17 @@ impl Estate {
                     [self.event_log(), self.journal()].into_iter().chain(shards().map(|s| self.recorder(s))),
                 ),
             ),
-            group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()]))),
+            group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()])))
+                .with_strategy(Strategy::RestForOne),
             group("live", Children::new([self.live(), self.presence()])),
-            group("devices", self.devices.clone()),
+            group("devices", self.devices.clone()).in_parallel(),
             group(
                 "mqtt",
                 Children::new([
                     keeper::child(Arc::clone(&self.broker)),
-                    group("clients", clients.clone()),
+                    group("clients", clients.clone()).in_parallel(),
                     self.listener(&mqtt_path, clients),
-                    group("brokers", Children::new(outside)),
+                    group("brokers", Children::new(outside)).in_parallel(),
                 ]),
             ),
             group("edges", Children::new([self.http(router, metrics)])),
@@ -315,6 +329,7 @@ impl Estate {
         };
         let name = format!("recorder-{}", shard.index);
         ChildSpec::worker(name, "recorder", RestartPolicy::SERVICE, move |_| (Recorder, args.clone()))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn aggregator(&self, shard: Shard) -> ChildSpec {
@@ -331,16 +346,19 @@ impl Estate {
         };
         let name = format!("aggregator-{}", shard.index);
         ChildSpec::worker(name, "aggregator", RestartPolicy::SERVICE, move |_| (Aggregator, args.clone()))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn alerting(&self) -> ChildSpec {
         let book = Arc::clone(&self.alerts);
         ChildSpec::worker("alerts", "alerts", RestartPolicy::SERVICE, move |_| (Alerting, Arc::clone(&book)))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn live(&self) -> ChildSpec {
         let bus = Arc::clone(&self.live);
         ChildSpec::worker("bus", "live", RestartPolicy::SERVICE, move |_| (Live, Arc::clone(&bus)))
+            .with_stall_limit(CATCHING_UP)
     }
 
     fn presence(&self) -> ChildSpec {
@@ -396,6 +414,14 @@ fn bind(key: &str, address: SocketAddr) -> anyhow::Result<Arc<ListenerSocket>> {
         format!("{key} = {address} can't be listened on; another program may have the port")
     })?;
     Ok(Arc::new(socket))
+}
+
+/// Runs to the end on a runtime of its own. Threads that actors hold which spin are left behind: the process ends.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    let ended = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

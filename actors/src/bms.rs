@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use voltree_model::{PackReading, RejectReason};
 use voltree_protocols::bms::daly_uart::{DalyConfig, DalyPoll};
 use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
-use voltree_runtime::{ChildSpec, Failure, RestartPolicy, clock};
+use voltree_runtime::{ChildSpec, Failure, Fence, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
 
 use crate::device::{self, DeviceMsg};
@@ -51,7 +51,7 @@ pub fn offline_after(poll_interval: Duration) -> Duration {
 pub fn child(entry: Arc<DeviceEntry>, journal: Arc<JournalSlot>, settings: BmsSettings) -> ChildSpec {
     let name = entry.id.to_string();
     let args = BmsArgs { entry, journal, settings };
-    ChildSpec::worker(name, KIND, RestartPolicy::DEVICE, move |_| (Bms, args.clone()))
+    ChildSpec::worker(name, KIND, RestartPolicy::DEVICE, move |birth| (Bms, (args.clone(), birth.fence)))
 }
 
 /// Everything the actor needs in order to be born again.
@@ -70,6 +70,7 @@ pub struct Bms;
 #[derive(Debug)]
 pub struct BmsState {
     args: BmsArgs,
+    fence: Fence,
     poll: DalyPoll,
     link: Option<FaultyLink<SerialLink>>,
     failures: u32,
@@ -79,17 +80,17 @@ pub struct BmsState {
 impl Actor for Bms {
     type Msg = DeviceMsg;
     type State = BmsState;
-    type Arguments = BmsArgs;
+    type Arguments = (BmsArgs, Fence);
 
     async fn pre_start(
         &self,
         myself: ActorRef<DeviceMsg>,
-        args: BmsArgs,
+        (args, fence): (BmsArgs, Fence),
     ) -> Result<BmsState, ActorProcessingErr> {
         let poll = DalyPoll::new(args.settings.board);
         myself.send_message(DeviceMsg::Wake)?;
         myself.send_message(DeviceMsg::Poll)?;
-        Ok(BmsState { args, poll, link: None, failures: 0, bad_frames: 0 })
+        Ok(BmsState { args, fence, poll, link: None, failures: 0, bad_frames: 0 })
     }
 
     async fn handle(
@@ -99,11 +100,11 @@ impl Actor for Bms {
         state: &mut BmsState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            DeviceMsg::Wake => device::drain(&myself, &state.args.entry, &state.args.journal).await,
+            DeviceMsg::Wake => state.drain(&myself).await,
             DeviceMsg::Poll => {
                 let begun = clock::monotonic();
                 state.poll_once().await;
-                device::drain(&myself, &state.args.entry, &state.args.journal).await;
+                state.drain(&myself).await;
                 myself.send_after(state.next_poll_in(begun), || DeviceMsg::Poll);
             }
         }
@@ -112,6 +113,10 @@ impl Actor for Bms {
 }
 
 impl BmsState {
+    async fn drain(&self, myself: &ActorRef<DeviceMsg>) {
+        device::drain(myself, &self.fence, &self.args.entry, &self.args.journal).await;
+    }
+
     async fn poll_once(&mut self) {
         match self.ask().await {
             Ok(pack) => self.answered(pack).await,
@@ -143,6 +148,10 @@ impl BmsState {
 
     /// From here on the reading is received: it is in the intake before anything can interrupt it.
     async fn answered(&mut self, pack: PackReading) {
+        // Another incarnation polls by now; this one was stuck, and its answer is of no known time.
+        if !self.fence.is_current() {
+            return;
+        }
         metrics::poll("answered");
         self.failures = 0;
         let entry = &self.args.entry;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use voltree_runtime::{ChildSpec, RestartPolicy};
+use voltree_runtime::{ChildSpec, Fence, RestartPolicy};
 use voltree_storage::JournalSlot;
 
 use crate::device::{self, DeviceMsg};
@@ -19,42 +19,52 @@ pub const KIND: &str = "mqtt";
 #[derive(Debug)]
 pub struct MqttDevice;
 
-/// Everything it needs in order to be born again, and all it knows.
+/// Everything it needs in order to be born again.
 #[derive(Debug, Clone)]
 pub struct MqttDeviceArgs {
     entry: Arc<DeviceEntry>,
     journal: Arc<JournalSlot>,
 }
 
+/// What one incarnation knows.
+#[derive(Debug)]
+pub struct MqttDeviceState {
+    args: MqttDeviceArgs,
+    fence: Fence,
+}
+
 /// How the devices supervisor gives birth to it.
 pub fn child(entry: Arc<DeviceEntry>, journal: Arc<JournalSlot>) -> ChildSpec {
     let name = entry.id.to_string();
     let args = MqttDeviceArgs { entry, journal };
-    ChildSpec::worker(name, "mqtt_device", RestartPolicy::DEVICE, move |_| (MqttDevice, args.clone()))
+    ChildSpec::worker(name, "mqtt_device", RestartPolicy::DEVICE, move |birth| {
+        (MqttDevice, (args.clone(), birth.fence))
+    })
 }
 
 impl Actor for MqttDevice {
     type Msg = DeviceMsg;
-    type State = MqttDeviceArgs;
-    type Arguments = MqttDeviceArgs;
+    type State = MqttDeviceState;
+    type Arguments = (MqttDeviceArgs, Fence);
 
     async fn pre_start(
         &self,
         myself: ActorRef<DeviceMsg>,
-        args: MqttDeviceArgs,
-    ) -> Result<MqttDeviceArgs, ActorProcessingErr> {
+        (args, fence): (MqttDeviceArgs, Fence),
+    ) -> Result<MqttDeviceState, ActorProcessingErr> {
         myself.send_message(DeviceMsg::Wake)?;
-        Ok(args)
+        Ok(MqttDeviceState { args, fence })
     }
 
     async fn handle(
         &self,
         myself: ActorRef<DeviceMsg>,
         message: DeviceMsg,
-        state: &mut MqttDeviceArgs,
+        state: &mut MqttDeviceState,
     ) -> Result<(), ActorProcessingErr> {
+        let MqttDeviceArgs { entry, journal } = &state.args;
         match message {
-            DeviceMsg::Wake | DeviceMsg::Poll => device::drain(&myself, &state.entry, &state.journal).await,
+            DeviceMsg::Wake | DeviceMsg::Poll => device::drain(&myself, &state.fence, entry, journal).await,
         }
         Ok(())
     }

@@ -277,7 +277,7 @@ impl DeviceEntry {
         if self.link() == LinkState::Down {
             self.set_link(LinkState::Up, "it publishes again");
         }
-        self.actor.nudge(DeviceMsg::Wake);
+        self.actor.wake(DeviceMsg::Wake);
     }
 
     /// A time for a reading that brought none: now, or a millisecond after the last one given out, so that no two of

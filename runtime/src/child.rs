@@ -1,15 +1,19 @@
 //! A child as its supervisor knows it: a name, a kind, a policy, and how to give birth to it, again and again.
 
+mod listed;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, SpawnErr};
 
-use crate::supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
-use crate::{ActorPath, Directory, RestartPolicy};
+pub use self::listed::Children;
+pub(crate) use self::listed::Entry;
+use crate::directory::Fence;
+use crate::supervisor::{Cradle, Key, Supervisor, SupervisorArgs, Watched};
+use crate::{ActorPath, Directory, RestartPolicy, Strategy};
 
 /// What a newborn is told.
 #[derive(Debug, Clone)]
@@ -20,20 +24,47 @@ pub struct Birth {
     pub incarnation: u64,
     /// The node's directory.
     pub directory: Directory,
+    /// What it shows wherever its effects would outlive it.
+    pub fence: Fence,
 }
 
-type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>;
-type StartFn = Arc<dyn Fn(Birth, ActorCell) -> Spawned + Send + Sync>;
+/// A birth with the place where it is announced.
+#[derive(Debug, Clone)]
+pub(crate) struct Newborn {
+    pub(crate) birth: Birth,
+    pub(crate) cradle: Arc<Cradle>,
+    pub(crate) key: Key,
+}
+
+/// A start under way.
+pub(crate) type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>;
+type StartWorker = Arc<dyn Fn(Newborn, ActorCell) -> Spawned + Send + Sync>;
+
+/// What a supervisor's core must know of a child.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Terms {
+    pub(crate) policy: RestartPolicy,
+    /// How long a stop may take.
+    pub(crate) shutdown: Duration,
+    /// How long a start may take.
+    pub(crate) start: Duration,
+    /// How long it may be at one message.
+    pub(crate) stall: Duration,
+}
 
 /// How a supervisor starts, restarts and stops one child.
 #[derive(Clone)]
 pub struct ChildSpec {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) kind: &'static str,
-    pub(crate) policy: RestartPolicy,
-    pub(crate) shutdown: Duration,
-    pub(crate) supervisor: bool,
-    pub(crate) start: StartFn,
+    pub(crate) terms: Arc<Terms>,
+    start: Start,
+}
+
+#[derive(Clone)]
+enum Start {
+    Worker(StartWorker),
+    Supervisor { children: Children, strategy: Strategy, in_order: bool },
 }
 
 impl std::fmt::Debug for ChildSpec {
@@ -50,71 +81,96 @@ impl ChildSpec {
         policy: RestartPolicy,
         make: impl Fn(Birth) -> (A, A::Arguments) + Send + Sync + 'static,
     ) -> Self {
-        let start: StartFn = Arc::new(move |birth, supervisor| {
-            let (actor, args) = make(birth);
+        let start: StartWorker = Arc::new(move |newborn, supervisor| {
+            let (actor, args) = make(newborn.birth.clone());
             Box::pin(async move {
-                let (actor, _) = Actor::spawn_linked(None, actor, args, supervisor).await?;
+                let (actor, _) =
+                    Actor::spawn_linked(None, Watched(actor), (args, newborn), supervisor).await?;
                 Ok(actor.get_cell())
             })
         });
-        Self { name: name.into(), kind, policy, shutdown: Duration::from_secs(5), supervisor: false, start }
+        Self::new(name.into(), kind, policy, Duration::from_secs(5), Start::Worker(start))
     }
 
-    /// A supervisor of its own over `children`.
+    /// A supervisor of its own over `children`: one_for_one, started in order, unless said otherwise.
     pub fn supervisor(name: impl Into<String>, policy: RestartPolicy, children: Children) -> Self {
-        let start: StartFn = Arc::new(move |birth, supervisor| {
-            let args =
-                SupervisorArgs { path: birth.path, directory: birth.directory, children: children.clone() };
-            Box::pin(async move {
-                let (actor, _) = Actor::spawn_linked(None, Supervisor, args, supervisor).await?;
-                Ok(actor.get_cell())
-            })
-        });
-        let shutdown = Duration::from_secs(20);
-        Self { name: name.into(), kind: "supervisor", policy, shutdown, supervisor: true, start }
-    }
-}
-
-/// The children of one supervisor, in start order. The node owns it, so it outlives the supervisor: whoever
-/// supervises next finds every child that was ever added and not removed.
-#[derive(Debug, Clone, Default)]
-pub struct Children {
-    specs: Arc<Mutex<Vec<ChildSpec>>>,
-}
-
-impl Children {
-    /// These children, in start order.
-    pub fn new(specs: impl IntoIterator<Item = ChildSpec>) -> Self {
-        Self { specs: Arc::new(Mutex::new(specs.into_iter().collect())) }
+        let start = Start::Supervisor { children, strategy: Strategy::OneForOne, in_order: true };
+        Self::new(name.into(), "supervisor", policy, Duration::from_secs(20), start)
     }
 
-    /// Adds a child and tells the supervisor at `path`; a name that is taken already changes nothing.
-    pub fn add(&self, directory: &Directory, path: &ActorPath, spec: ChildSpec) {
-        let name = spec.name.clone();
-        {
-            let mut specs = self.specs.lock();
-            if specs.iter().any(|known| known.name == spec.name) {
-                return;
-            }
-            specs.push(spec);
+    fn new(
+        name: String,
+        kind: &'static str,
+        policy: RestartPolicy,
+        shutdown: Duration,
+        start: Start,
+    ) -> Self {
+        let (stall, starting) = (Duration::from_secs(60), Duration::from_secs(10));
+        let terms = Arc::new(Terms { policy, shutdown, start: starting, stall });
+        Self { name: name.into(), kind, terms, start }
+    }
+
+    /// Has the children of this supervisor hang together like this.
+    #[must_use]
+    pub fn with_strategy(mut self, with: Strategy) -> Self {
+        if let Start::Supervisor { strategy, .. } = &mut self.start {
+            *strategy = with;
         }
-        directory.handle::<SupervisorMsg>(path).nudge(SupervisorMsg::ChildAdded(name));
+        self
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.specs.lock().len()
+    /// Has the children of this supervisor start and stop all at once; for many that need nothing of each other.
+    #[must_use]
+    pub fn in_parallel(mut self) -> Self {
+        if let Start::Supervisor { in_order, .. } = &mut self.start {
+            *in_order = false;
+        }
+        self
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<ChildSpec> {
-        self.specs.lock().iter().find(|spec| spec.name == name).cloned()
+    /// Has a stop count as failed, and kills, after this long.
+    #[must_use]
+    pub fn with_shutdown_limit(self, shutdown: Duration) -> Self {
+        let terms = Terms { shutdown, ..Terms::clone(&self.terms) };
+        Self { terms: Arc::new(terms), ..self }
     }
 
-    pub(crate) fn remove(&self, name: &str) {
-        self.specs.lock().retain(|spec| spec.name != name);
+    /// Has a start count as failed after this long.
+    #[must_use]
+    pub fn with_start_limit(self, start: Duration) -> Self {
+        let terms = Terms { start, ..Terms::clone(&self.terms) };
+        Self { terms: Arc::new(terms), ..self }
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.specs.lock().iter().map(|spec| spec.name.clone()).collect()
+    /// Has it count as frozen when it is at one message for longer than this.
+    #[must_use]
+    pub fn with_stall_limit(self, stall: Duration) -> Self {
+        let terms = Terms { stall, ..Terms::clone(&self.terms) };
+        Self { terms: Arc::new(terms), ..self }
+    }
+
+    pub(crate) fn is_supervisor(&self) -> bool {
+        matches!(self.start, Start::Supervisor { .. })
+    }
+
+    /// Gives birth to it under `supervisor`.
+    pub(crate) fn start(&self, newborn: Newborn, supervisor: ActorCell) -> Spawned {
+        match &self.start {
+            Start::Worker(start) => start(newborn, supervisor),
+            Start::Supervisor { children, strategy, in_order } => {
+                let args = SupervisorArgs {
+                    path: newborn.birth.path.clone(),
+                    directory: newborn.birth.directory.clone(),
+                    children: children.clone(),
+                    strategy: *strategy,
+                    in_order: *in_order,
+                    newborn: Some(newborn),
+                };
+                Box::pin(async move {
+                    let (actor, _) = Actor::spawn_linked(None, Supervisor, args, supervisor).await?;
+                    Ok(actor.get_cell())
+                })
+            }
+        }
     }
 }

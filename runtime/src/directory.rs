@@ -3,25 +3,37 @@
 //! It belongs to the node and outlives every actor and supervisor, so handles stay good across restarts. There are
 //! no process-wide names: many nodes can live in one test process.
 
-use std::collections::BTreeMap;
-use std::marker::PhantomData;
+mod handle;
+mod life;
+mod slot;
+mod watchman;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use ractor::ActorCell;
+use parking_lot::RwLock;
 
-use crate::{ActorPath, Events, ExitReason, clock};
+pub use self::handle::{Handle, NotRunning};
+pub use self::life::{Fence, Fenced};
+pub(crate) use self::life::{Life, Ticks};
+use self::slot::KillAsked;
+pub(crate) use self::slot::{Held, Slot};
+pub use self::watchman::WatchOptions;
+pub(crate) use self::watchman::Watchman;
+use crate::supervisor::{StartQueue, SupervisorMsg};
+use crate::{ActorPath, Events, ExitReason};
 
 /// What an actor is doing, seen from its supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActorStatus {
-    /// Being born.
+    /// Being born, or waiting for its turn to be.
     Starting,
     /// Its current incarnation runs.
     Running,
     /// It failed and is about to be started again.
     BackingOff,
-    /// It failed too often and waits for its next try.
+    /// It failed too often and waits for its next try, or an operator parked it.
     Parked,
     /// It ended and stays so.
     Stopped,
@@ -60,7 +72,7 @@ pub struct ActorView {
     pub restarts: u64,
     /// Since when its current incarnation runs, in UTC milliseconds.
     pub since_ms: Option<i64>,
-    /// When its next start is due, in UTC milliseconds.
+    /// When its next start is due, in UTC milliseconds; none while an operator keeps it parked.
     pub next_try_ms: Option<i64>,
     /// Why its last incarnation ended.
     pub last_reason: Option<ExitReason>,
@@ -82,209 +94,180 @@ pub enum KillError {
     },
 }
 
-/// One actor's entry: what stays while incarnations come and go.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    path: ActorPath,
-    kind: &'static str,
-    supervisor: bool,
-    state: Mutex<SlotState>,
-}
-
-#[derive(Debug)]
-struct SlotState {
-    status: ActorStatus,
-    incarnation: u64,
-    cell: Option<ActorCell>,
-    since_ms: Option<i64>,
-    next_try_ms: Option<i64>,
-    last_reason: Option<ExitReason>,
-    kill_asked_by: Option<String>,
+/// Why an actor could not be parked or resumed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParkError {
+    /// No actor has this path.
+    #[error("no actor has the path {0:?}")]
+    Unknown(String),
+    /// The root has nobody above it who could start it again.
+    #[error("{0} is the root of the tree, which can't be parked; stop the node instead")]
+    Root(ActorPath),
+    /// An operator parked it before.
+    #[error("{path} is parked already, by {by}")]
+    AlreadyParked {
+        /// Whom.
+        path: ActorPath,
+        /// Who did.
+        by: String,
+    },
+    /// It runs, or is about to.
+    #[error("{path} is {} and needs no resuming", status.as_str())]
+    NotParked {
+        /// Whom.
+        path: ActorPath,
+        /// What it is.
+        status: ActorStatus,
+    },
 }
 
 /// The node's directory.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    slots: Arc<RwLock<BTreeMap<ActorPath, Arc<Slot>>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    slots: RwLock<HashMap<ActorPath, Arc<Slot>>>,
     events: Events,
+    starts: Arc<StartQueue>,
+    ticks: Arc<Ticks>,
+    watchman: Watchman,
 }
 
 impl Directory {
+    /// An empty directory whose actors are watched like this.
+    pub fn watched(options: WatchOptions) -> Self {
+        Self { shared: Arc::new(Shared { watchman: Watchman::new(options), ..Shared::default() }) }
+    }
+
     /// The node's supervision events.
     pub fn events(&self) -> &Events {
-        &self.events
+        &self.shared.events
     }
 
     /// Every actor, by path.
     pub fn list(&self) -> Vec<ActorView> {
-        self.slots.read().values().map(|slot| slot.view()).collect()
+        let mut views: Vec<_> = self.shared.slots.read().values().map(|slot| slot.view()).collect();
+        views.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        views
+    }
+
+    /// How many actors have each status, in the order of [`ActorStatus::ALL`].
+    pub fn count_by_status(&self) -> [usize; 5] {
+        let mut counts = [0; 5];
+        for slot in self.shared.slots.read().values() {
+            let status = slot.status();
+            if let Some(index) = ActorStatus::ALL.iter().position(|known| *known == status) {
+                counts[index] += 1;
+            }
+        }
+        counts
+    }
+
+    /// How many threads are held by incarnations that were given up.
+    pub fn stuck_threads(&self) -> usize {
+        self.shared.watchman.stuck_threads()
     }
 
     /// What this actor is doing, if there is one.
     pub fn status(&self, path: &ActorPath) -> Option<ActorStatus> {
-        Some(self.slots.read().get(path)?.state.lock().status)
+        Some(self.find(path.as_str())?.status())
     }
 
     /// A handle that stays good across restarts, made before or after the actor exists.
     pub fn handle<M: ractor::Message>(&self, path: &ActorPath) -> Handle<M> {
-        Handle { directory: self.clone(), path: path.clone(), messages: PhantomData }
+        Handle::new(self.clone(), path.clone())
     }
 
     /// Kills the running incarnation of an actor and remembers who asked, so that its supervisor restarts it at
     /// once and does not count it.
     pub fn kill(&self, path: &str, by: &str) -> Result<ActorView, KillError> {
-        let slot = self.slots.read().get(path).cloned();
-        let slot = slot.ok_or_else(|| KillError::Unknown(path.to_owned()))?;
-        let mut state = slot.state.lock();
-        let view = slot.view_of(&state);
-        match state.cell.take() {
-            Some(cell) if state.status == ActorStatus::Running => {
-                state.kill_asked_by = Some(by.to_owned());
-                cell.kill();
-                Ok(view)
-            }
-            other => {
-                state.cell = other;
-                Err(KillError::NotRunning { path: slot.path.clone(), status: state.status })
-            }
+        self.kill_as(path, KillAsked { by: by.to_owned(), counted: false })
+    }
+
+    /// Kills like [`Self::kill`], but counts like a failure: to test back-off, parking and escalation.
+    pub fn kill_counted(&self, path: &str, by: &str) -> Result<ActorView, KillError> {
+        self.kill_as(path, KillAsked { by: by.to_owned(), counted: true })
+    }
+
+    fn kill_as(&self, path: &str, asked: KillAsked) -> Result<ActorView, KillError> {
+        let slot = self.find(path).ok_or_else(|| KillError::Unknown(path.to_owned()))?;
+        let view = slot.view();
+        let killed = slot.kill(asked);
+        killed.map(|()| view).map_err(|status| KillError::NotRunning { path: slot.path().clone(), status })
+    }
+
+    /// Stops an actor in good order and keeps it parked until [`Self::resume`], whatever happens to its supervisors.
+    pub fn park(&self, path: &str, by: &str, reason: &str) -> Result<ActorView, ParkError> {
+        let (slot, parent) = self.with_parent(path)?;
+        let held = Held { by: by.to_owned(), reason: reason.to_owned() };
+        if let Some(before) = slot.held() {
+            return Err(ParkError::AlreadyParked { path: slot.path().clone(), by: before.by });
         }
+        slot.hold(Some(held));
+        let name = slot.path().name().to_owned();
+        self.handle(&parent).nudge(SupervisorMsg::Park(name));
+        Ok(slot.view())
+    }
+
+    /// Starts an actor that is parked, whoever or whatever parked it, or that waits for its back-off: now, and with a
+    /// clean sheet.
+    pub fn resume(&self, path: &str) -> Result<ActorView, ParkError> {
+        let (slot, parent) = self.with_parent(path)?;
+        let view = slot.view();
+        let waits = matches!(view.status, ActorStatus::Parked | ActorStatus::BackingOff);
+        if slot.hold(None).is_none() && !waits {
+            return Err(ParkError::NotParked { path: slot.path().clone(), status: view.status });
+        }
+        let name = slot.path().name().to_owned();
+        self.handle(&parent).nudge(SupervisorMsg::Resume(name));
+        Ok(view)
+    }
+
+    fn with_parent(&self, path: &str) -> Result<(Arc<Slot>, ActorPath), ParkError> {
+        let slot = self.find(path).ok_or_else(|| ParkError::Unknown(path.to_owned()))?;
+        let parent = slot.path().parent().ok_or_else(|| ParkError::Root(slot.path().clone()))?;
+        Ok((slot, parent))
     }
 
     /// The entry of this path, made if it is not there.
     pub(crate) fn slot(&self, path: &ActorPath, kind: &'static str, supervisor: bool) -> Arc<Slot> {
-        let mut slots = self.slots.write();
-        Arc::clone(slots.entry(path.clone()).or_insert_with(|| {
-            Arc::new(Slot { path: path.clone(), kind, supervisor, state: Mutex::new(SlotState::new()) })
-        }))
+        let mut slots = self.shared.slots.write();
+        let new = || Arc::new(Slot::new(path.clone(), kind, supervisor));
+        Arc::clone(slots.entry(path.clone()).or_insert_with(new))
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<Arc<Slot>> {
+        self.shared.slots.read().get(path).cloned()
     }
 
     pub(crate) fn forget(&self, path: &ActorPath) {
-        self.slots.write().remove(path);
-    }
-
-    fn current(&self, path: &ActorPath) -> Option<ActorCell> {
-        self.slots.read().get(path)?.state.lock().cell.clone()
-    }
-}
-
-impl SlotState {
-    fn new() -> Self {
-        Self {
-            status: ActorStatus::Starting,
-            incarnation: 0,
-            cell: None,
-            since_ms: None,
-            next_try_ms: None,
-            last_reason: None,
-            kill_asked_by: None,
-        }
-    }
-}
-
-impl Slot {
-    /// The actor's path.
-    pub(crate) fn path(&self) -> &ActorPath {
-        &self.path
-    }
-
-    /// How the actor stands now.
-    pub(crate) fn view(&self) -> ActorView {
-        self.view_of(&self.state.lock())
-    }
-
-    fn view_of(&self, state: &SlotState) -> ActorView {
-        ActorView {
-            path: self.path.clone(),
-            kind: self.kind,
-            supervisor: self.supervisor,
-            status: state.status,
-            incarnation: state.incarnation,
-            restarts: state.incarnation.saturating_sub(1),
-            since_ms: state.since_ms,
-            next_try_ms: state.next_try_ms,
-            last_reason: state.last_reason.clone(),
+        if let Some(slot) = self.shared.slots.write().remove(path) {
+            slot.forget();
         }
     }
 
-    /// The number of the incarnation that is being born.
-    pub(crate) fn begin(&self) -> u64 {
-        let mut state = self.state.lock();
-        state.incarnation += 1;
-        state.status = ActorStatus::Starting;
-        state.next_try_ms = None;
-        state.incarnation
+    /// Begins an incarnation of the actor of this slot.
+    pub(crate) fn begin(&self, slot: &Slot, incarnation: u64, stall: Duration) -> Arc<Life> {
+        slot.begin(incarnation, stall, &self.shared.ticks)
     }
 
-    pub(crate) fn run(&self, cell: ActorCell) {
-        let mut state = self.state.lock();
-        state.cell = Some(cell);
-        state.status = ActorStatus::Running;
-        state.since_ms = Some(clock::now_ms());
+    /// Ends the current incarnation of the actor of this slot, and keeps an eye on it if it holds on to its thread.
+    pub(crate) fn end(&self, slot: &Arc<Slot>, reason: ExitReason) -> (ExitReason, bool) {
+        let ended = slot.end(reason);
+        if let Some(life) = ended.orphan {
+            self.shared.watchman.adopt(Arc::clone(slot), life);
+        }
+        (ended.reason, ended.asked)
     }
 
-    /// Notes the end of the current incarnation; answers who asked for it, if it was asked for.
-    pub(crate) fn end(&self, reason: &ExitReason) -> Option<String> {
-        let mut state = self.state.lock();
-        state.cell = None;
-        state.since_ms = None;
-        state.status = ActorStatus::Stopped;
-        state.last_reason = Some(reason.clone());
-        state.kill_asked_by.take()
+    pub(crate) fn starts(&self) -> &Arc<StartQueue> {
+        &self.shared.starts
     }
 
-    pub(crate) fn blame(&self, reason: ExitReason) {
-        self.state.lock().last_reason = Some(reason);
-    }
-
-    pub(crate) fn wait(&self, status: ActorStatus, next_try_ms: Option<i64>) {
-        let mut state = self.state.lock();
-        state.status = status;
-        state.next_try_ms = next_try_ms;
-    }
-
-    pub(crate) fn cell(&self) -> Option<ActorCell> {
-        self.state.lock().cell.clone()
-    }
-}
-
-/// An address of an actor that survives its restarts.
-pub struct Handle<M> {
-    directory: Directory,
-    path: ActorPath,
-    messages: PhantomData<fn(M)>,
-}
-
-impl<M> Clone for Handle<M> {
-    fn clone(&self) -> Self {
-        Self { directory: self.directory.clone(), path: self.path.clone(), messages: PhantomData }
-    }
-}
-
-impl<M> std::fmt::Debug for Handle<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Handle({})", self.path)
-    }
-}
-
-/// The actor has no running incarnation now. What must not be lost waits in an inbox instead of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the actor is not running now")]
-pub struct NotRunning;
-
-impl<M: ractor::Message> Handle<M> {
-    /// Sends to the current incarnation.
-    pub fn send(&self, message: M) -> Result<(), NotRunning> {
-        let cell = self.directory.current(&self.path).ok_or(NotRunning)?;
-        cell.send_message(message).map_err(|_| NotRunning)
-    }
-
-    /// Wakes the current incarnation if there is one; one that is being born looks for work by itself.
-    pub fn nudge(&self, message: M) {
-        self.send(message).ok();
-    }
-
-    /// Whose address this is.
-    pub fn path(&self) -> &ActorPath {
-        &self.path
+    pub(crate) fn watchman(&self) -> &Watchman {
+        &self.shared.watchman
     }
 }

@@ -39,6 +39,8 @@ pub enum EventKind {
     Stopped,
     /// Its supervisor gave up on it and fails in turn.
     Escalated,
+    /// An incarnation that was given up still holds its thread.
+    Stuck,
 }
 
 impl EventKind {
@@ -51,6 +53,7 @@ impl EventKind {
             Self::Parked => "parked",
             Self::Stopped => "stopped",
             Self::Escalated => "escalated",
+            Self::Stuck => "stuck",
         }
     }
 }
@@ -157,6 +160,7 @@ macro_rules! log_at {
 fn log(event: &SupervisionEvent) {
     match event.kind {
         EventKind::Failed | EventKind::Parked | EventKind::Escalated => log_at!(warn, event),
+        EventKind::Stuck => log_at!(error, event),
         EventKind::Started | EventKind::Restarted | EventKind::Stopped => log_at!(info, event),
     }
 }
@@ -169,6 +173,7 @@ const fn event_field(kind: EventKind) -> &'static str {
         EventKind::Parked => "actor.parked",
         EventKind::Stopped => "actor.stopped",
         EventKind::Escalated => "actor.escalated",
+        EventKind::Stuck => "actor.stuck",
     }
 }
 

@@ -17,13 +17,14 @@ mod supervisor;
 pub mod telemetry;
 
 pub use child::{Birth, ChildSpec, Children};
-pub use directory::{ActorStatus, ActorView, Directory, Handle, KillError, NotRunning};
+pub use directory::{
+    ActorStatus, ActorView, Directory, Fence, Fenced, Handle, KillError, NotRunning, ParkError, WatchOptions,
+};
 pub use events::{EVENTS_KEPT, EventKind, Events, ExitReason, SupervisionEvent};
 pub use failure::{ErrorChain, Failure};
 pub use faults::{Fault, FaultKind, FaultPoint, Faults};
 pub use inbox::{Handling, Inbox, Lane, MAX_FAILURES, OnCrash, Outcome, Receipt, Refused, Waiting, WhenFull};
 pub use panics::log_panics;
 pub use path::ActorPath;
-pub use restart::{Backoff, Exhausted, Restart, RestartPolicy};
+pub use restart::{Backoff, Exhausted, Restart, RestartPolicy, Strategy};
 pub use root::{RootGaveUp, run_tree};
-pub use supervisor::SupervisorMsg;

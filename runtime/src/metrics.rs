@@ -10,6 +10,8 @@ use crate::{ActorStatus, Directory};
 pub const SUPERVISION_EVENTS: &str = "runtime_supervision_events_total";
 /// Gauge of running actors.
 pub const ACTORS: &str = "runtime_actors";
+/// Gauge of threads that actors hold which were given up.
+pub const STUCK_THREADS: &str = "runtime_stuck_threads";
 
 /// Counter of injected faults that struck.
 pub const FAULTS: &str = "runtime_faults_injected_total";
@@ -36,6 +38,13 @@ pub const METRICS: &[MetricInfo] = &[
         unit: Unit::Count,
         help: "Injected faults that struck, by point and kind.",
         labels: &["point", "kind"],
+    },
+    MetricInfo {
+        name: STUCK_THREADS,
+        kind: MetricKind::Gauge,
+        unit: Unit::Count,
+        help: "Threads held by actors that spin and were given up.",
+        labels: &[],
     },
 ];
 
@@ -67,11 +76,14 @@ pub struct MetricInfo {
 
 /// Counts the actors by status, for a scrape.
 pub fn observe(directory: &Directory) {
-    let actors = directory.list();
-    for status in ActorStatus::ALL {
-        let count = actors.iter().filter(|actor| actor.status == status).count();
-        metrics::gauge!(ACTORS, "status" => status.as_str()).set(u32::try_from(count).unwrap_or(u32::MAX));
+    for (status, count) in ActorStatus::ALL.into_iter().zip(directory.count_by_status()) {
+        metrics::gauge!(ACTORS, "status" => status.as_str()).set(gauge(count));
     }
+    metrics::gauge!(STUCK_THREADS).set(gauge(directory.stuck_threads()));
+}
+
+fn gauge(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Installs the process's recorder once and describes every metric of the table.

@@ -28,10 +28,13 @@ pub struct Backoff {
 /// What becomes of a child that failed too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
-    /// It waits this long and is tried once more, for ever.
+    /// It waits, then is tried once more, for ever. A try that stays well for the policy's window ends the matter; one
+    /// that does not parks it again at once, for twice as long.
     Park {
-        /// The wait between tries.
+        /// The wait before the first try.
         next_try: Duration,
+        /// The longest wait between tries.
+        cap: Duration,
     },
     /// Its supervisor fails in turn.
     Escalate,
@@ -59,7 +62,7 @@ impl RestartPolicy {
         max_restarts: 5,
         window: Duration::from_secs(60),
         backoff: Backoff { first: Duration::from_millis(200), factor: 2.0, cap: Duration::from_secs(10) },
-        exhausted: Exhausted::Park { next_try: Duration::from_secs(60) },
+        exhausted: Exhausted::Park { next_try: Duration::from_secs(60), cap: Duration::from_secs(600) },
     };
 
     /// For the node's own services: generous, then their supervisor fails.
@@ -86,14 +89,32 @@ impl RestartPolicy {
         max_restarts: 0,
         window: Duration::from_secs(60),
         backoff: Backoff { first: Duration::ZERO, factor: 1.0, cap: Duration::ZERO },
-        exhausted: Exhausted::Park { next_try: Duration::from_secs(60) },
+        exhausted: Exhausted::Park { next_try: Duration::from_secs(60), cap: Duration::from_secs(60) },
     };
 }
 
-/// The failures of one child that still count.
+/// How the children of one supervisor hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// A failed child is started again alone.
+    #[default]
+    OneForOne,
+    /// All children go down with it, last started first, and start again in order.
+    OneForAll,
+    /// Those that were started after it go down with it, and start again in order.
+    RestForOne,
+}
+
+/// What a child's failures have come to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Failures {
-    at: VecDeque<Duration>,
+pub(crate) struct Record {
+    /// The failures that still count.
+    failed_at: VecDeque<Duration>,
+    /// Since when its incarnation runs.
+    began: Option<Duration>,
+    /// Whether it was parked since it was last well for a whole window, and how often its tries failed.
+    parked: bool,
+    failed_tries: u32,
 }
 
 /// What a failure leads to.
@@ -107,21 +128,35 @@ pub(crate) enum Verdict {
     Escalate,
 }
 
-impl Failures {
-    /// Counts a failure at `now` (time since any fixed moment) and says what follows. `jitter` in 0..1 spreads
-    /// the wait over its lower or upper part, so that children that failed together don't return together.
-    pub(crate) fn record(&mut self, policy: &RestartPolicy, now: Duration, jitter: f64) -> Verdict {
-        while self.at.front().is_some_and(|at| now.saturating_sub(*at) > policy.window) {
-            self.at.pop_front();
+impl Record {
+    /// Notes that an incarnation runs since `now` (time since any fixed moment).
+    pub(crate) fn began(&mut self, now: Duration) {
+        self.began = Some(now);
+    }
+
+    /// Counts a failure at `now` and says what follows. `jitter` in 0..1 spreads the wait over its lower or upper part,
+    /// so that children that failed together don't return together.
+    pub(crate) fn failed(&mut self, policy: &RestartPolicy, now: Duration, jitter: f64) -> Verdict {
+        if self.began.take().is_some_and(|began| now.saturating_sub(began) >= policy.window) {
+            *self = Self::default();
         }
-        self.at.push_back(now);
-        if self.at.len() > policy.max_restarts {
-            return match policy.exhausted {
-                Exhausted::Park { next_try } => Verdict::Park(next_try),
-                Exhausted::Escalate => Verdict::Escalate,
-            };
+        while self.failed_at.front().is_some_and(|at| now.saturating_sub(*at) > policy.window) {
+            self.failed_at.pop_front();
         }
-        Verdict::RestartAfter(policy.backoff.delay(self.at.len(), jitter))
+        self.failed_at.push_back(now);
+        if !self.parked && self.failed_at.len() <= policy.max_restarts {
+            return Verdict::RestartAfter(policy.backoff.delay(self.failed_at.len(), jitter));
+        }
+        match policy.exhausted {
+            Exhausted::Park { next_try, cap } => {
+                // Nothing before the next try counts one by one any more.
+                self.failed_at.clear();
+                self.failed_tries = if self.parked { self.failed_tries.saturating_add(1) } else { 0 };
+                self.parked = true;
+                Verdict::Park(next_try.saturating_mul(2_u32.saturating_pow(self.failed_tries)).min(cap))
+            }
+            Exhausted::Escalate => Verdict::Escalate,
+        }
     }
 }
 
@@ -144,26 +179,62 @@ mod tests {
 
     const POLICY: RestartPolicy = RestartPolicy::DEVICE;
 
-    #[test]
-    fn the_first_restart_of_a_window_is_immediate_and_the_next_ones_wait() {
-        let mut failures = Failures::default();
-        assert_eq!(failures.record(&POLICY, Duration::ZERO, 1.0), Verdict::RestartAfter(Duration::ZERO));
-        let second = failures.record(&POLICY, Duration::from_secs(1), 1.0);
-        assert_eq!(second, Verdict::RestartAfter(Duration::from_millis(200)));
-        let third = failures.record(&POLICY, Duration::from_secs(2), 1.0);
-        assert_eq!(third, Verdict::RestartAfter(Duration::from_millis(400)));
+    fn at(second: u64) -> Duration {
+        Duration::from_secs(second)
     }
 
     #[test]
-    fn one_failure_too_many_parks_and_a_quiet_window_forgives() {
-        let mut failures = Failures::default();
+    fn the_first_restart_of_a_window_is_immediate_and_the_next_ones_wait() {
+        let mut record = Record::default();
+        assert_eq!(record.failed(&POLICY, at(0), 1.0), Verdict::RestartAfter(Duration::ZERO));
+        let second = record.failed(&POLICY, at(1), 1.0);
+        assert_eq!(second, Verdict::RestartAfter(Duration::from_millis(200)));
+        let third = record.failed(&POLICY, at(2), 1.0);
+        assert_eq!(third, Verdict::RestartAfter(Duration::from_millis(400)));
+    }
+
+    fn parked(record: &mut Record) {
         for second in 0..5 {
-            failures.record(&POLICY, Duration::from_secs(second), 0.5);
+            record.failed(&POLICY, at(second), 0.5);
         }
-        let sixth = failures.record(&POLICY, Duration::from_secs(5), 0.5);
-        assert_eq!(sixth, Verdict::Park(Duration::from_secs(60)));
-        let later = failures.record(&POLICY, Duration::from_secs(500), 0.5);
-        assert_eq!(later, Verdict::RestartAfter(Duration::ZERO));
+        assert_eq!(record.failed(&POLICY, at(5), 0.5), Verdict::Park(at(60)));
+    }
+
+    #[test]
+    fn a_try_that_fails_parks_again_at_once_and_for_longer_up_to_the_cap() {
+        let mut record = Record::default();
+        parked(&mut record);
+        let mut waits = Vec::new();
+        let mut now = 65;
+        for _ in 0..6 {
+            record.began(at(now));
+            now += 1;
+            let Verdict::Park(wait) = record.failed(&POLICY, at(now), 0.5) else { panic!("not parked") };
+            waits.push(wait.as_secs());
+            now += wait.as_secs();
+        }
+        assert_eq!(waits, [120, 240, 480, 600, 600, 600]);
+    }
+
+    #[test]
+    fn a_try_that_stays_well_for_the_window_wipes_the_sheet_clean() {
+        let mut record = Record::default();
+        parked(&mut record);
+        record.began(at(65));
+        assert_eq!(record.failed(&POLICY, at(125), 0.5), Verdict::RestartAfter(Duration::ZERO));
+        for second in 126..130 {
+            assert!(matches!(record.failed(&POLICY, at(second), 0.5), Verdict::RestartAfter(_)));
+        }
+        assert_eq!(record.failed(&POLICY, at(130), 0.5), Verdict::Park(at(60)));
+    }
+
+    #[test]
+    fn sustained_health_resets_the_back_off() {
+        let mut record = Record::default();
+        record.failed(&POLICY, at(0), 1.0);
+        record.failed(&POLICY, at(1), 1.0);
+        record.began(at(2));
+        assert_eq!(record.failed(&POLICY, at(62), 1.0), Verdict::RestartAfter(Duration::ZERO));
     }
 
     proptest! {

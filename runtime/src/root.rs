@@ -2,12 +2,14 @@
 //! that the service manager starts it afresh.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell};
 
 use crate::child::Children;
-use crate::restart::{Backoff, Exhausted, Failures, Restart, RestartPolicy, Verdict};
+use crate::directory::{Slot, Watchman};
+use crate::restart::{Backoff, Exhausted, Record, Restart, RestartPolicy, Strategy, Verdict};
 use crate::supervisor::{Supervisor, SupervisorArgs, SupervisorMsg};
 use crate::{ActorPath, Directory, ErrorChain, EventKind, ExitReason, clock};
 
@@ -19,57 +21,107 @@ const POLICY: RestartPolicy = RestartPolicy {
     exhausted: Exhausted::Escalate,
 };
 
-/// The root failed too often.
+/// Why a tree can't go on.
 #[derive(Debug, thiserror::Error)]
-#[error("the root of the tree failed 3 times within 60 s; last: {last}")]
-pub struct RootGaveUp {
-    last: ExitReason,
+pub enum RootGaveUp {
+    /// The root failed too often.
+    #[error("the root of the tree failed 3 times within 60 s; last: {last}")]
+    Failed {
+        /// How it failed last.
+        last: ExitReason,
+    },
+    /// Actors that spin hold too many of the runtime's threads.
+    #[error("{threads} threads are held by actors that do not come to an end")]
+    ThreadsStuck {
+        /// How many.
+        threads: usize,
+    },
+    /// Nobody could be set to watch for frozen actors.
+    #[error("the watchman's thread could not be started")]
+    NoWatchman(#[source] std::io::Error),
 }
 
-/// Runs a tree until `shutdown` resolves and every actor has stopped, or until its root failed too often.
+/// Runs a tree until `shutdown` resolves and every actor has stopped, until its root failed too often, or until too many
+/// of the runtime's threads are stuck.
 pub async fn run_tree(
     path: ActorPath,
     directory: Directory,
     children: Children,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RootGaveUp> {
-    let args = SupervisorArgs { path: path.clone(), directory: directory.clone(), children };
-    let slot = directory.slot(&path, "node", true);
-    let mut shutdown = std::pin::pin!(shutdown);
-    let mut failures = Failures::default();
-    let begun = clock::monotonic();
-    let mut stopping = false;
-    loop {
-        let incarnation = slot.begin();
-        let spawned = Actor::spawn(None, Supervisor, args.clone()).await;
-        let ended = match spawned {
+    let _on_duty = Watchman::start(&directory).map_err(RootGaveUp::NoWatchman)?;
+    let root = Root { path, directory: directory.clone(), children };
+    tokio::select! {
+        ended = root.run(shutdown) => ended,
+        () = directory.watchman().too_many_stuck() => Err(RootGaveUp::ThreadsStuck { threads: directory.stuck_threads() }),
+    }
+}
+
+struct Root {
+    path: ActorPath,
+    directory: Directory,
+    children: Children,
+}
+
+impl Root {
+    async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RootGaveUp> {
+        let slot = self.directory.slot(&self.path, "node", true);
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut record = Record::default();
+        let begun = clock::monotonic();
+        let mut stopping = false;
+        loop {
+            let ended = self.live_once(&slot, &mut shutdown, &mut stopping).await;
+            let (reason, asked) = self.directory.end(&slot, ended);
+            if stopping {
+                slot.blame(ExitReason::Stopped);
+                self.tell(&slot, EventKind::Stopped, Some(ExitReason::Stopped));
+                return Ok(());
+            }
+            self.tell(&slot, EventKind::Failed, Some(reason.clone()));
+            if asked {
+                continue;
+            }
+            let now = clock::monotonic().duration_since(begun);
+            match record.failed(&POLICY, now, fastrand::f64()) {
+                Verdict::RestartAfter(delay) => pause(delay).await,
+                Verdict::Park(_) | Verdict::Escalate => return Err(RootGaveUp::Failed { last: reason }),
+            }
+        }
+    }
+
+    /// One incarnation of the root, from birth to end.
+    async fn live_once(
+        &self,
+        slot: &Arc<Slot>,
+        shutdown: &mut std::pin::Pin<&mut (impl Future<Output = ()> + Send)>,
+        stopping: &mut bool,
+    ) -> ExitReason {
+        let args = SupervisorArgs {
+            path: self.path.clone(),
+            directory: self.directory.clone(),
+            children: self.children.clone(),
+            strategy: Strategy::OneForOne,
+            in_order: true,
+            newborn: None,
+        };
+        let incarnation = slot.incarnation() + 1;
+        self.directory.begin(slot, incarnation, Duration::MAX);
+        match Actor::spawn(None, Supervisor, args).await {
             Ok((actor, task)) => {
                 slot.run(actor.get_cell());
                 let kind = if incarnation == 1 { EventKind::Started } else { EventKind::Restarted };
-                directory.events().emit(kind, slot.view(), None, None);
+                self.tell(slot, kind, None);
                 // The task's result only tells that it ended; how is known from who asked for it.
-                drop(wait_or_stop(task, actor.get_cell(), &mut shutdown, &mut stopping).await);
+                drop(wait_or_stop(task, actor.get_cell(), shutdown, stopping).await);
                 ExitReason::Error { chain: "the root supervisor ended".into() }
             }
             Err(error) => ExitReason::StartFailed { chain: ErrorChain::new(&error) },
-        };
-        let asked = slot.end(&ended);
-        if stopping {
-            slot.blame(ExitReason::Stopped);
-            directory.events().emit(EventKind::Stopped, slot.view(), Some(ExitReason::Stopped), None);
-            return Ok(());
         }
-        if let Some(by) = asked {
-            slot.blame(ExitReason::Killed { by: by.clone() });
-            directory.events().emit(EventKind::Failed, slot.view(), Some(ExitReason::Killed { by }), None);
-            continue;
-        }
-        directory.events().emit(EventKind::Failed, slot.view(), Some(ended.clone()), None);
-        let now = clock::monotonic().duration_since(begun);
-        match failures.record(&POLICY, now, fastrand::f64()) {
-            Verdict::RestartAfter(delay) => pause(delay).await,
-            Verdict::Park(_) | Verdict::Escalate => return Err(RootGaveUp { last: ended }),
-        }
+    }
+
+    fn tell(&self, slot: &Slot, kind: EventKind, reason: Option<ExitReason>) {
+        self.directory.events().emit(kind, slot.view(), reason, None);
     }
 }
 

@@ -1,30 +1,44 @@
 //! The thin actor around the supervisor's core: it carries out what [`core`] decides and decides nothing itself.
 //!
-//! Owns: the core's knowledge of its children. Receives: births and ends of children, timers, shutdown. Lost on
-//! restart: failure counts. It never waits for a child: stops and back-offs are timers and messages.
+//! Owns: the core's knowledge of its children. Receives: births and ends of children, timers, orders, shutdown. Lost
+//! on restart: failure counts. It never waits for a child: starts are the queue's, stops and back-offs are timers and
+//! messages.
 
 mod core;
+mod starts;
+mod watched;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent as Ractor};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent as Ractor};
 
+pub(crate) use self::core::Key;
 use self::core::{Action, Core, Event};
-use crate::child::{Birth, ChildSpec, Children};
-use crate::directory::Slot;
-use crate::{ActorPath, ActorStatus, Directory, ErrorChain, EventKind, ExitReason, Failure, clock};
+pub(crate) use self::starts::{StartJob, StartQueue};
+use self::watched::Announced;
+pub(crate) use self::watched::{Cradle, Watched};
+use crate::child::{Birth, Children, Entry, Newborn};
+use crate::directory::{Fence, Slot};
+use crate::{ActorPath, ActorStatus, Directory, EventKind, ExitReason, Failure, Strategy, clock};
 
 /// What a supervisor is told.
 #[derive(Debug)]
-pub enum SupervisorMsg {
-    /// A child was added to its list.
-    ChildAdded(String),
-    /// A back-off or parking time is over.
-    Due(String, u64),
-    /// A child was told to stop and its time is up.
-    StopOverdue(String, u64),
+pub(crate) enum SupervisorMsg {
+    /// Children were added to its list.
+    ChildrenAdded,
+    /// A child must go for good.
+    Remove(Key),
+    /// A child could not be started.
+    StartFailed { key: Key, generation: u64, reason: ExitReason },
+    /// A timer of a child went off.
+    Due(Key, u32),
+    /// This incarnation of the child of this name is at one thing for too long.
+    Frozen(String, u64),
+    /// An operator parks the child of this name.
+    Park(String),
+    /// An operator wants the child of this name to run.
+    Resume(String),
     /// Stop all children, last started first, then end.
     ShutDown,
 }
@@ -38,9 +52,15 @@ pub(crate) struct SupervisorArgs {
     pub(crate) directory: Directory,
     /// Its children, in start order.
     pub(crate) children: Children,
+    /// How they hang together.
+    pub(crate) strategy: Strategy,
+    /// Whether they start one after the other.
+    pub(crate) in_order: bool,
+    /// Where its own birth is announced; the root has nobody to tell.
+    pub(crate) newborn: Option<Newborn>,
 }
 
-/// A one_for_one supervisor.
+/// A supervisor.
 #[derive(Debug)]
 pub(crate) struct Supervisor;
 
@@ -50,7 +70,11 @@ pub(crate) struct SupervisorState {
     args: SupervisorArgs,
     core: Core,
     born: tokio::time::Instant,
-    running: HashMap<ActorId, (String, u64)>,
+    cradle: Arc<Cradle>,
+    /// Starts that were decided on and are queued together.
+    starts: Vec<StartJob>,
+    /// The child that was dealt with last; what follows mostly concerns it as well.
+    at_hand: Option<(Key, Arc<Entry>)>,
 }
 
 impl Actor for Supervisor {
@@ -60,11 +84,15 @@ impl Actor for Supervisor {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<SupervisorMsg>,
+        myself: ActorRef<SupervisorMsg>,
         args: SupervisorArgs,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        let core = Core::new(fastrand::u64(..));
-        Ok(SupervisorState { args, core, born: clock::monotonic(), running: HashMap::new() })
+        if let Some(newborn) = &args.newborn {
+            Announced::new(newborn, myself.get_id())?.keep()?;
+        }
+        let core = Core::new(args.strategy, args.in_order, fastrand::u64(..));
+        let (born, cradle) = (clock::monotonic(), Arc::default());
+        Ok(SupervisorState { args, core, born, cradle, starts: Vec::new(), at_hand: None })
     }
 
     async fn post_start(
@@ -72,10 +100,8 @@ impl Actor for Supervisor {
         myself: ActorRef<SupervisorMsg>,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        for name in state.args.children.names() {
-            state.add(&myself, name).await?;
-        }
-        Ok(())
+        let children = state.args.children.supervised_by(myself.clone());
+        state.added(&myself, children)
     }
 
     async fn handle(
@@ -85,15 +111,21 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMsg::ChildAdded(name) => state.add(&myself, name).await,
-            SupervisorMsg::Due(child, generation) => {
-                state.decide(&myself, Event::Due { child, generation }).await
+            SupervisorMsg::ChildrenAdded => {
+                let news = state.args.children.take_news();
+                state.added(&myself, news)
             }
-            SupervisorMsg::StopOverdue(child, generation) => {
-                state.kill_overdue(&child, generation);
-                Ok(())
+            SupervisorMsg::Remove(key) => state.decide(&myself, Event::Remove { key }),
+            SupervisorMsg::StartFailed { key, generation, reason } => {
+                state.ended(&myself, key, generation, reason)
             }
-            SupervisorMsg::ShutDown => state.decide(&myself, Event::ShutDown).await,
+            SupervisorMsg::Due(key, timer) => state.decide(&myself, Event::Due { key, timer }),
+            SupervisorMsg::Frozen(name, generation) => {
+                state.order(&myself, &name, |key| Event::Frozen { key, generation })
+            }
+            SupervisorMsg::Park(name) => state.order(&myself, &name, |key| Event::Park { key }),
+            SupervisorMsg::Resume(name) => state.order(&myself, &name, |key| Event::Resume { key }),
+            SupervisorMsg::ShutDown => state.decide(&myself, Event::ShutDown),
         }
     }
 
@@ -104,158 +136,218 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            Ractor::ActorTerminated(cell, _, reason) => state.ended(&myself, &cell, terminated(reason)).await,
-            Ractor::ActorFailed(cell, error) => state.ended(&myself, &cell, ExitReason::of(&error)).await,
-            Ractor::ActorStarted(_) | Ractor::ProcessGroupChanged(_) => Ok(()),
+            Ractor::ActorStarted(cell) => state.started(&myself, cell),
+            Ractor::ActorTerminated(cell, _, reason) => state.gone(&myself, &cell, terminated(reason)),
+            Ractor::ActorFailed(cell, error) => state.gone(&myself, &cell, ExitReason::of(&error)),
+            Ractor::ProcessGroupChanged(_) => Ok(()),
         }
     }
 }
 
 impl SupervisorState {
-    async fn add(
-        &mut self,
-        myself: &ActorRef<SupervisorMsg>,
-        name: String,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(spec) = self.args.children.get(&name) else { return Ok(()) };
-        let slot = self.slot(&spec);
-        let lived = slot.view().incarnation > 0;
-        if lived && slot.cell().is_some() {
-            // It went down with the supervisor before us, and nobody else is left to tell.
-            slot.end(&ExitReason::ParentEnded);
-            self.report(&name, EventKind::Failed, Some(ExitReason::ParentEnded), None);
-        }
-        self.decide(myself, Event::Added { child: name, policy: spec.policy, restarted: lived }).await
-    }
-
-    async fn ended(
-        &mut self,
-        myself: &ActorRef<SupervisorMsg>,
-        cell: &ActorCell,
-        mut reason: ExitReason,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some((child, generation)) = self.running.remove(&cell.get_id()) else { return Ok(()) };
-        let mut asked = false;
-        if let Some(spec) = self.args.children.get(&child) {
-            let slot = self.slot(&spec);
-            if let Some(by) = slot.end(&reason) {
-                asked = true;
-                reason = ExitReason::Killed { by };
-                slot.blame(reason.clone());
+    fn added(&mut self, myself: &ActorRef<SupervisorMsg>, keys: Vec<Key>) -> Result<(), ActorProcessingErr> {
+        for key in keys {
+            let Some(entry) = self.entry(key) else { continue };
+            let slot = self.slot(&entry);
+            if slot.status() == ActorStatus::Running {
+                // It went down with the supervisor before us, and nobody else is left to tell.
+                let (reason, _) = self.args.directory.end(slot, ExitReason::ParentEnded);
+                self.report(key, EventKind::Failed, Some(reason), None);
             }
+            let (lived, held) = (slot.incarnation(), slot.held().is_some());
+            let terms = Arc::clone(&entry.spec.terms);
+            self.step(myself, Event::Added { key, terms, lived, held })?;
         }
-        self.decide(myself, Event::Ended { child, generation, reason, asked }).await
-    }
-
-    /// Feeds the core and carries out what it says; what a start leads to is fed back until nothing is left.
-    async fn decide(
-        &mut self,
-        myself: &ActorRef<SupervisorMsg>,
-        event: Event,
-    ) -> Result<(), ActorProcessingErr> {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
-            let now = clock::monotonic().duration_since(self.born);
-            for action in self.core.step(event, now) {
-                if let Some(next) = self.carry_out(myself, action).await? {
-                    events.push(next);
-                }
-            }
-        }
+        self.queue_starts(myself);
         Ok(())
     }
 
-    async fn carry_out(
+    fn started(
         &mut self,
         myself: &ActorRef<SupervisorMsg>,
-        action: Action,
-    ) -> Result<Option<Event>, ActorProcessingErr> {
-        match action {
-            Action::Start { child, generation } => return Ok(self.start(myself, child, generation).await),
-            Action::Arm { child, generation, delay } => {
-                myself.send_after(delay, move || SupervisorMsg::Due(child, generation));
+        cell: ActorCell,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((key, generation)) = self.cradle.get(cell.get_id()) else { return Ok(()) };
+        if let Some(entry) = self.entry(key) {
+            let slot = self.slot(&entry);
+            if slot.lives(generation) {
+                slot.run(cell.clone());
             }
-            Action::Report { child, kind, reason, delay } => self.report(&child, kind, reason, delay),
-            Action::Stop { child, generation } => self.stop(myself, child, generation),
-            Action::Forget { child } => {
-                self.args.children.remove(&child);
-                self.args.directory.forget(&self.args.path.child(&child));
-            }
-            Action::Escalate { child, reason } => {
-                let text = format!("{} can't be helped: {reason}", self.args.path.child(&child));
-                return Err(Box::new(Failure::text(text)));
-            }
-            Action::Finish => myself.stop(None),
         }
-        Ok(None)
+        let discarded = self.step(myself, Event::Started { key, generation })?;
+        if discarded {
+            cell.kill();
+        }
+        self.queue_starts(myself);
+        Ok(())
     }
 
-    async fn start(
+    fn gone(
         &mut self,
         myself: &ActorRef<SupervisorMsg>,
-        child: String,
+        cell: &ActorCell,
+        reason: ExitReason,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((key, generation)) = self.cradle.remove(cell.get_id()) else { return Ok(()) };
+        self.ended(myself, key, generation, reason)
+    }
+
+    fn ended(
+        &mut self,
+        myself: &ActorRef<SupervisorMsg>,
+        key: Key,
         generation: u64,
-    ) -> Option<Event> {
-        let spec = self.args.children.get(&child)?;
-        let slot = self.slot(&spec);
+        reason: ExitReason,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(entry) = self.entry(key) else { return Ok(()) };
+        let slot = self.slot(&entry);
+        // One that was given up, and ends after all, is nobody's news.
+        if !slot.lives(generation) {
+            return Ok(());
+        }
+        let (reason, asked) = self.args.directory.end(slot, reason);
+        self.decide(myself, Event::Ended { key, generation, reason, asked })
+    }
+
+    /// Turns an order that names a child into an event.
+    fn order(
+        &mut self,
+        myself: &ActorRef<SupervisorMsg>,
+        name: &str,
+        event: impl FnOnce(Key) -> Event,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(key) = self.args.children.key_of(name) else { return Ok(()) };
+        self.decide(myself, event(key))
+    }
+
+    fn decide(&mut self, myself: &ActorRef<SupervisorMsg>, event: Event) -> Result<(), ActorProcessingErr> {
+        self.step(myself, event)?;
+        self.queue_starts(myself);
+        Ok(())
+    }
+
+    /// Feeds the core and carries out what it says; answers whether what has just begun must be discarded.
+    fn step(&mut self, myself: &ActorRef<SupervisorMsg>, event: Event) -> Result<bool, ActorProcessingErr> {
+        let now = clock::monotonic().duration_since(self.born);
+        let mut discard = false;
+        for action in self.core.step(event, now) {
+            match action {
+                Action::Start { key, generation } => self.start(myself, key, generation),
+                Action::Arm { key, timer, delay } => {
+                    myself.send_after(delay, move || SupervisorMsg::Due(key, timer));
+                }
+                Action::Report { key, kind, reason, delay } => self.report(key, kind, reason, delay),
+                Action::Stop { key, .. } => self.stop(key),
+                Action::Kill { key, .. } => self.kill(key),
+                Action::Fence { key, reason, .. } => self.fence(key, reason),
+                Action::Discard { .. } => discard = true,
+                Action::Forget { key } => self.forget(key),
+                Action::Escalate { key, reason } => return Err(self.escalation(key, &reason)),
+                Action::Finish => myself.stop(None),
+            }
+        }
+        Ok(discard)
+    }
+
+    fn start(&mut self, myself: &ActorRef<SupervisorMsg>, key: Key, generation: u64) {
+        let Some(entry) = self.entry(key) else { return };
+        let slot = self.slot(&entry);
+        let life = self.args.directory.begin(slot, generation, entry.spec.terms.stall);
         let birth = Birth {
             path: slot.path().clone(),
-            incarnation: slot.begin(),
+            incarnation: generation,
             directory: self.args.directory.clone(),
+            fence: Fence::of(life),
         };
-        match (spec.start)(birth, myself.get_cell()).await {
-            Ok(cell) => {
-                self.running.insert(cell.get_id(), (child.clone(), generation));
-                slot.run(cell);
-                Some(Event::Started { child, generation })
-            }
-            Err(error) => {
-                let reason = ExitReason::StartFailed { chain: ErrorChain::new(&error) };
-                slot.end(&reason);
-                Some(Event::Ended { child, generation, reason, asked: false })
-            }
+        let newborn = Newborn { birth, cradle: Arc::clone(&self.cradle), key };
+        self.starts.push(StartJob { entry, newborn, supervisor: myself.clone() });
+    }
+
+    fn queue_starts(&mut self, myself: &ActorRef<SupervisorMsg>) {
+        if !self.starts.is_empty() {
+            self.args.directory.starts().push(myself.get_id(), std::mem::take(&mut self.starts));
         }
     }
 
-    fn stop(&self, myself: &ActorRef<SupervisorMsg>, child: String, generation: u64) {
-        let Some(spec) = self.args.children.get(&child) else { return };
-        let Some(cell) = self.slot(&spec).cell() else { return };
-        if spec.supervisor {
+    fn stop(&mut self, key: Key) {
+        let Some(entry) = self.entry(key) else { return };
+        let Some(cell) = self.slot(&entry).cell() else { return };
+        if entry.spec.is_supervisor() {
             // A supervisor that is already gone needs no order to stop: its end is on the way to us.
             drop(cell.send_message(SupervisorMsg::ShutDown));
         } else {
             cell.stop(None);
         }
-        myself.send_after(spec.shutdown, move || SupervisorMsg::StopOverdue(child, generation));
     }
 
-    fn kill_overdue(&self, child: &str, generation: u64) {
-        let overdue = self.running.values().any(|(name, g)| name == child && *g == generation);
-        let Some(spec) = self.args.children.get(child).filter(|_| overdue) else { return };
-        if let Some(cell) = self.slot(&spec).cell() {
-            tracing::warn!(actor = %self.args.path.child(child), "did not stop in time and is killed");
+    fn kill(&mut self, key: Key) {
+        let Some(entry) = self.entry(key) else { return };
+        let slot = self.slot(&entry);
+        if let Some(cell) = slot.cell() {
+            tracing::warn!(actor = %slot.path(), "does not come to an end and is killed");
             cell.kill();
         }
     }
 
-    fn report(&self, child: &str, kind: EventKind, reason: Option<ExitReason>, delay: Option<Duration>) {
-        let Some(spec) = self.args.children.get(child) else { return };
-        let slot = self.slot(&spec);
+    fn fence(&mut self, key: Key, reason: ExitReason) {
+        if let Some(entry) = self.entry(key) {
+            drop(self.args.directory.end(self.slot(&entry), reason));
+        }
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Some(entry) = self.entry(key) {
+            self.args.directory.forget(self.slot(&entry).path());
+            self.args.children.forget(key);
+            self.at_hand = None;
+        }
+    }
+
+    fn escalation(&mut self, key: Key, reason: &ExitReason) -> ActorProcessingErr {
+        let name = self.entry(key).map(|entry| Arc::clone(&entry.spec.name));
+        let path = self.args.path.child(name.as_deref().unwrap_or("a child"));
+        Box::new(Failure::text(format!("{path} can't be helped: {reason}")))
+    }
+
+    fn report(&mut self, key: Key, kind: EventKind, mut reason: Option<ExitReason>, delay: Option<Duration>) {
+        let Some(entry) = self.entry(key) else { return };
+        let slot = self.slot(&entry);
         let next_try_ms = delay.map(|d| clock::now_ms() + i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
         match kind {
-            EventKind::Failed if delay.is_some() => slot.wait(ActorStatus::BackingOff, next_try_ms),
-            EventKind::Parked => slot.wait(ActorStatus::Parked, next_try_ms),
+            EventKind::Failed if delay.is_some_and(|delay| !delay.is_zero()) => {
+                slot.wait(ActorStatus::BackingOff, next_try_ms);
+            }
+            EventKind::Parked => {
+                if let Some(held) = slot.held().filter(|_| delay.is_none()) {
+                    reason = Some(held.as_reason());
+                }
+                slot.wait(ActorStatus::Parked, next_try_ms);
+            }
             EventKind::Started
             | EventKind::Restarted
             | EventKind::Failed
             | EventKind::Stopped
-            | EventKind::Escalated => {}
+            | EventKind::Escalated
+            | EventKind::Stuck => {}
+        }
+        if let Some(reason) = &reason {
+            slot.blame(reason.clone());
         }
         self.args.directory.events().emit(kind, slot.view(), reason, delay);
     }
 
-    fn slot(&self, spec: &ChildSpec) -> Arc<Slot> {
-        self.args.directory.slot(&self.args.path.child(&spec.name), spec.kind, spec.supervisor)
+    /// The child of this key, while it is listed.
+    fn entry(&mut self, key: Key) -> Option<Arc<Entry>> {
+        if let Some((_, entry)) = self.at_hand.as_ref().filter(|(at_hand, _)| *at_hand == key) {
+            return Some(Arc::clone(entry));
+        }
+        let entry = self.args.children.get(key)?;
+        self.at_hand = Some((key, Arc::clone(&entry)));
+        Some(entry)
+    }
+
+    fn slot<'a>(&self, entry: &'a Entry) -> &'a Arc<Slot> {
+        entry.slot(&self.args.directory, &self.args.path)
     }
 }
 

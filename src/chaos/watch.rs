@@ -95,6 +95,8 @@ impl Seen {
                     self.recoveries.push(now.saturating_duration_since(since));
                 }
             }
+            // Its thread is lost; its successor's start is told by itself.
+            EventKind::Stuck => {}
             EventKind::Stopped => {
                 self.down.remove(&event.path);
             }

@@ -30,6 +30,10 @@ use super::ingest::{self, Committed, Incoming};
 use crate::fault_points::{MQTT_SESSION, NODE_CLOCK};
 use crate::metrics;
 
+/// The longest a turn waits for something to happen, so that a quiet connection is told from a frozen actor.
+const TURN: Duration = Duration::from_secs(30);
+/// How long a turn may wait for a device's door: while the disk is full, long.
+const STALL: Duration = Duration::from_secs(3_600);
 /// How long a client may take to read what it is sent.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 16 * 1024;
@@ -64,6 +68,7 @@ pub(super) fn child(broker: &Arc<Broker>, stream: TcpStream) -> ChildSpec {
     let args = ClientArgs { broker: Arc::clone(broker), stream, session };
     let name = format!("client-{session}");
     ChildSpec::worker(name, "mqtt_client", RestartPolicy::SESSION, move |_| (Client, args.clone()))
+        .with_stall_limit(STALL)
 }
 
 pub(super) struct ClientState {
@@ -254,7 +259,8 @@ impl Connection {
         }
         let reads = self.session.wants_read();
         self.incoming.reserve(READ_BUFFER);
-        let timeout = self.session.poll_timeout().map(tokio::time::Instant::from_std);
+        let timeout =
+            self.session.poll_timeout().map_or(TURN, |at| at.saturating_duration_since(now()).min(TURN));
         let happening = async {
             tokio::select! {
                 Some((ticket, kept)) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(ticket, kept),
@@ -263,10 +269,7 @@ impl Connection {
                 _ = self.stopping.wait_for(|stopping| *stopping) => Happening::Stopping,
             }
         };
-        match timeout {
-            Some(at) => tokio::time::timeout_at(at, happening).await.unwrap_or(Happening::Nothing),
-            None => happening.await,
-        }
+        tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
     }
 
     /// Decodes what has been read, as far as the session wants it now.

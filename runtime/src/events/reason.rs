@@ -37,6 +37,18 @@ pub enum ExitReason {
     Stopped,
     /// Its supervisor ended and took it along.
     ParentEnded,
+    /// It did not return from a message, or from its start, within its limit.
+    Frozen {
+        /// The limit, in milliseconds.
+        limit_ms: u64,
+    },
+    /// An operator parked it.
+    Parked {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl ExitReason {
@@ -61,6 +73,8 @@ impl ExitReason {
             Self::StartFailed { .. } => "start_failed",
             Self::Stopped => "stopped",
             Self::ParentEnded => "parent_ended",
+            Self::Frozen { .. } => "frozen",
+            Self::Parked { .. } => "parked",
         }
     }
 }
@@ -77,6 +91,8 @@ impl fmt::Display for ExitReason {
             Self::StartFailed { chain } => write!(f, "could not start: {chain}"),
             Self::Stopped => f.write_str("stopped"),
             Self::ParentEnded => f.write_str("supervisor ended"),
+            Self::Frozen { limit_ms } => write!(f, "frozen for more than {limit_ms} ms"),
+            Self::Parked { by, reason } => write!(f, "parked by {by}: {reason}"),
         }
     }
 }

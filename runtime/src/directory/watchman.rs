@@ -1,0 +1,178 @@
+//! The watchman: a thread of its own that goes round the directory and finds actors that are frozen.
+//!
+//! It must not depend on the async runtime, whose threads are what a spinning actor takes. It tells supervisors and
+//! decides nothing about their children; what it does decide is when too many threads are stuck for the node to go on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::life::Life;
+use super::slot::Slot;
+use super::{Directory, Shared};
+use crate::supervisor::SupervisorMsg;
+use crate::{EventKind, ExitReason};
+
+/// How frozen actors are found, and what the node bears of them.
+#[derive(Debug, Clone, Copy)]
+pub struct WatchOptions {
+    /// How often the watchman goes round; how exact the limits of actors are.
+    pub tick: Duration,
+    /// How many stuck threads end the node.
+    pub stuck_limit: usize,
+    /// Called from the watchman's thread once the node has had `patience` to end by itself and did not.
+    pub last_resort: Option<fn()>,
+    /// How long that is.
+    pub patience: Duration,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_secs(1),
+            stuck_limit: 2,
+            last_resort: None,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The watchman's own knowledge.
+#[derive(Debug, Default)]
+pub(crate) struct Watchman {
+    options: WatchOptions,
+    orphans: Mutex<Vec<Orphan>>,
+    stuck: AtomicUsize,
+    too_many: Notify,
+}
+
+/// An incarnation that was given up while it was busy.
+#[derive(Debug)]
+struct Orphan {
+    slot: Arc<Slot>,
+    life: Arc<Life>,
+    /// How often it was found busy since.
+    rounds: u32,
+}
+
+/// A watchman on duty; dropping it ends the thread at its next round.
+#[derive(Debug)]
+pub(crate) struct OnDuty {
+    thread: std::thread::Thread,
+    duty: Option<Arc<()>>,
+}
+
+impl Drop for OnDuty {
+    fn drop(&mut self) {
+        self.duty = None;
+        self.thread.unpark();
+    }
+}
+
+impl Watchman {
+    pub(super) fn new(options: WatchOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    pub(super) fn stuck_threads(&self) -> usize {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Keeps an eye on an incarnation that was given up.
+    pub(super) fn adopt(&self, slot: Arc<Slot>, life: Arc<Life>) {
+        self.orphans.lock().push(Orphan { slot, life, rounds: 0 });
+    }
+
+    /// Resolves when so many threads are stuck that the node must end.
+    pub(crate) async fn too_many_stuck(&self) {
+        self.too_many.notified().await;
+    }
+
+    /// Sends the watchman on his rounds until the answer is dropped.
+    pub(crate) fn start(directory: &Directory) -> std::io::Result<OnDuty> {
+        let (options, shared) = (directory.watchman().options, Arc::downgrade(&directory.shared));
+        let duty = Arc::new(());
+        let on = Arc::downgrade(&duty);
+        let thread = std::thread::Builder::new().name("watchman".to_owned()).spawn(move || {
+            while on.strong_count() > 0 {
+                match round(&shared) {
+                    Round::GoOn => std::thread::park_timeout(options.tick),
+                    Round::TooManyStuck => resort(options, &on),
+                    Round::NobodyLeft => return,
+                }
+            }
+        })?;
+        Ok(OnDuty { thread: thread.thread().clone(), duty: Some(duty) })
+    }
+}
+
+/// What a round came to.
+enum Round {
+    GoOn,
+    TooManyStuck,
+    NobodyLeft,
+}
+
+fn round(shared: &Weak<Shared>) -> Round {
+    let Some(shared) = shared.upgrade() else { return Round::NobodyLeft };
+    let directory = Directory { shared };
+    let round = directory.shared.ticks.advance();
+    let tick = directory.shared.watchman.options.tick;
+    let slots = directory.shared.slots.read();
+    let frozen: Vec<_> = slots
+        .values()
+        .filter_map(|slot| slot.frozen(round, tick).map(|incarnation| (Arc::clone(slot), incarnation)))
+        .collect();
+    drop(slots);
+    for (slot, incarnation) in frozen {
+        let Some(parent) = slot.path().parent() else { continue };
+        // A supervisor that is being restarted is told again in the next round.
+        let frozen = SupervisorMsg::Frozen(slot.path().name().to_owned(), incarnation);
+        directory.handle(&parent).nudge(frozen);
+    }
+    if directory.look_after_orphans() { Round::TooManyStuck } else { Round::GoOn }
+}
+
+/// Where even the runtime is stuck nobody hears the watchman; then he acts alone.
+fn resort(options: WatchOptions, on: &Weak<()>) {
+    std::thread::park_timeout(options.patience);
+    if let Some(last_resort) = options.last_resort.filter(|_| on.strong_count() > 0) {
+        last_resort();
+    }
+}
+
+impl Directory {
+    /// Tells of given-up incarnations that still hold their thread a round later; says whether the node can't go on.
+    fn look_after_orphans(&self) -> bool {
+        let watchman = &self.shared.watchman;
+        let (mut found, mut stuck) = (Vec::new(), 0);
+        watchman.orphans.lock().retain_mut(|orphan| {
+            if !orphan.life.is_busy() {
+                return false;
+            }
+            orphan.rounds += 1;
+            stuck += usize::from(orphan.rounds >= 2);
+            if orphan.rounds == 2 {
+                found.push((Arc::clone(&orphan.slot), orphan.life.incarnation()));
+            }
+            true
+        });
+        watchman.stuck.store(stuck, Ordering::Relaxed);
+        for (slot, incarnation) in &found {
+            let mut view = slot.view();
+            (view.incarnation, view.restarts) = (*incarnation, incarnation.saturating_sub(1));
+            let reason = view.last_reason.clone().unwrap_or(ExitReason::ParentEnded);
+            self.events().emit(EventKind::Stuck, view, Some(reason), None);
+        }
+        let too_many = !found.is_empty() && stuck >= watchman.options.stuck_limit;
+        if too_many {
+            let limit = watchman.options.stuck_limit;
+            tracing::error!(stuck, limit, "too many threads are stuck; the node ends");
+            watchman.too_many.notify_one();
+        }
+        too_many
+    }
+}
