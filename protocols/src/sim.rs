@@ -5,13 +5,18 @@
 
 mod daly;
 mod device;
+mod jbd;
+mod jk;
 mod noise;
 mod pack;
 mod pty;
+mod quantity;
 mod replay;
 
 pub use daly::DalySim;
 pub use device::{DeviceSide, Reply, SimStats};
+pub use jbd::JbdSim;
+pub use jk::{Jk02Sim, JkSim};
 pub use noise::{Noise, Noisy};
 pub use pack::{PackConfig, SimPack};
 pub use pty::{LinePace, PtySim, SimHandle};

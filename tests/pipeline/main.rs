@@ -15,6 +15,7 @@
 
 mod alerts;
 mod bad_input;
+mod boards;
 mod links;
 mod live;
 mod real_data;

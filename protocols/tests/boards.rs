@@ -1,0 +1,257 @@
+//! Every board's poll against its simulator: in memory and in virtual time, and over a real pty.
+#![cfg(all(feature = "serial", feature = "sim"))]
+#![expect(clippy::panic, reason = "the helpers of a test fail it by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::time::timeout;
+use voltree_model::PackReading;
+use voltree_protocols::bms::{Driver, dialogue, jbd, jk};
+use voltree_protocols::codec::{PollCycle, PollError};
+use voltree_protocols::link::{SerialLink, run_cycle};
+use voltree_protocols::sim::{
+    DeviceSide, JbdSim, Jk02Sim, JkSim, LinePace, Noise, Noisy, PackConfig, PtySim, SimPack,
+};
+
+const BOUND: Duration = Duration::from_secs(20);
+
+/// One cycle in virtual time, 10 ms a frame.
+fn cycle(poll: &mut dyn PollCycle, device: &mut impl DeviceSide) -> (Result<PackReading, PollError>, usize) {
+    let frame_time = Duration::from_millis(10);
+    let (mut now, mut ended) = (Duration::ZERO, 0);
+    poll.begin(now);
+    for _ in 0..2_000 {
+        if poll.is_done() {
+            return (poll.finish(), ended);
+        }
+        if let Some(request) = poll.next_request(now) {
+            now += frame_time;
+            for reply in device.handle_input(&request, Duration::ZERO) {
+                ended += usize::from(reply.ends_cycle);
+                for frame in reply.frames {
+                    now += frame_time;
+                    poll.handle_input(&frame, now);
+                }
+            }
+        } else {
+            now = now.max(poll.poll_timeout().expect("a running cycle wants to be woken"));
+            poll.handle_timeout(now);
+        }
+    }
+    panic!("the cycle never ended");
+}
+
+fn steady_pack(config: PackConfig, amps: f64) -> SimPack {
+    let mut pack = SimPack::new(PackConfig { max_amps: 0.0, ..config });
+    pack.set_current(amps);
+    pack
+}
+
+/// Half a step of each of a wire's scales, and what it does not carry.
+#[derive(Clone, Copy)]
+struct Scale {
+    volts: f64,
+    amps: f64,
+    soc_percent: f64,
+    celsius: f64,
+    remaining_ah: Option<f64>,
+    most_sensors: usize,
+}
+
+/// Compares a reading with the pack that it is of.
+fn agrees(reading: &PackReading, pack: &SimPack, scale: Scale) -> Result<(), TestCaseError> {
+    let volts = reading.pack_voltage.expect("a pack has a voltage").0;
+    prop_assert!((volts - pack.volts()).abs() <= scale.volts, "{} V, not {}", volts, pack.volts());
+    let amps = reading.pack_current.expect("a pack has a current").0;
+    prop_assert!((amps - pack.amps()).abs() <= scale.amps, "{} A, not {}", amps, pack.amps());
+    let soc = reading.soc.expect("a pack has a charge").0;
+    prop_assert!((soc - pack.soc_percent()).abs() <= scale.soc_percent, "{soc} %");
+    prop_assert_eq!(reading.remaining_capacity.is_some(), scale.remaining_ah.is_some());
+    if let Some((read, half)) = reading.remaining_capacity.zip(scale.remaining_ah) {
+        prop_assert!((read.0 - pack.remaining_ah()).abs() <= half, "{} Ah", read.0);
+    }
+    prop_assert_eq!(reading.cell_voltages.len(), pack.cell_volts().len());
+    for (read, volts) in reading.cell_voltages.iter().zip(pack.cell_volts()) {
+        prop_assert!((f64::from(read.expect("a cell has a voltage").0) - volts * 1000.0).abs() <= 0.51);
+    }
+    let sensors = pack.celsius().len().min(scale.most_sensors);
+    prop_assert_eq!(reading.temperatures.iter().flatten().count(), sensors);
+    for (read, celsius) in reading.temperatures.iter().flatten().zip(pack.celsius()) {
+        prop_assert!((read.0 - celsius).abs() <= scale.celsius, "{} °C, not {}", read.0, celsius);
+    }
+    let (charge, discharge) = pack.switches_closed();
+    prop_assert!(reading.charge_enabled.is_none_or(|on| on == charge));
+    prop_assert!(reading.discharge_enabled.is_none_or(|on| on == discharge));
+    Ok(())
+}
+
+fn packs(cells: std::ops::RangeInclusive<u8>) -> impl Strategy<Value = SimPack> {
+    let amps = prop_oneof![Just(0.0), 1.5..200.0f64, -200.0..-1.5f64];
+    (cells, 2u8..=4, 5.0..95.0f64, -5.0..40.0f64, amps, any::<u64>(), any::<bool>()).prop_map(
+        |(cells, sensors, soc, ambient, amps, seed, charge)| {
+            let config = PackConfig {
+                cells,
+                sensors,
+                start_soc_percent: soc,
+                ambient_celsius: ambient,
+                seed,
+                ..PackConfig::default()
+            };
+            let mut pack = steady_pack(config, amps);
+            pack.set_charge_closed(charge);
+            pack
+        },
+    )
+}
+
+/// Reads a simulated board over a pty and compares; the board must count the same cycles.
+async fn over_a_pty<D: DeviceSide + 'static>(
+    driver: &Driver,
+    device: D,
+    pack: impl Fn(&D) -> SimPack,
+    scale: Scale,
+) {
+    let device = Arc::new(Mutex::new(device));
+    let pace = LinePace { baud: driver.default_baud(), ..LinePace::default() };
+    let sim = PtySim::spawn(Arc::clone(&device), pace).expect("this machine has ptys");
+    let path = sim.path().to_str().expect("the path of a pty is ASCII");
+    let mut link = SerialLink::open(path, driver.default_baud()).expect("the pty was just made");
+    let mut poll = driver.poll();
+    for round in 1..=2u64 {
+        let reading = timeout(BOUND, run_cycle(&mut link, &mut *poll)).await.expect("a cycle ends by itself");
+        let reading = reading.expect("the line is clean");
+        agrees(&reading, &pack(&device.lock()), scale).expect("the values are those of the pack");
+        let counted = async {
+            while sim.stats().cycles_completed() < round {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(BOUND, counted).await.expect("the board counts the cycle");
+    }
+    assert_eq!(sim.stats().cycles_completed(), 2);
+    assert_eq!(poll.bad_frames(), 0);
+}
+
+/// The line of these tests puts garbage before every frame and spoils every third one.
+fn over_a_bad_line(poll: &mut dyn PollCycle, device: impl DeviceSide, pack: &SimPack, scale: Scale) {
+    let mut noisy = Noisy::new(device, Noise { max_garbage_bytes: 8, corrupt_every: 3, seed: 3 });
+    let mut good = 0;
+    for _ in 0..30 {
+        if let (Ok(reading), _) = cycle(poll, &mut noisy) {
+            agrees(&reading, pack, scale).expect("a bad line costs time and no truth");
+            good += 1;
+        }
+    }
+    assert!(good >= 20, "only {good} of 30 cycles gave a reading");
+    assert!(poll.bad_frames() > 0);
+}
+
+fn common_pack() -> SimPack {
+    steady_pack(PackConfig::default(), -42.0)
+}
+
+const JK: Scale = Scale {
+    volts: 0.006,
+    amps: 0.006,
+    soc_percent: 0.51,
+    celsius: 0.51,
+    remaining_ah: None,
+    most_sensors: 2,
+};
+
+const JK02: Scale = Scale {
+    volts: 0.001,
+    amps: 0.001,
+    soc_percent: 0.51,
+    celsius: 0.06,
+    remaining_ah: Some(0.001),
+    most_sensors: 4,
+};
+
+const JBD: Scale = Scale {
+    volts: 0.006,
+    amps: 0.006,
+    soc_percent: 0.51,
+    celsius: 0.051,
+    remaining_ah: Some(0.006),
+    most_sensors: 21,
+};
+
+fn jbd_driver() -> Driver {
+    Driver::Jbd(jbd::JbdConfig::default())
+}
+
+#[tokio::test]
+async fn a_jbd_board_is_read_over_a_pty() {
+    over_a_pty(&jbd_driver(), JbdSim::new(common_pack()), |sim| sim.pack.clone(), JBD).await;
+}
+
+#[test]
+fn a_jbd_board_on_a_bad_line_tells_no_untruth() {
+    over_a_bad_line(&mut *jbd_driver().poll(), JbdSim::new(common_pack()), &common_pack(), JBD);
+}
+
+#[test]
+fn a_jbd_board_that_sleeps_is_woken_by_the_first_request() {
+    let mut poll = dialogue::Dialogue::new(jbd::JbdDialect::default());
+    let (reading, _) = cycle(&mut poll, &mut JbdSim::new(common_pack()).asleep());
+    assert!(reading.is_ok());
+    assert_eq!(poll.stats().retries, 1);
+}
+
+#[test]
+fn a_jbd_board_with_a_secret_lets_in_who_knows_it() {
+    let mut sim = JbdSim::new(common_pack()).with_secret(jbd::Secret(*b"123456"));
+    let poll = |secret: &[u8; 6]| {
+        let config = jbd::JbdConfig { secret: Some(jbd::Secret(*secret)) };
+        dialogue::Dialogue::new(jbd::JbdDialect::new(config))
+    };
+    let (refused, _) = cycle(&mut poll(b"000000"), &mut sim);
+    assert_eq!(refused, Err(PollError::Refused { question: "secret", refusal: "the secret is wrong" }));
+    let (reading, ended) = cycle(&mut poll(b"123456"), &mut sim);
+    assert!(reading.is_ok() && ended == 1);
+}
+
+#[tokio::test]
+async fn a_jk_board_is_read_over_a_pty() {
+    over_a_pty(&Driver::Jk, JkSim::new(common_pack()), |sim| sim.pack.clone(), JK).await;
+}
+
+#[test]
+fn a_jk_board_on_a_bad_line_tells_no_untruth() {
+    over_a_bad_line(&mut *Driver::Jk.poll(), JkSim::new(common_pack()), &common_pack(), JK);
+}
+
+fn jk02_poll() -> jk::Jk02Poll {
+    dialogue::Dialogue::new(jk::Jk02Dialect::default())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_jbd_board_of_any_pack_gives_its_values(pack in packs(2..=32)) {
+        let (reading, ended) = cycle(&mut *jbd_driver().poll(), &mut JbdSim::new(pack.clone()));
+        prop_assert_eq!(ended, 1);
+        agrees(&reading.unwrap(), &pack, JBD)?;
+    }
+
+    #[test]
+    fn a_jk_board_of_any_pack_gives_its_values(pack in packs(2..=32)) {
+        let (reading, ended) = cycle(&mut *Driver::Jk.poll(), &mut JkSim::new(pack.clone()));
+        prop_assert_eq!(ended, 1);
+        agrees(&reading.unwrap(), &pack, JK)?;
+    }
+
+    #[test]
+    fn a_jk_board_over_bluetooth_gives_its_values_in_both_generations(pack in packs(2..=24), newer: bool) {
+        let generation = if newer { jk::Generation::Cells32 } else { jk::Generation::Cells24 };
+        let (reading, ended) = cycle(&mut jk02_poll(), &mut Jk02Sim::new(pack.clone(), generation));
+        prop_assert_eq!(ended, 1);
+        let most_sensors = if newer { 4 } else { 2 };
+        agrees(&reading.unwrap(), &pack, Scale { most_sensors, ..JK02 })?;
+    }
+}
