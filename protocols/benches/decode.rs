@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use serde_json::Value;
 use voltree_protocols::bms::framing::{Framing, StreamDecoder};
-use voltree_protocols::bms::{daly_uart, jbd, jk};
+use voltree_protocols::bms::{daly_uart, jbd, jk, telecom};
 use voltree_protocols::decode::{decode, parse_hex};
 
 fn main() {
@@ -24,6 +24,8 @@ fn recorded(json: &str, name: &str) -> Vec<Vec<u8>> {
 
 const DALY: &str = include_str!("../tests/vectors/daly_uart.json");
 const JBD: &str = include_str!("../tests/vectors/jbd.json");
+const SEPLOS: &str = include_str!("../tests/vectors/seplos.json");
+const SUNSPEC: &str = include_str!("../tests/vectors/sunspec_modbus.json");
 const JK: &str = include_str!("../tests/vectors/jk.json");
 
 /// Copies of the frames in one stream; a decoder must find all of them.
@@ -82,6 +84,11 @@ mod framing {
     fn jk02_cells(bencher: Bencher<'_, '_>) {
         frames::<jk::Jk02Framing>(bencher, &recorded(JK, "jk_ble_jk02_24s_cell"));
     }
+
+    #[divan::bench]
+    fn seplos_analog(bencher: Bencher<'_, '_>) {
+        frames::<telecom::TelecomFraming>(bencher, &recorded(SEPLOS, "seplos_v2_rs485_telemetry"));
+    }
 }
 
 mod wire_view {
@@ -105,5 +112,15 @@ mod wire_view {
     #[divan::bench]
     fn jk02_cells(bencher: Bencher<'_, '_>) {
         view(bencher, "jk", &recorded(JK, "jk_ble_jk02_24s_cell"));
+    }
+
+    #[divan::bench]
+    fn seplos_analog(bencher: Bencher<'_, '_>) {
+        view(bencher, "seplos", &recorded(SEPLOS, "seplos_v2_rs485_telemetry"));
+    }
+
+    #[divan::bench]
+    fn sunspec_802(bencher: Bencher<'_, '_>) {
+        view(bencher, "sunspec_modbus", &recorded(SUNSPEC, "sunspec_802_normal"));
     }
 }

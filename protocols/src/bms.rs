@@ -11,7 +11,10 @@ mod fields;
 pub mod framing;
 pub mod jbd;
 pub mod jk;
+pub mod modbus;
 mod sieve;
+pub mod sunspec;
+pub mod telecom;
 mod wire_view;
 
 pub use driver::Driver;

@@ -8,7 +8,7 @@ mod vectors;
 
 use serde_json::Value;
 
-use crate::bms::{daly_uart, jbd, jk};
+use crate::bms::{daly_uart, jbd, jk, sunspec, telecom};
 
 pub use hex_text::{HexError, parse_hex};
 pub use vectors::{VectorLine, decode_vectors};
@@ -29,6 +29,9 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol { name: "daly_uart", aliases: &["daly_a5"], show: daly_uart::decode_wire },
     Protocol { name: "jbd", aliases: &["xiaoxiang", "overkill_solar"], show: jbd::decode_wire },
     Protocol { name: "jk", aliases: &["jikong", "jk02", "jk_uart"], show: jk::decode_wire },
+    Protocol { name: "pylontech", aliases: &["pylontech_rs485_ascii"], show: telecom::decode_pylontech },
+    Protocol { name: "seplos", aliases: &["pace", "seplos_rs485_ascii"], show: telecom::decode_seplos },
+    Protocol { name: "sunspec_modbus", aliases: &["modbus", "sunspec"], show: sunspec::decode_wire },
 ];
 
 /// The names of all protocols, for help and messages.

@@ -12,6 +12,8 @@ mod pack;
 mod pty;
 mod quantity;
 mod replay;
+mod sunspec;
+mod telecom;
 
 pub use daly::DalySim;
 pub use device::{DeviceSide, Reply, SimStats};
@@ -21,3 +23,5 @@ pub use noise::{Noise, Noisy};
 pub use pack::{PackConfig, SimPack};
 pub use pty::{LinePace, PtySim, SimHandle};
 pub use replay::FrameReplay;
+pub use sunspec::SunspecSim;
+pub use telecom::TelecomSim;

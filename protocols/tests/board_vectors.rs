@@ -2,7 +2,7 @@
 //! records, none skipped.
 
 use serde_json::Value;
-use voltree_protocols::decode::decode_vectors;
+use voltree_protocols::decode::{decode, decode_vectors, parse_hex};
 
 /// Remarks in expectations, not fields.
 const REMARKS: [&str; 3] = ["note", "secret", "text"];
@@ -62,6 +62,39 @@ fn every_jbd_record_decodes_field_by_field() {
 #[test]
 fn every_jk_record_decodes_field_by_field() {
     assert_eq!(compare("jk", include_str!("vectors/jk.json")), 231);
+}
+
+#[test]
+fn every_seplos_record_decodes_field_by_field() {
+    assert_eq!(compare("seplos", include_str!("vectors/seplos.json")), 11);
+}
+
+#[test]
+fn every_pylontech_record_decodes_field_by_field() {
+    assert_eq!(compare("pylontech", include_str!("vectors/pylontech.json")), 6);
+}
+
+const SUNSPEC: &str = include_str!("vectors/sunspec_modbus.json");
+
+#[test]
+fn every_sunspec_and_modbus_record_decodes_field_by_field() {
+    assert_eq!(compare("sunspec_modbus", SUNSPEC), 37);
+}
+
+#[test]
+fn the_same_models_in_modbus_frames_of_both_kinds_say_the_same() {
+    let records: Vec<Value> = serde_json::from_str(SUNSPEC).unwrap();
+    let mut compared = 0;
+    for record in records {
+        for key in ["modbus_rtu_response_hex", "modbus_tcp_response_hex"] {
+            let Some(hex) = record[key].as_str() else { continue };
+            let decoded = decode("sunspec_modbus", &[parse_hex(hex).unwrap()]).unwrap();
+            assert_eq!(decoded["unit"], 1);
+            assert_eq!(mismatches(&record["expected"], &decoded), Vec::<String>::new());
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 6);
 }
 
 #[test]

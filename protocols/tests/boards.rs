@@ -9,11 +9,14 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::time::timeout;
 use voltree_model::PackReading;
-use voltree_protocols::bms::{Driver, dialogue, jbd, jk};
+use voltree_protocols::bms::daly_uart::CurrentSign;
+use voltree_protocols::bms::modbus::{Encoding, MapConfig, MapField, MapRow, Table, WordOrder};
+use voltree_protocols::bms::{Driver, dialogue, jbd, jk, sunspec, telecom};
 use voltree_protocols::codec::{PollCycle, PollError};
 use voltree_protocols::link::{SerialLink, run_cycle};
 use voltree_protocols::sim::{
-    DeviceSide, JbdSim, Jk02Sim, JkSim, LinePace, Noise, Noisy, PackConfig, PtySim, SimPack,
+    DeviceSide, JbdSim, Jk02Sim, JkSim, LinePace, Noise, Noisy, PackConfig, PtySim, SimPack, SunspecSim,
+    TelecomSim,
 };
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -225,6 +228,125 @@ fn a_jk_board_on_a_bad_line_tells_no_untruth() {
     over_a_bad_line(&mut *Driver::Jk.poll(), JkSim::new(common_pack()), &common_pack(), JK);
 }
 
+const SEPLOS: Scale = Scale {
+    volts: 0.006,
+    amps: 0.006,
+    soc_percent: 0.051,
+    celsius: 0.051,
+    remaining_ah: Some(0.006),
+    most_sensors: 21,
+};
+
+const PYLONTECH: Scale = Scale {
+    volts: 0.001,
+    amps: 0.051,
+    soc_percent: 0.01,
+    celsius: 0.051,
+    remaining_ah: Some(0.001),
+    most_sensors: 21,
+};
+
+fn telecom_driver(maker: telecom::Maker, address: u8) -> Driver {
+    Driver::Telecom(telecom::TelecomConfig { maker, address })
+}
+
+#[tokio::test]
+async fn seplos_and_pylontech_packs_are_read_over_ptys() {
+    for (maker, scale) in [(telecom::Maker::Seplos, SEPLOS), (telecom::Maker::Pylontech, PYLONTECH)] {
+        let device = TelecomSim::new(common_pack(), maker, 3);
+        over_a_pty(&telecom_driver(maker, 3), device, |sim| sim.pack.clone(), scale).await;
+    }
+}
+
+#[test]
+fn a_seplos_pack_on_a_bad_line_tells_no_untruth() {
+    let device = TelecomSim::new(common_pack(), telecom::Maker::Seplos, 0);
+    let mut poll = telecom_driver(telecom::Maker::Seplos, 0).poll();
+    over_a_bad_line(&mut *poll, device, &common_pack(), SEPLOS);
+}
+
+#[test]
+fn another_packs_answer_on_the_line_is_none_of_ours() {
+    let mut device = TelecomSim::new(common_pack(), telecom::Maker::Seplos, 4);
+    let mut poll = telecom_driver(telecom::Maker::Seplos, 3).poll();
+    let (reading, _) = cycle(&mut *poll, &mut device);
+    assert!(matches!(reading, Err(PollError::NoAnswer { .. })), "{reading:?}");
+}
+
+fn sunspec_driver(unit: u8) -> Driver {
+    Driver::Sunspec(sunspec::SunspecConfig { unit, current_sign: CurrentSign::Auto })
+}
+
+/// What the two models tell of a pack: no cells, and the warmest and coldest module.
+fn sunspec_agrees(reading: &PackReading, pack: &SimPack) -> Result<(), TestCaseError> {
+    prop_assert!((reading.pack_voltage.expect("a voltage").0 - pack.volts()).abs() < 0.006);
+    prop_assert!((reading.pack_current.expect("a current").0 - pack.amps()).abs() < 0.051);
+    prop_assert!((reading.soc.expect("a charge").0 - pack.soc_percent()).abs() < 0.051);
+    prop_assert!((reading.soh.expect("a health").0 - 100.0).abs() < 1e-9);
+    prop_assert!(reading.cell_voltages.is_empty());
+    let warmest = pack.celsius().iter().copied().fold(f64::MIN, f64::max);
+    prop_assert!((reading.temperatures[0].expect("a temperature").0 - warmest).abs() < 0.051);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sunspec_battery_is_found_and_read_over_a_pty() {
+    let sim = SunspecSim::new(common_pack(), 7, 50_000, CurrentSign::Inverted);
+    let handle = PtySim::spawn(sim, LinePace::default()).expect("this machine has ptys");
+    let path = handle.path().to_str().expect("the path of a pty is ASCII");
+    let mut link = SerialLink::open(path, 9600).expect("the pty was just made");
+    let mut poll = sunspec_driver(7).poll();
+    for _ in 0..2 {
+        let reading = timeout(BOUND, run_cycle(&mut link, &mut *poll)).await.expect("a cycle ends by itself");
+        sunspec_agrees(&reading.expect("the line is clean"), &common_pack()).expect("the pack's values");
+    }
+    assert_eq!(poll.bad_frames(), 0);
+}
+
+#[test]
+fn a_sunspec_battery_that_is_found_is_asked_for_its_models_only() {
+    let mut sim = SunspecSim::new(common_pack(), 1, 40_000, CurrentSign::Normal);
+    let config = sunspec::SunspecConfig { unit: 1, current_sign: CurrentSign::Auto };
+    let mut poll = dialogue::Dialogue::new(sunspec::SunspecDialect::new(config));
+    assert_eq!(cycle(&mut poll, &mut sim).1, 1);
+    let first = poll.stats().requests;
+    assert_eq!(cycle(&mut poll, &mut sim).1, 1);
+    assert_eq!((first, poll.stats().requests), (7, 9));
+}
+
+#[test]
+fn a_device_by_a_table_of_registers_gives_what_the_table_says() {
+    let mut sim = SunspecSim::new(common_pack(), 3, 40_000, CurrentSign::Normal);
+    let battery_at = sim.battery_at();
+    let row = |offset: u16, encoding, scale, field| MapRow {
+        register: battery_at + offset,
+        encoding,
+        word_order: WordOrder::HighFirst,
+        scale,
+        offset: 0.0,
+        field,
+        not_implemented: Some(0xFFFF),
+    };
+    let rows = vec![
+        row(34, Encoding::U16, 0.01, MapField::PackVoltage),
+        row(44, Encoding::I16, 0.1, MapField::PackCurrent),
+        row(11, Encoding::U16, 0.1, MapField::Soc),
+        row(37, Encoding::U16, 0.001, MapField::Cell(1)),
+        row(36, Encoding::U16, 1.0, MapField::Soh),
+    ];
+    let map = |rows| Driver::Modbus(MapConfig { unit: 3, table: Table::Holding, rows });
+    let (reading, _) = cycle(&mut *map(rows).poll(), &mut sim);
+    let (reading, pack) = (reading.unwrap(), common_pack());
+    assert!((reading.pack_voltage.unwrap().0 - pack.volts()).abs() < 0.006);
+    assert!((reading.pack_current.unwrap().0 + 42.0).abs() < 1e-9);
+    assert_eq!((reading.cell_voltages.len(), reading.soh), (1, None));
+
+    let missing = vec![MapRow { register: 10, ..row(0, Encoding::U16, 1.0, MapField::Soc) }];
+    let (refused, _) = cycle(&mut *map(missing).poll(), &mut sim);
+    let refusal = "it does not have the register";
+    assert_eq!(refused, Err(PollError::Refused { question: "a block of registers", refusal }));
+}
+
 fn jk02_poll() -> jk::Jk02Poll {
     dialogue::Dialogue::new(jk::Jk02Dialect::default())
 }
@@ -237,6 +359,28 @@ proptest! {
         let (reading, ended) = cycle(&mut *jbd_driver().poll(), &mut JbdSim::new(pack.clone()));
         prop_assert_eq!(ended, 1);
         agrees(&reading.unwrap(), &pack, JBD)?;
+    }
+
+    #[test]
+    fn a_seplos_or_pylontech_pack_gives_its_values(pack in packs(2..=16), pylontech: bool, address: u8) {
+        let (maker, scale) = if pylontech {
+            (telecom::Maker::Pylontech, PYLONTECH)
+        } else {
+            (telecom::Maker::Seplos, SEPLOS)
+        };
+        let mut device = TelecomSim::new(pack.clone(), maker, address);
+        let (reading, ended) = cycle(&mut *telecom_driver(maker, address).poll(), &mut device);
+        prop_assert_eq!(ended, 1);
+        agrees(&reading.unwrap(), &pack, scale)?;
+    }
+
+    #[test]
+    fn a_sunspec_battery_of_any_pack_gives_its_values(pack in packs(2..=32), inverted: bool, base in 0usize..3) {
+        let sign = if inverted { CurrentSign::Inverted } else { CurrentSign::Normal };
+        let mut sim = SunspecSim::new(pack.clone(), 1, sunspec::BASES[base], sign);
+        let (reading, ended) = cycle(&mut *sunspec_driver(1).poll(), &mut sim);
+        prop_assert_eq!(ended, 1);
+        sunspec_agrees(&reading.unwrap(), &pack)?;
     }
 
     #[test]

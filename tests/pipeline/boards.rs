@@ -1,10 +1,16 @@
 //! Every type of battery on a serial line, from the configuration to the stored reading.
 
 use serde_json::json;
-use voltree_protocols::sim::{JbdSim, JkSim, PackConfig, SimPack};
+use voltree_protocols::bms::daly_uart::CurrentSign;
+use voltree_protocols::bms::telecom::Maker;
+use voltree_protocols::sim::{JbdSim, JkSim, PackConfig, SimPack, SunspecSim, TelecomSim};
 
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::{serve, until};
+
+/// The current of a SunSpec device whose registers begin at 0, read as if nothing else were known of it.
+const REGISTERS: &str =
+    "registers = [{ register = 114, type = \"i16\", scale = 0.1, field = \"pack_current\" }]";
 
 fn pack(amps: f64) -> SimPack {
     let mut pack = SimPack::new(PackConfig { max_amps: 0.0, ..PackConfig::default() });
@@ -32,9 +38,23 @@ async fn current(node: &Node, device: &str, kind: &str, amps: f64) {
 async fn batteries_of_every_type_are_read_by_one_node() {
     let jbd = serve(JbdSim::new(pack(12.5)).asleep());
     let jk = serve(JkSim::new(pack(-30.0)));
-    let site = Site::new().battery("jbd", "jbd_bms", jbd.path(), "").battery("jk", "jk_bms", jk.path(), "");
+    let pylontech = serve(TelecomSim::new(pack(7.5), Maker::Pylontech, 5));
+    let seplos = serve(TelecomSim::new(pack(-7.25), Maker::Seplos, 0));
+    let sunspec = serve(SunspecSim::new(pack(20.5), 9, 40_000, CurrentSign::Inverted));
+    let modbus = serve(SunspecSim::new(pack(3.5), 1, 0, CurrentSign::Normal));
+    let site = Site::new()
+        .battery("jbd", "jbd_bms", jbd.path(), "")
+        .battery("jk", "jk_bms", jk.path(), "")
+        .battery("pylontech", "pylontech_bms", pylontech.path(), "address = 5")
+        .battery("modbus", "modbus_bms", modbus.path(), REGISTERS)
+        .battery("seplos", "seplos_bms", seplos.path(), "")
+        .battery("sunspec", "sunspec_bms", sunspec.path(), "unit = 9");
     let node = site.start().await;
     current(&node, "jbd", "jbd_bms", 12.5).await;
     current(&node, "jk", "jk_bms", -30.0).await;
+    current(&node, "pylontech", "pylontech_bms", 7.5).await;
+    current(&node, "seplos", "seplos_bms", -7.25).await;
+    current(&node, "sunspec", "sunspec_bms", 20.5).await;
+    current(&node, "modbus", "modbus_bms", 3.5).await;
     assert_eq!(node.stop().await, Some(0));
 }

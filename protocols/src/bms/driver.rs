@@ -3,6 +3,9 @@
 use super::daly_uart::{DalyConfig, DalyPoll};
 use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
 use super::jk::{self, JkPoll};
+use super::modbus::{MapConfig, MapDialect, MapPoll};
+use super::sunspec::{SunspecConfig, SunspecDialect, SunspecPoll};
+use super::telecom::{Maker, TelecomConfig, TelecomDialect, TelecomPoll};
 use crate::codec::PollCycle;
 
 /// A protocol and how to speak it to one device.
@@ -14,11 +17,17 @@ pub enum Driver {
     Jbd(JbdConfig),
     /// JK's wired protocol.
     Jk,
+    /// Modbus registers by a table.
+    Modbus(MapConfig),
+    /// SunSpec models over Modbus.
+    Sunspec(SunspecConfig),
+    /// The ASCII protocol of Seplos and Pylontech.
+    Telecom(TelecomConfig),
 }
 
 impl Driver {
     /// The contract's names of all device types.
-    pub const KINDS: [&'static str; 3] = ["daly_bms", "jbd_bms", "jk_bms"];
+    pub const KINDS: [&'static str; 5] = ["daly_bms", "jbd_bms", "jk_bms", "pylontech_bms", "seplos_bms"];
 
     /// The contract's name of this device type.
     pub const fn kind(&self) -> &'static str {
@@ -26,15 +35,20 @@ impl Driver {
             Self::Daly(_) => "daly_bms",
             Self::Jbd(_) => "jbd_bms",
             Self::Jk => "jk_bms",
+            Self::Modbus(_) => "modbus_bms",
+            Self::Sunspec(_) => "sunspec_bms",
+            Self::Telecom(TelecomConfig { maker: Maker::Pylontech, .. }) => "pylontech_bms",
+            Self::Telecom(TelecomConfig { maker: Maker::Seplos, .. }) => "seplos_bms",
         }
     }
 
     /// The speed that devices of this type come with.
     pub const fn default_baud(&self) -> u32 {
         match self {
-            Self::Daly(_) => 9600,
+            Self::Daly(_) | Self::Modbus(_) | Self::Sunspec(_) => 9600,
             Self::Jbd(_) => jbd::BAUD,
             Self::Jk => jk::BAUD,
+            Self::Telecom(config) => config.maker.default_baud(),
         }
     }
 
@@ -44,6 +58,9 @@ impl Driver {
             Self::Daly(config) => Box::new(DalyPoll::new(*config)),
             Self::Jbd(config) => Box::new(JbdPoll::new(JbdDialect::new(*config))),
             Self::Jk => Box::new(JkPoll::new(jk::UartDialect::default())),
+            Self::Modbus(config) => Box::new(MapPoll::new(MapDialect::new(config.clone()))),
+            Self::Sunspec(config) => Box::new(SunspecPoll::new(SunspecDialect::new(*config))),
+            Self::Telecom(config) => Box::new(TelecomPoll::new(TelecomDialect::new(*config))),
         }
     }
 }

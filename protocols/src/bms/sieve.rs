@@ -92,6 +92,13 @@ impl Sieve {
         self.reading.cell_voltages.push(cell);
     }
 
+    /// Leaves the next cell in line out.
+    pub(super) fn no_cell(&mut self, reason: WithheldReason) {
+        let metric = format!("cell_voltage_{}", self.reading.cell_voltages.len() + 1);
+        let cell = self.withhold(metric, reason);
+        self.reading.cell_voltages.push(cell);
+    }
+
     /// Takes one sensor, the next in line; `None` where the board says that it is missing.
     pub(super) fn temperature(&mut self, celsius: Option<f64>) {
         let metric = format!("temperature_{}", self.reading.temperatures.len() + 1);
