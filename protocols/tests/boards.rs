@@ -64,6 +64,19 @@ struct Scale {
     most_sensors: usize,
 }
 
+impl Scale {
+    /// Over a real line the pack lives on between its answers: this much covers several seconds of it.
+    fn of_a_living_pack(self) -> Self {
+        Self {
+            volts: self.volts + 0.01,
+            soc_percent: self.soc_percent + 0.05,
+            celsius: self.celsius + 0.05,
+            remaining_ah: self.remaining_ah.map(|half| half + 0.1),
+            ..self
+        }
+    }
+}
+
 /// Compares a reading with the pack that it is of.
 fn agrees(reading: &PackReading, pack: &SimPack, scale: Scale) -> Result<(), TestCaseError> {
     let volts = reading.pack_voltage.expect("a pack has a voltage").0;
@@ -126,7 +139,8 @@ async fn over_a_pty<D: DeviceSide + 'static>(
     for round in 1..=2u64 {
         let reading = timeout(BOUND, run_cycle(&mut link, &mut *poll)).await.expect("a cycle ends by itself");
         let reading = reading.expect("the line is clean");
-        agrees(&reading, &pack(&device.lock()), scale).expect("the values are those of the pack");
+        agrees(&reading, &pack(&device.lock()), scale.of_a_living_pack())
+            .expect("the values are those of the pack");
         let counted = async {
             while sim.stats().cycles_completed() < round {
                 tokio::task::yield_now().await;
