@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{decode, demo, ledger, node, replay};
+use crate::{decode, demo, ledger, node, probe, replay};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -39,6 +39,8 @@ enum Command {
     Replay(replay::ReplayOptions),
     /// Decode recorded frames and print what they say, one JSON line each.
     Decode(decode::DecodeOptions),
+    /// Find out what hangs on a serial port and print a configuration for it.
+    Probe(probe::ProbeOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
 }
@@ -97,6 +99,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         }
         Command::Replay(options) => replay::run(&options),
         Command::Decode(options) => decode::run(&options),
+        Command::Probe(options) => probe::run(&options),
         Command::Ledger(options) => ledger::run(&options),
     }
 }

@@ -9,6 +9,7 @@ mod http;
 mod ledger;
 mod metric_table;
 mod node;
+mod probe;
 mod replay;
 
 use std::process::ExitCode;

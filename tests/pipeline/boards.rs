@@ -5,7 +5,7 @@ use voltree_protocols::bms::daly_uart::CurrentSign;
 use voltree_protocols::bms::telecom::Maker;
 use voltree_protocols::sim::{JbdSim, JkSim, PackConfig, SimPack, SunspecSim, TelecomSim};
 
-use crate::support::node::{BOUND, Node, Site};
+use crate::support::node::{BOUND, Node, Site, VOLTREE};
 use crate::support::{serve, until};
 
 /// The current of a SunSpec device whose registers begin at 0, read as if nothing else were known of it.
@@ -57,4 +57,25 @@ async fn batteries_of_every_type_are_read_by_one_node() {
     current(&node, "sunspec", "sunspec_bms", 20.5).await;
     current(&node, "modbus", "modbus_bms", 3.5).await;
     assert_eq!(node.stop().await, Some(0));
+}
+
+async fn probe(port: &std::path::Path) -> std::process::Output {
+    let port = port.to_owned();
+    let run = move || std::process::Command::new(VOLTREE).arg("probe").arg(port).output().unwrap();
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_tells_what_hangs_on_a_port() {
+    let jk = serve(JkSim::new(pack(-30.0)));
+    let pylontech = serve(TelecomSim::new(pack(7.5), Maker::Pylontech, 2));
+    for (port, kind) in [(jk.path(), "jk_bms"), (pylontech.path(), "pylontech_bms")] {
+        let output = probe(port).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        assert!(said.contains(&format!("type = {kind:?}\nport = {:?}", port.to_str().unwrap())), "{said}");
+    }
+    let missing = probe("/dev/no-such-port".as_ref()).await;
+    assert!(!missing.status.success());
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("does not exist"), "{missing:?}");
 }
