@@ -196,8 +196,9 @@ mod tests {
         })
     }
 
+    /// Zeros are rare: an empty answer is little else, and one that noise spells out is found with good reason.
     fn noise() -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop_oneof![Just(START), Just(END), Just(0u8), Just(0x1D), any::<u8>()];
+        let byte = prop_oneof![Just(START), Just(END), Just(0x1D), any::<u8>()];
         let random = proptest::collection::vec(byte, 0..30);
         let cut = (answer(), any::<Index>()).prop_map(|(answer, at)| {
             let bytes = answer.to_bytes();

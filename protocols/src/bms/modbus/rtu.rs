@@ -178,8 +178,9 @@ mod tests {
         }
     }
 
+    /// Few bytes that begin an answer: sixteen bits of checksum let one in 65536 of what noise begins pass.
     fn noise() -> impl Strategy<Value = Vec<u8>> {
-        proptest::collection::vec(prop_oneof![Just(1u8), Just(3), Just(0x83), Just(20), any::<u8>()], 0..30)
+        proptest::collection::vec(prop_oneof![Just(1u8), Just(3), any::<u8>()], 0..30)
     }
 
     #[test]
