@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{bench, chaos, decode, demo, doctor, ledger, node, replay, simulate};
+use crate::{bench, chaos, decode, demo, doctor, ledger, node, probe, replay, simulate};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -44,6 +44,8 @@ enum Command {
     Decode(decode::DecodeOptions),
     /// Carry out a plan of faults against a simulated fleet of its own, and score how the node stood it.
     Chaos(chaos::ChaosOptions),
+    /// Find out what hangs on a serial port and print a configuration for it.
+    Probe(probe::ProbeOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
     /// Measure what this machine can do.
@@ -108,6 +110,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Simulate(options) => simulate::run(options),
         Command::Decode(options) => decode::run(&options),
         Command::Chaos(options) => chaos::run(options),
+        Command::Probe(options) => probe::run(&options),
         Command::Ledger(options) => ledger::run(&options),
         Command::Bench(bench) => bench::run(bench),
     }

@@ -2,6 +2,7 @@
 //! key and what is wrong with it.
 
 pub(crate) mod brokers;
+mod device;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use voltree_actors::AlertLimits;
 use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
-use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
+use voltree_protocols::bms::Driver;
 use voltree_runtime::telemetry::LogFormat;
 
 pub(crate) use self::reader::Mistake;
@@ -35,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) packs: Vec<PackConfig>,
 }
 
-/// A Daly BMS on a serial port.
+/// A battery on a serial port.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PackConfig {
     pub(crate) id: DeviceId,
@@ -44,7 +45,7 @@ pub(crate) struct PackConfig {
     pub(crate) port: PathBuf,
     pub(crate) baud: u32,
     pub(crate) poll_interval: Duration,
-    pub(crate) board: DalyConfig,
+    pub(crate) driver: Driver,
 }
 
 /// Why there is no configuration.
@@ -167,24 +168,20 @@ fn read_alerts(section: &mut Section, limits: &mut AlertLimits, mistakes: &mut V
 
 fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackConfig> {
     section.required(&["id", "type", "port"], mistakes);
-    let kind = section.choice("type", &[("daly_bms", ())], mistakes);
+    let driver = device::read_driver(section, mistakes);
     let id = section.checked("id", |text| DeviceId::new(text).map_err(|error| error.to_string()), mistakes);
     let name = section.text("name", mistakes);
     let labels = section.texts("labels", mistakes);
     let port = section.text("port", mistakes);
     let bauds = [9600, 19_200, 38_400, 57_600, 115_200];
     let baud = section.whole("baud", 1..=u64::from(u32::MAX), mistakes);
-    let baud = baud.and_then(|baud| u32::try_from(baud).ok()).unwrap_or(9600);
+    let usual = driver.as_ref().map_or(9600, Driver::default_baud);
+    let baud = baud.and_then(|baud| u32::try_from(baud).ok()).unwrap_or(usual);
     if !bauds.contains(&baud) {
         section.mistake("baud", &format!("must be one of {bauds:?}"), mistakes);
     }
-    let board = section.whole("board", 1..=31, mistakes).and_then(|board| u8::try_from(board).ok());
-    let board = board.and_then(|board| Board::new(board).ok()).unwrap_or(Board::FIRST);
     let poll = section.whole("poll_interval_ms", 200..=3_600_000, mistakes);
-    let signs =
-        [("auto", CurrentSign::Auto), ("normal", CurrentSign::Normal), ("inverted", CurrentSign::Inverted)];
-    let current_sign = section.choice("current_sign", &signs, mistakes).unwrap_or(CurrentSign::Auto);
-    kind?;
+    let driver = driver?;
     let id = id?;
     Some(PackConfig {
         name: name.unwrap_or_else(|| id.to_string()),
@@ -193,7 +190,7 @@ fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackC
         port: port?.into(),
         baud,
         poll_interval: Duration::from_millis(poll.unwrap_or(1_000)),
-        board: DalyConfig { board, current_sign, ..DalyConfig::default() },
+        driver,
     })
 }
 

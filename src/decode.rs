@@ -11,8 +11,7 @@ use crate::cli::say;
 /// How frames are handed over.
 #[derive(Debug, Args)]
 pub(crate) struct DecodeOptions {
-    /// The protocol the frames are in: daly_uart.
-    #[arg(long)]
+    #[arg(long, help = format!("The protocol the frames are in: {}", decode::protocol_names()))]
     protocol: String,
     #[command(flatten)]
     input: Input,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use voltree_model::DeviceId;
+use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
 use voltree_protocols::sim::{self, DalySim, LinePace, Profile, PtySim, SimHandle, SimPack};
 use voltree_runtime::clock;
@@ -96,7 +97,7 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
         port: handle.path().to_owned(),
         baud: 9600,
         poll_interval: Duration::from_secs(1),
-        board: DalyConfig::default(),
+        driver: Driver::Daly(DalyConfig::default()),
     };
     Ok((config, handle))
 }

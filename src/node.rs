@@ -240,12 +240,12 @@ impl Estate {
             port: pack.port.clone(),
             baud: pack.baud,
             poll_interval: pack.poll_interval,
-            board: pack.board,
+            driver: pack.driver.clone(),
         };
         let spec = DeviceSpec {
             id: pack.id.clone(),
             name: pack.name.clone(),
-            kind: bms::KIND,
+            kind: pack.driver.kind(),
             site: site.map(str::to_owned),
             labels: pack.labels.clone(),
             offline_after: bms::offline_after(pack.poll_interval),
@@ -261,7 +261,7 @@ impl Estate {
         let mut records: BTreeMap<DeviceId, DeviceRecord> =
             voltree_storage::load_snapshot(&file)?.unwrap_or_default();
         for pack in &config.packs {
-            let record = DeviceRecord { name: pack.name.clone(), kind: bms::KIND.to_owned() };
+            let record = DeviceRecord { name: pack.name.clone(), kind: pack.driver.kind().to_owned() };
             records.insert(pack.id.clone(), record);
         }
         voltree_storage::save_snapshot(&file, &records)?;

@@ -4,6 +4,7 @@
 //! is opened again, and a poll under way. A battery that does not answer is offline, which is a state and no fault; only
 //! what should not happen ends the actor. Supervised by: devices; parked when it fails too often.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 use voltree_model::{PackReading, RejectReason};
-use voltree_protocols::bms::daly_uart::{DalyConfig, DalyPoll};
+use voltree_protocols::bms::Driver;
+use voltree_protocols::codec::PollCycle;
 use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
 use voltree_runtime::{ChildSpec, Failure, Fence, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
@@ -22,8 +24,6 @@ use crate::intake::{self, Inbound};
 use crate::metrics;
 use crate::registry::{DeviceEntry, LinkState};
 
-/// The contract's name of this device type.
-pub const KIND: &str = "daly_bms";
 /// How many polls in a row must fail before the battery counts as offline.
 const FAILURES_TO_OFFLINE: u32 = 3;
 /// The longest wait between tries to reach a battery that does not answer.
@@ -39,7 +39,7 @@ pub struct BmsSettings {
     /// How often to ask.
     pub poll_interval: Duration,
     /// How to talk to the board.
-    pub board: DalyConfig,
+    pub driver: Driver,
 }
 
 /// How long a battery with this poll interval may be silent before it counts as offline.
@@ -50,8 +50,9 @@ pub fn offline_after(poll_interval: Duration) -> Duration {
 /// How the devices supervisor gives birth to it.
 pub fn child(entry: Arc<DeviceEntry>, journal: Arc<JournalSlot>, settings: BmsSettings) -> ChildSpec {
     let name = entry.id.to_string();
+    let kind = settings.driver.kind();
     let args = BmsArgs { entry, journal, settings };
-    ChildSpec::worker(name, KIND, RestartPolicy::DEVICE, move |birth| (Bms, (args.clone(), birth.fence)))
+    ChildSpec::worker(name, kind, RestartPolicy::DEVICE, move |birth| (Bms, (args.clone(), birth.fence)))
 }
 
 /// Everything the actor needs in order to be born again.
@@ -67,14 +68,24 @@ pub struct BmsArgs {
 pub struct Bms;
 
 /// What it knows.
-#[derive(Debug)]
 pub struct BmsState {
     args: BmsArgs,
     fence: Fence,
-    poll: DalyPoll,
+    poll: Box<dyn PollCycle + Send>,
     link: Option<FaultyLink<SerialLink>>,
     failures: u32,
     bad_frames: u64,
+}
+
+impl fmt::Debug for BmsState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { args, link, failures, .. } = self;
+        f.debug_struct("BmsState")
+            .field("args", args)
+            .field("link", link)
+            .field("failures", failures)
+            .finish()
+    }
 }
 
 impl Actor for Bms {
@@ -87,7 +98,7 @@ impl Actor for Bms {
         myself: ActorRef<DeviceMsg>,
         (args, fence): (BmsArgs, Fence),
     ) -> Result<BmsState, ActorProcessingErr> {
-        let poll = DalyPoll::new(args.settings.board);
+        let poll = args.settings.driver.poll();
         myself.send_message(DeviceMsg::Wake)?;
         myself.send_message(DeviceMsg::Poll)?;
         Ok(BmsState { args, fence, poll, link: None, failures: 0, bad_frames: 0 })
@@ -113,7 +124,8 @@ impl Actor for Bms {
 }
 
 impl BmsState {
-    async fn drain(&self, myself: &ActorRef<DeviceMsg>) {
+    // By exclusive reference, because a conversation under way can't be shared between threads.
+    async fn drain(&mut self, myself: &ActorRef<DeviceMsg>) {
         device::drain(myself, &self.fence, &self.args.entry, &self.args.journal).await;
     }
 
@@ -122,7 +134,7 @@ impl BmsState {
             Ok(pack) => self.answered(pack).await,
             Err(error) => self.failed(&Failure::new(&error).to_string()),
         }
-        let bad_frames = self.poll.stats().frames.bad_frames();
+        let bad_frames = self.poll.bad_frames();
         metrics::bad_frames(bad_frames - self.bad_frames);
         self.bad_frames = bad_frames;
     }
@@ -132,7 +144,7 @@ impl BmsState {
             Some(link) => link,
             None => self.open()?,
         };
-        let polled = run_cycle(&mut link, &mut self.poll).await;
+        let polled = run_cycle(&mut link, &mut *self.poll).await;
         // A board that is silent keeps its port; a port that failed is opened anew.
         if !matches!(polled, Err(CycleError::Link(_))) {
             self.link = Some(link);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
+use voltree_protocols::bms::Driver;
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle};
 use voltree_storage::JournalSlot;
 
@@ -17,7 +18,7 @@ use crate::dead_letters::DeadLetters;
 use crate::device::DeviceMsg;
 use crate::fault_points::NODE_CLOCK;
 use crate::intake::Intake;
-use crate::{bms, mqtt_device};
+use crate::mqtt_device;
 
 /// What a device says of its own connection, or its link finds out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -177,7 +178,7 @@ impl Registry {
     /// Lists a device of which only the history is left, under the name and type that it had. Should it publish, it is
     /// taken in like any other.
     pub fn remember(&self, id: &DeviceId, record: &DeviceRecord, now: Timestamp) {
-        let kind = [bms::KIND, mqtt_device::KIND].into_iter().find(|kind| *kind == record.kind);
+        let kind = Driver::KINDS.into_iter().find(|kind| *kind == record.kind);
         let kind = kind.unwrap_or(mqtt_device::KIND);
         let spec = DeviceSpec { name: record.name.clone(), kind, wanted: false, ..adopted(id) };
         self.register_publisher(spec, now);

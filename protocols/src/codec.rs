@@ -37,6 +37,14 @@ pub enum PollError {
         /// How often.
         attempts: u32,
     },
+    /// The device says no.
+    #[error("the device refused {question}: {refusal}")]
+    Refused {
+        /// What was asked.
+        question: &'static str,
+        /// What it says.
+        refusal: &'static str,
+    },
     /// The cycle was asked for its result before it was done.
     #[error("the poll cycle is not done")]
     Unfinished,
@@ -65,4 +73,7 @@ pub trait PollCycle {
 
     /// Hands out the result of the cycle once.
     fn finish(&mut self) -> Result<PackReading, PollError>;
+
+    /// Counts the frames so far that failed their checks.
+    fn bad_frames(&self) -> u64;
 }

@@ -8,7 +8,7 @@ mod vectors;
 
 use serde_json::Value;
 
-use crate::bms::daly_uart;
+use crate::bms::{daly_uart, jbd, jk, sunspec, telecom};
 
 pub use hex_text::{HexError, parse_hex};
 pub use vectors::{VectorLine, decode_vectors};
@@ -24,8 +24,20 @@ pub struct Protocol {
 }
 
 /// Every protocol, one line a vendor.
-pub const PROTOCOLS: &[Protocol] =
-    &[Protocol { name: "daly_uart", aliases: &["daly_a5"], show: daly_uart::decode_wire }];
+#[rustfmt::skip]
+pub const PROTOCOLS: &[Protocol] = &[
+    Protocol { name: "daly_uart", aliases: &["daly_a5"], show: daly_uart::decode_wire },
+    Protocol { name: "jbd", aliases: &["xiaoxiang", "overkill_solar"], show: jbd::decode_wire },
+    Protocol { name: "jk", aliases: &["jikong", "jk02", "jk_uart"], show: jk::decode_wire },
+    Protocol { name: "pylontech", aliases: &["pylontech_rs485_ascii"], show: telecom::decode_pylontech },
+    Protocol { name: "seplos", aliases: &["pace", "seplos_rs485_ascii"], show: telecom::decode_seplos },
+    Protocol { name: "sunspec_modbus", aliases: &["modbus", "sunspec"], show: sunspec::decode_wire },
+];
+
+/// The names of all protocols, for help and messages.
+pub fn protocol_names() -> String {
+    PROTOCOLS.iter().map(|protocol| protocol.name).collect::<Vec<_>>().join(", ")
+}
 
 /// Why nothing could be shown.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +67,10 @@ pub enum DecodeError {
 
 /// Finds a protocol by its name or one of its aliases.
 pub fn protocol(name: &str) -> Result<&'static Protocol, DecodeError> {
-    PROTOCOLS.iter().find(|p| p.name == name || p.aliases.contains(&name)).ok_or_else(|| {
-        let known = PROTOCOLS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
-        DecodeError::UnknownProtocol { name: name.to_owned(), known }
-    })
+    PROTOCOLS
+        .iter()
+        .find(|p| p.name == name || p.aliases.contains(&name))
+        .ok_or_else(|| DecodeError::UnknownProtocol { name: name.to_owned(), known: protocol_names() })
 }
 
 /// Shows frames as one object. Frames that fail their checks stand under `rejected_frames`, with `valid` false.
@@ -77,7 +89,8 @@ mod tests {
     #[test]
     fn an_unknown_protocol_names_the_known_ones() {
         let error = decode("dali", &[vec![1]]).unwrap_err().to_string();
-        assert_eq!(error, "no protocol is named \"dali\", known are: daly_uart");
+        assert!(error.starts_with("no protocol is named \"dali\", known are: "), "{error}");
+        assert!(PROTOCOLS.iter().all(|protocol| error.contains(protocol.name)), "{error}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub enum CycleError {
 }
 
 /// Drives one poll cycle from its first request to its reading.
-pub async fn run_cycle<L: Link, C: PollCycle + Send>(
+pub async fn run_cycle<L: Link, C: PollCycle + Send + ?Sized>(
     link: &mut L,
     cycle: &mut C,
 ) -> Result<PackReading, CycleError> {

@@ -59,7 +59,7 @@ impl Packs {
                 port: line.path().to_owned(),
                 baud: 9600,
                 poll_interval: Duration::from_millis(plan.poll_interval_ms),
-                board: DalyConfig::default(),
+                driver: Driver::Daly(DalyConfig::default()),
             });
             packs.lines.push((id, line));
         }

@@ -36,7 +36,7 @@ fn a_configuration_with_mistakes_exits_64_and_names_every_one() {
 fn a_command_line_that_makes_no_sense_exits_64_and_help_does_not() {
     assert_eq!(voltree(&["demo", "--devices", "none"]).status.code(), Some(64));
     assert_eq!(voltree(&["nonsense"]).status.code(), Some(64));
-    for command in ["demo", "run", "check-config", "simulate", "decode", "ledger"] {
+    for command in ["demo", "run", "check-config", "simulate", "decode", "probe", "ledger"] {
         let output = voltree(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: voltree"), "{command}");
@@ -52,6 +52,14 @@ fn decode_tells_what_frames_say_and_what_is_wrong_with_those_that_are_none() {
     let output = voltree(&["decode", "--protocol", "daly_uart", "--hex", "a5zz"]);
     assert!(!output.status.success());
     assert!(stderr(&output).contains("hex"), "{}", stderr(&output));
+    let output = voltree(&["decode", "--protocol", "jbd", "--hex", "dd0400080f450f3d0f370f3dfec677"]);
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(line["decoded"]["cell_voltages_mv"], serde_json::json!([3909, 3901, 3895, 3901]));
+    let output = voltree(&["decode", "--help"]);
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for protocol in ["daly_uart", "jbd", "jk", "pylontech", "seplos", "sunspec_modbus"] {
+        assert!(help.contains(protocol), "{protocol} is missing in {help}");
+    }
     let output = voltree(&["decode", "--protocol", "morse", "--hex", "a5"]);
     assert!(
         stderr(&output).contains("daly_uart"),

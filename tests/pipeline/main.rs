@@ -15,6 +15,7 @@
 
 mod alerts;
 mod bad_input;
+mod boards;
 mod doctor;
 mod links;
 mod live;

@@ -59,6 +59,15 @@ impl Site {
         self
     }
 
+    /// Adds a battery of any type on this port.
+    pub(crate) fn battery(mut self, id: &str, kind: &str, port: &Path, more: &str) -> Self {
+        let port = port.to_str().unwrap();
+        self.devices += &format!(
+            "[[device]]\nid = {id:?}\ntype = {kind:?}\nport = {port:?}\npoll_interval_ms = 300\n{more}\n"
+        );
+        self
+    }
+
     /// Takes all devices out of the configuration.
     pub(crate) fn forget_devices(&mut self) {
         self.devices.clear();

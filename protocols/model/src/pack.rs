@@ -57,12 +57,16 @@ pub struct PackReading {
     pub soh: Option<Percent>,
     /// Charge left.
     pub remaining_capacity: Option<AmpHours>,
+    /// Charge that the pack holds when full.
+    pub full_capacity: Option<AmpHours>,
     /// Full cycles so far.
     pub cycles: Option<u32>,
     /// Cell voltages, first cell first; `None` where a cell's value was withheld.
     pub cell_voltages: Vec<Option<Millivolts>>,
     /// Temperatures, first sensor first; `None` where a sensor is missing.
     pub temperatures: Vec<Option<Celsius>>,
+    /// Temperature of the power switches.
+    pub mosfet_temperature: Option<Celsius>,
     /// What the pack is doing.
     pub state: Option<PackState>,
     /// Whether the charge switch is closed.
@@ -89,6 +93,7 @@ impl PackReading {
         series.push("soc_percent", "%", self.soc.map(|p| p.0));
         series.push("soh_percent", "%", self.soh.map(|p| p.0));
         series.push("remaining_capacity", "Ah", self.remaining_capacity.map(|c| c.0));
+        series.push("full_capacity", "Ah", self.full_capacity.map(|c| c.0));
         series.push("cycles", "", self.cycles.map(f64::from));
         series.push_each(
             "cell_voltage",
@@ -96,6 +101,7 @@ impl PackReading {
             self.cell_voltages.iter().map(|c| c.map(|mv| f64::from(mv.0) / 1000.0)),
         );
         series.push_each("temperature", "°C", self.temperatures.iter().map(|t| t.map(|c| c.0)));
+        series.push("mosfet_temperature", "°C", self.mosfet_temperature.map(|c| c.0));
         series.push("charge_enabled", "", self.charge_enabled.map(|on| f64::from(u8::from(on))));
         series.push("discharge_enabled", "", self.discharge_enabled.map(|on| f64::from(u8::from(on))));
         Reading { device, at, metrics: series.0, attributes: self.attributes(), left_out: self.left_out() }

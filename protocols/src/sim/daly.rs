@@ -130,7 +130,7 @@ impl DalySim {
             amps if amps > 0.0 => 1,
             _ => 2,
         };
-        let remaining_mah = milli(self.pack.capacity_ah() * self.pack.board_soc_percent() / 100.0);
+        let remaining_mah = milli(self.pack.board_remaining_ah());
         SwitchesAnswer { state_raw, charge_closed, discharge_closed, life: self.life, remaining_mah }
     }
 

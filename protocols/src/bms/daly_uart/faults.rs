@@ -6,15 +6,7 @@
 use std::borrow::Cow;
 
 use super::FaultsAnswer;
-
-/// How bad an alarm is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// Level 1: someone should look.
-    Warning,
-    /// Level 2: the board protects itself, or a part of it is broken.
-    Fault,
-}
+pub use crate::bms::alarms::Severity;
 
 /// One bit of the alarm bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -402,6 +402,10 @@ impl PollCycle for DalyPoll {
             None => Ok(self.reading()),
         }
     }
+
+    fn bad_frames(&self) -> u64 {
+        self.decoder.stats().bad_frames()
+    }
 }
 
 #[cfg(test)]

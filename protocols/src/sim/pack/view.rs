@@ -46,6 +46,11 @@ impl SimPack {
         self.meter.soc_percent()
     }
 
+    /// The charge that is left as the board counts it.
+    pub fn board_remaining_ah(&self) -> f64 {
+        self.capacity_ah() * self.board_soc_percent() / 100.0
+    }
+
     /// The true state of charge of each cell, in percent; outside of 0 to 100 a cell was driven too far.
     pub fn cell_soc_percent(&self) -> Vec<f64> {
         self.cells.iter().map(|cell| cell.soc() * 100.0).collect()

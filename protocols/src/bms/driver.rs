@@ -1,0 +1,66 @@
+//! What a configured battery is asked in: one line a vendor, so that whoever polls needs to know none of them.
+
+use super::daly_uart::{DalyConfig, DalyPoll};
+use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
+use super::jk::{self, JkPoll};
+use super::modbus::{MapConfig, MapDialect, MapPoll};
+use super::sunspec::{SunspecConfig, SunspecDialect, SunspecPoll};
+use super::telecom::{Maker, TelecomConfig, TelecomDialect, TelecomPoll};
+use crate::codec::PollCycle;
+
+/// A protocol and how to speak it to one device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Driver {
+    /// Daly's A5 protocol.
+    Daly(DalyConfig),
+    /// JBD's protocol.
+    Jbd(JbdConfig),
+    /// JK's wired protocol.
+    Jk,
+    /// Modbus registers by a table.
+    Modbus(MapConfig),
+    /// SunSpec models over Modbus.
+    Sunspec(SunspecConfig),
+    /// The ASCII protocol of Seplos and Pylontech.
+    Telecom(TelecomConfig),
+}
+
+impl Driver {
+    /// The contract's names of all device types.
+    pub const KINDS: [&'static str; 5] = ["daly_bms", "jbd_bms", "jk_bms", "pylontech_bms", "seplos_bms"];
+
+    /// The contract's name of this device type.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Daly(_) => "daly_bms",
+            Self::Jbd(_) => "jbd_bms",
+            Self::Jk => "jk_bms",
+            Self::Modbus(_) => "modbus_bms",
+            Self::Sunspec(_) => "sunspec_bms",
+            Self::Telecom(TelecomConfig { maker: Maker::Pylontech, .. }) => "pylontech_bms",
+            Self::Telecom(TelecomConfig { maker: Maker::Seplos, .. }) => "seplos_bms",
+        }
+    }
+
+    /// The speed that devices of this type come with.
+    pub const fn default_baud(&self) -> u32 {
+        match self {
+            Self::Daly(_) | Self::Modbus(_) | Self::Sunspec(_) => 9600,
+            Self::Jbd(_) => jbd::BAUD,
+            Self::Jk => jk::BAUD,
+            Self::Telecom(config) => config.maker.default_baud(),
+        }
+    }
+
+    /// Starts a conversation that knows nothing of its device yet.
+    pub fn poll(&self) -> Box<dyn PollCycle + Send> {
+        match self {
+            Self::Daly(config) => Box::new(DalyPoll::new(*config)),
+            Self::Jbd(config) => Box::new(JbdPoll::new(JbdDialect::new(*config))),
+            Self::Jk => Box::new(JkPoll::new(jk::UartDialect::default())),
+            Self::Modbus(config) => Box::new(MapPoll::new(MapDialect::new(config.clone()))),
+            Self::Sunspec(config) => Box::new(SunspecPoll::new(SunspecDialect::new(*config))),
+            Self::Telecom(config) => Box::new(TelecomPoll::new(TelecomDialect::new(*config))),
+        }
+    }
+}
