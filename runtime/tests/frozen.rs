@@ -283,6 +283,10 @@ async fn an_operator_parks_an_actor_and_it_stays_parked_whatever_happens_to_its_
     let running = tree.directory.resume("node/d/d00000");
     assert!(matches!(running, Err(ParkError::NotParked { .. })), "{running:?}");
     assert!(matches!(tree.directory.park("node", "operator", ""), Err(ParkError::Root(_))));
+    // An order that comes while the supervisor is being restarted is not lost.
+    tree.directory.kill("node/d", "test").unwrap();
+    tree.directory.park("node/d/d00000", "operator", "once more").unwrap();
+    tree.until("parked in a restart", parked).await;
     tree.shut_down().await;
 }
 
