@@ -381,7 +381,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     /// Whatever happens in whatever order: never two current generations, nobody is forgotten or left waiting for
     /// nothing, intensity is respected, and a shutdown at any moment ends in reverse order.
