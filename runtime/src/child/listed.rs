@@ -69,7 +69,7 @@ impl Children {
         entry.slot(directory, path);
     }
 
-    /// Has the supervisor stop a child in good order and forget it.
+    /// Has the supervisor stop a child in good order and forget it; its name is free again once that is done.
     pub fn remove(&self, name: &str) {
         let mut list = self.list.lock();
         let Some(&key) = list.by_name.get(name) else { return };

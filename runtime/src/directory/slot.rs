@@ -189,10 +189,22 @@ impl Slot {
         self.state.lock().life.as_ref().is_some_and(|life| life.incarnation() == incarnation)
     }
 
-    /// Whether its incarnation has been at one thing for too long; says which one that is.
-    pub(super) fn frozen(&self, round: u32, tick: Duration) -> Option<u64> {
+    /// What its supervisor must be told of it, if anything.
+    pub(super) fn news(&self, round: u32, tick: Duration) -> Option<News> {
         let state = self.state.lock();
-        state.life.as_ref().filter(|life| life.is_frozen(round, tick)).map(|life| life.incarnation())
+        if let Some(life) = state.life.as_ref().filter(|life| life.is_frozen(round, tick)) {
+            return Some(News::Frozen(life.incarnation()));
+        }
+        let held = state.trouble.as_ref().is_some_and(|trouble| trouble.held.is_some());
+        match state.status {
+            ActorStatus::Running if held => Some(News::Held),
+            ActorStatus::Parked if !held && state.next_try_ms == 0 => Some(News::Released),
+            ActorStatus::Starting
+            | ActorStatus::Running
+            | ActorStatus::BackingOff
+            | ActorStatus::Parked
+            | ActorStatus::Stopped => None,
+        }
     }
 
     pub(crate) fn held(&self) -> Option<Held> {
@@ -211,6 +223,16 @@ impl Slot {
     pub(super) fn is_forgotten(&self) -> bool {
         self.forgotten.load(Ordering::Acquire)
     }
+}
+
+/// What the watchman finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// This incarnation has been at one thing for too long.
+    Frozen(u64),
+    /// An operator's order to park it, or to let it run, has not reached its supervisor.
+    Held,
+    Released,
 }
 
 const fn some(ms: i64) -> Option<i64> {

@@ -1,4 +1,5 @@
-//! The watchman: a thread of its own that goes round the directory and finds actors that are frozen.
+//! The watchman: a thread of its own that goes round the directory and finds actors that are frozen, and operators'
+//! orders that fell into the restart of a supervisor.
 //!
 //! It must not depend on the async runtime, whose threads are what a spinning actor takes. It tells supervisors and
 //! decides nothing about their children; what it does decide is when too many threads are stuck for the node to go on.
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::life::Life;
-use super::slot::Slot;
+use super::slot::{News, Slot};
 use super::{Directory, Shared};
 use crate::supervisor::SupervisorMsg;
 use crate::{EventKind, ExitReason};
@@ -122,16 +123,20 @@ fn round(shared: &Weak<Shared>) -> Round {
     let round = directory.shared.ticks.advance();
     let tick = directory.shared.watchman.options.tick;
     let slots = directory.shared.slots.read();
-    let frozen: Vec<_> = slots
+    let news: Vec<_> = slots
         .values()
-        .filter_map(|slot| slot.frozen(round, tick).map(|incarnation| (Arc::clone(slot), incarnation)))
+        .filter_map(|slot| slot.news(round, tick).map(|news| (Arc::clone(slot), news)))
         .collect();
     drop(slots);
-    for (slot, incarnation) in frozen {
+    for (slot, news) in news {
         let Some(parent) = slot.path().parent() else { continue };
+        let name = slot.path().name().to_owned();
         // A supervisor that is being restarted is told again in the next round.
-        let frozen = SupervisorMsg::Frozen(slot.path().name().to_owned(), incarnation);
-        directory.handle(&parent).nudge(frozen);
+        directory.handle(&parent).nudge(match news {
+            News::Frozen(incarnation) => SupervisorMsg::Frozen(name, incarnation),
+            News::Held => SupervisorMsg::Park(name),
+            News::Released => SupervisorMsg::Resume(name),
+        });
     }
     if directory.look_after_orphans() { Round::TooManyStuck } else { Round::GoOn }
 }
