@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use voltree_model::{DeviceId, Timestamp};
+use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
 use voltree_protocols::sim::{self, DalySim, LinePace, PtySim, SimHandle, SimPack};
 use voltree_runtime::clock;
