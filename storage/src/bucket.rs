@@ -1,4 +1,4 @@
-//! The time buckets: one map per UTC day, opened when needed, a few at a time.
+//! The time buckets: one map per UTC day or per so many days, opened when needed, a few at a time.
 //!
 //! A bucket that can't be opened because it is damaged is moved to the quarantine and a fresh one takes its place, so
 //! that one bad day stops neither the other days nor the devices. That is reported, never done silently; nothing in
@@ -14,12 +14,11 @@ use voltree_model::{DeviceId, Timestamp};
 
 use crate::error::FileContext;
 use crate::kv::Pair;
+use crate::rollup::{DAY_MS, HOUR_MS};
 use crate::{Engine, Error, Kv, KvError};
 
-pub(crate) const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
-/// How many buckets stay open.
-const MAX_OPEN: usize = 8;
+/// The name of a bucket that is being removed ends so, until it is gone.
+const REMOVED: &str = ".removed";
 /// How many events are kept for whoever asks.
 const MAX_EVENTS: usize = 1_000;
 
@@ -46,15 +45,26 @@ pub enum BucketEvent {
         /// What is wrong with it.
         why: String,
     },
+    /// A block of rollups is damaged; it is computed anew for every answer until late data writes it again.
+    CorruptRollup {
+        /// The first day of its bucket.
+        day: String,
+        /// Whose it is.
+        device: DeviceId,
+        /// Where it begins.
+        hour: Timestamp,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// A day since 1970-01-01, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Day(i64);
+pub(crate) struct Day(pub(crate) i64);
 
 /// An hour, by its first millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Hour(i64);
+pub(crate) struct Hour(pub(crate) i64);
 
 /// One open bucket.
 #[derive(Debug, Clone)]
@@ -64,12 +74,14 @@ pub(crate) struct Bucket {
     kv: Arc<dyn Kv>,
 }
 
-/// All buckets of a node.
+/// All buckets of one kind.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     root: PathBuf,
+    span_days: i64,
+    max_open: usize,
     quarantine: PathBuf,
-    engine: Box<dyn Engine>,
+    engine: Arc<dyn Engine>,
     state: Mutex<State>,
 }
 
@@ -101,8 +113,26 @@ impl Day {
         }
     }
 
-    fn of(at: Timestamp) -> Self {
+    pub(crate) fn of(at: Timestamp) -> Self {
         Self(at.as_millis().div_euclid(DAY_MS))
+    }
+
+    /// The first of the days that share its bucket.
+    pub(crate) fn begin_of(self, span_days: i64) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(span_days)))
+    }
+
+    pub(crate) fn first_hour(self) -> Hour {
+        Hour(self.0.saturating_mul(DAY_MS))
+    }
+
+    pub(crate) fn hours(self) -> impl Iterator<Item = Hour> {
+        (0..24).map(move |n| Hour(self.first_hour().0.saturating_add(n * HOUR_MS)))
+    }
+
+    /// The first moment after it.
+    pub(crate) fn end(self) -> Timestamp {
+        Timestamp::from_millis(self.first_hour().0.saturating_add(DAY_MS))
     }
 }
 
@@ -117,6 +147,11 @@ impl Hour {
 
     pub(crate) fn day(self) -> Day {
         Day::of(self.start())
+    }
+
+    /// The first moment after it.
+    pub(crate) fn end(self) -> Timestamp {
+        Timestamp::from_millis(self.0.saturating_add(HOUR_MS))
     }
 }
 
@@ -147,20 +182,47 @@ pub(crate) fn parse_key(key: &[u8]) -> Option<(Hour, u16)> {
     Some((Hour((u64::from_be_bytes(*hour) ^ (1 << 63)).cast_signed()), u16::from_be_bytes(*part)))
 }
 
+/// Whose a key is.
+pub(crate) fn parse_device(key: &[u8]) -> Option<DeviceId> {
+    let id = key.split(|byte| *byte == 0).next()?;
+    DeviceId::new(std::str::from_utf8(id).ok()?).ok()
+}
+
 impl Bucket {
     /// The parts of a device from one hour to another, both included.
     pub(crate) fn parts(&self, device: &DeviceId, first: Hour, last: Hour) -> Result<Vec<Pair>, Error> {
         self.kv.scan(keys(device, first, last)).map_err(|source| self.error("read", source))
     }
 
-    /// Inserts parts, all or none.
-    pub(crate) fn insert(&self, parts: Vec<Pair>) -> Result<(), Error> {
-        self.kv.insert(parts).map_err(|source| self.error("write", source))
+    /// The bytes of one part.
+    pub(crate) fn part(&self, device: &DeviceId, hour: Hour, part: u16) -> Result<Option<Vec<u8>>, Error> {
+        self.kv.get(&key(device, hour, part)).map_err(|source| self.error("read", source))
+    }
+
+    /// The keys of all parts of all devices.
+    pub(crate) fn all_keys(&self) -> Result<Vec<Vec<u8>>, Error> {
+        // No id begins with a byte this small or this large.
+        self.kv.keys(vec![1]..vec![0xff]).map_err(|source| self.error("read", source))
+    }
+
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.kv.get(key).map_err(|source| self.error("read", source))
+    }
+
+    /// Inserts some parts and removes others, all or none.
+    pub(crate) fn write(&self, parts: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), Error> {
+        self.kv.write(parts, gone).map_err(|source| self.error("write", source))
     }
 
     /// Returns once everything inserted is on stable storage.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         self.kv.sync().map_err(|source| self.error("sync", source))
+    }
+
+    /// Whether both are the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.path == other.path
     }
 
     fn error(&self, doing: &'static str, source: KvError) -> Error {
@@ -169,24 +231,97 @@ impl Bucket {
 }
 
 impl Buckets {
-    pub(crate) fn new(root: &Path, quarantine: &Path, engine: Box<dyn Engine>) -> Result<Self, Error> {
+    /// The buckets below `root`, each of `span_days`; at most about `max_open` of them stay open.
+    pub(crate) fn new(
+        root: &Path,
+        quarantine: &Path,
+        engine: Arc<dyn Engine>,
+        span_days: i64,
+        max_open: usize,
+    ) -> Result<Self, Error> {
         let names = engine.list(root).file("list", root)?;
+        for name in names.iter().filter(|name| name.ends_with(REMOVED)) {
+            let path = root.join(name);
+            engine.remove(&path).file("remove", &path)?;
+        }
         let known = names.iter().filter_map(|name| Day::of_name(name)).collect();
         let state = Mutex::new(State { known, ..State::default() });
-        Ok(Self { root: root.to_owned(), quarantine: quarantine.to_owned(), engine, state })
+        let (root, quarantine) = (root.to_owned(), quarantine.to_owned());
+        Ok(Self { root, span_days, max_open, quarantine, engine, state })
     }
 
-    /// The days in a range that have a bucket, both ends included.
+    /// The buckets of a range of time, by their first days; both ends are included.
     pub(crate) fn days(&self, first: Hour, last: Hour) -> Vec<Day> {
-        self.state.lock().known.range(first.day()..=last.day()).copied().collect()
+        let first = first.day().begin_of(self.span_days);
+        self.state.lock().known.range(first..=last.day()).copied().collect()
     }
 
-    /// The bucket of a day; it is created if there is none.
+    /// All buckets, by their first days.
+    pub(crate) fn all(&self) -> Vec<Day> {
+        self.state.lock().known.iter().copied().collect()
+    }
+
+    /// Whether there is a bucket that holds the day.
+    pub(crate) fn has(&self, day: Day) -> bool {
+        self.state.lock().known.contains(&day.begin_of(self.span_days))
+    }
+
+    /// The bucket that holds a day, if there is one.
+    pub(crate) fn find(&self, day: Day) -> Result<Option<Bucket>, Error> {
+        if self.has(day) { self.open(day).map(Some) } else { Ok(None) }
+    }
+
+    /// The first day from `day` on that a bucket may hold something of.
+    pub(crate) fn next_day(&self, day: Day) -> Option<Day> {
+        let state = self.state.lock();
+        if state.known.contains(&day.begin_of(self.span_days)) {
+            return Some(day);
+        }
+        state.known.range(day..).next().copied()
+    }
+
+    /// How many days a bucket holds.
+    pub(crate) fn span_days(&self) -> i64 {
+        self.span_days
+    }
+
+    /// How many bytes each bucket takes on disk.
+    pub(crate) fn sizes(&self) -> Result<Vec<(Day, u64)>, Error> {
+        let size = |day: Day| {
+            let path = self.root.join(day.name());
+            match self.engine.size(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((day, 0)),
+                result => result.map(|bytes| (day, bytes)).file("measure", &path),
+            }
+        };
+        self.all().into_iter().map(size).collect()
+    }
+
+    /// Removes a bucket and gives its space back; not while someone reads it, and then answers `false`.
+    pub(crate) fn remove(&self, day: Day) -> Result<bool, Error> {
+        let path = self.root.join(day.name());
+        let gone = self.root.join(format!("{}{REMOVED}", day.name()));
+        {
+            let mut state = self.state.lock();
+            state.recent.retain(|(other, _)| *other != day);
+            if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
+                return Ok(false);
+            }
+            state.in_use.remove(&day);
+            self.engine.set_aside(&path, &gone).file("set aside", &path)?;
+            state.known.remove(&day);
+        }
+        self.engine.remove(&gone).file("remove", &gone)?;
+        Ok(true)
+    }
+
+    /// The bucket that holds a day; it is created if there is none.
     pub(crate) fn open(&self, day: Day) -> Result<Bucket, Error> {
+        let day = day.begin_of(self.span_days);
         let path = self.root.join(day.name());
         let mut state = self.state.lock();
         if let Some(kv) = state.in_use.get(&day).and_then(Weak::upgrade) {
-            state.use_now(day, Arc::clone(&kv));
+            state.use_now(day, Arc::clone(&kv), self.max_open);
             return Ok(Bucket { day, path, kv });
         }
         let kv = match self.engine.open(&path) {
@@ -201,7 +336,7 @@ impl Buckets {
         state.known.insert(day);
         state.in_use.retain(|_, kv| kv.strong_count() > 0);
         state.in_use.insert(day, Arc::downgrade(&kv));
-        state.use_now(day, Arc::clone(&kv));
+        state.use_now(day, Arc::clone(&kv), self.max_open);
         Ok(Bucket { day, path, kv })
     }
 
@@ -225,10 +360,10 @@ impl Buckets {
 }
 
 impl State {
-    fn use_now(&mut self, day: Day, kv: Arc<dyn Kv>) {
+    fn use_now(&mut self, day: Day, kv: Arc<dyn Kv>, max_open: usize) {
         self.recent.retain(|(other, _)| *other != day);
         self.recent.push_back((day, kv));
-        if self.recent.len() > MAX_OPEN {
+        if self.recent.len() > max_open {
             self.recent.pop_front();
         }
     }
@@ -244,6 +379,9 @@ impl State {
             }
             BucketEvent::CorruptFrame { day, device, hour, why } => {
                 tracing::error!(event = "bucket.corrupt_frame", day, %device, %hour, why);
+            }
+            BucketEvent::CorruptRollup { day, device, hour, why } => {
+                tracing::warn!(event = "bucket.corrupt_rollup", day, %device, %hour, why);
             }
         }
         if self.events.len() == MAX_EVENTS {

@@ -124,6 +124,19 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// An answer would be larger than one may be.
+    #[error(
+        "the answer has more than {most} {what}; ask for a shorter range, a wider interval or fewer series"
+    )]
+    TooMuch {
+        /// Of what there is too much.
+        what: &'static str,
+        /// How much one answer may have.
+        most: usize,
+    },
+    /// Whoever asked called the question off.
+    #[error("the question was called off")]
+    Cancelled,
     /// A bucket can't be opened, and not because it is damaged.
     #[error("could not open the bucket {}", path.display())]
     OpenBucket {

@@ -12,7 +12,7 @@ use voltree_model::{MetricName, Origin, Timestamp, Unit};
 
 use crate::rollup::Moment;
 use crate::{Error, Row, Sample, SeriesPoint, record};
-use column::{Reader, presence};
+use column::{Packing, Reader, presence};
 
 const MAGIC: &[u8; 4] = b"VTFR";
 /// The version that is written.
@@ -23,7 +23,7 @@ const FIRST_VERSION: u8 = 1;
 const HEADER_BYTES: usize = 4 + 1 + 4 + 8 + 8;
 const CHECKSUM_BYTES: usize = 4;
 /// More rows than any writer puts into a frame.
-const MAX_ROWS: usize = 65_536;
+pub(crate) const MAX_ROWS: usize = 65_536;
 
 /// What a frame's header says, which is enough to know whether to open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,14 +115,18 @@ impl<'a> Frame<'a> {
         column::push(&mut bytes, &directory);
         let epochs = rows.values().map(|row| i64::from(row.origin.epoch));
         let sequences = rows.values().map(|row| row.origin.sequence.cast_signed());
-        column::push_integers(&mut bytes, &rows.keys().map(|at| at.as_millis()).collect::<Vec<_>>())?;
-        column::push_integers(&mut bytes, &epochs.collect::<Vec<_>>())?;
-        column::push_integers(&mut bytes, &sequences.collect::<Vec<_>>())?;
+        column::push_integers(
+            &mut bytes,
+            &rows.keys().map(|at| at.as_millis()).collect::<Vec<_>>(),
+            Packing::Tight,
+        )?;
+        column::push_integers(&mut bytes, &epochs.collect::<Vec<_>>(), Packing::Tight)?;
+        column::push_integers(&mut bytes, &sequences.collect::<Vec<_>>(), Packing::Tight)?;
         for column in columns {
             if column.rows.len() < rows.len() {
                 column::push(&mut bytes, &presence(&column.rows, rows.len()));
             }
-            column::push_floats(&mut bytes, &column.values)?;
+            column::push_floats(&mut bytes, &column.values, Packing::Tight)?;
         }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         Ok(bytes)

@@ -42,4 +42,4 @@ pub use rollup::{Gap, Moment, Rollup};
 pub use row::{Absorbed, Row, Sample};
 pub use series::{Aggregate, SeriesPoint, aggregate, merge_series};
 pub use snapshot::{load_snapshot, save_snapshot};
-pub use store::Store;
+pub use store::{Cancel, Interval, Intervals, Level, Store, aligned_edges};

@@ -5,6 +5,8 @@
 //! whoever has one sample more computes anew. What lies between the last sample of one stretch and the first of the
 //! next belongs to whatever is folded over both.
 
+pub(crate) mod block;
+
 use crate::integral::Integral;
 
 pub(crate) const MINUTE_MS: i64 = 60_000;

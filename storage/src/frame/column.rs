@@ -20,6 +20,8 @@ const DECIMALS_32: u8 = 2;
 const DECIMALS_64: u8 = 3;
 /// 64-bit integers.
 const INTEGERS: u8 = 4;
+/// Numbers of 64 bits as they are.
+const PLAIN: u8 = 5;
 
 /// Values with more digits after the point are no decimals to us.
 const POWERS_OF_TEN: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -28,6 +30,15 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// More effort than this shortens the columns of devices by little.
 const LEVEL: usize = 4;
 
+/// What matters of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Its size.
+    Tight,
+    /// How fast it is read: for columns so short that there is little to gain.
+    Plain,
+}
+
 /// What is left to read of a frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a>(&'a [u8]);
@@ -35,6 +46,11 @@ pub(crate) struct Reader<'a>(&'a [u8]);
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
     }
 
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
@@ -76,6 +92,7 @@ impl<'a> Reader<'a> {
         match column.u8()? {
             CONSTANT => Ok(vec![f64::from_bits(column.i64()?.cast_unsigned()); count]),
             FLOATS => decompress(column.0, count),
+            PLAIN => Ok(column.plain(count)?.map(f64::from_bits).collect()),
             DECIMALS_32 => {
                 let power = column.power_of_ten()?;
                 let integers = decompress::<i32>(column.0, count)?;
@@ -96,8 +113,17 @@ impl<'a> Reader<'a> {
         match column.u8()? {
             CONSTANT => Ok(vec![column.i64()?; count]),
             INTEGERS => decompress(column.0, count),
+            PLAIN => Ok(column.plain(count)?.map(u64::cast_signed).collect()),
             _ => Err(corrupt("a column's codec is not known here")),
         }
+    }
+
+    fn plain(&self, count: usize) -> Result<impl Iterator<Item = u64> + 'a, Error> {
+        let (numbers, rest) = self.0.as_chunks::<8>();
+        if numbers.len() != count || !rest.is_empty() {
+            return Err(corrupt("a column has another length than the frame"));
+        }
+        Ok(numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)))
     }
 
     fn power_of_ten(&mut self) -> Result<f64, Error> {
@@ -124,12 +150,13 @@ pub(crate) fn push(bytes: &mut Vec<u8>, block: &[u8]) {
 }
 
 /// Adds a block of values.
-pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64]) -> Result<(), Error> {
+pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64], packing: Packing) -> Result<(), Error> {
+    let bits = values.iter().map(|value| value.to_bits());
+    if let Some(column) = uncompressed(bits, packing) {
+        push(bytes, &column);
+        return Ok(());
+    }
     let column = match Decimals::of(values) {
-        _ if all_alike(values.iter().map(|value| value.to_bits())) => {
-            let value = values.first().map_or(0, |value| value.to_bits());
-            [&[CONSTANT], value.to_le_bytes().as_slice()].concat()
-        }
         Some(Decimals { exponent, integers }) => match narrow(&integers) {
             Some(integers) => [&[DECIMALS_32, exponent], shortest(&integers)?.as_slice()].concat(),
             None => [&[DECIMALS_64, exponent], shortest(&integers)?.as_slice()].concat(),
@@ -141,15 +168,27 @@ pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64]) -> Result<(), Err
 }
 
 /// Adds a block of integers.
-pub(crate) fn push_integers(bytes: &mut Vec<u8>, integers: &[i64]) -> Result<(), Error> {
-    let column = if all_alike(integers.iter().copied()) {
-        let value = integers.first().copied().unwrap_or_default();
-        [&[CONSTANT], value.to_le_bytes().as_slice()].concat()
-    } else {
-        [&[INTEGERS], shortest(integers)?.as_slice()].concat()
+pub(crate) fn push_integers(bytes: &mut Vec<u8>, integers: &[i64], packing: Packing) -> Result<(), Error> {
+    let column = match uncompressed(integers.iter().map(|integer| integer.cast_unsigned()), packing) {
+        Some(column) => column,
+        None => [&[INTEGERS], shortest(integers)?.as_slice()].concat(),
     };
     push(bytes, &column);
     Ok(())
+}
+
+/// The column as it is or as one number, if that will do.
+fn uncompressed(numbers: impl Iterator<Item = u64> + Clone, packing: Packing) -> Option<Vec<u8>> {
+    let first = numbers.clone().next().unwrap_or_default();
+    if numbers.clone().all(|number| number == first) {
+        return Some([&[CONSTANT], first.to_le_bytes().as_slice()].concat());
+    }
+    if packing == Packing::Tight {
+        return None;
+    }
+    let mut column = vec![PLAIN];
+    numbers.for_each(|number| column.extend_from_slice(&number.to_le_bytes()));
+    Some(column)
 }
 
 /// Decimal values as integers.
@@ -193,11 +232,6 @@ fn to_float(integer: i64) -> f64 {
 
 fn narrow(integers: &[i64]) -> Option<Vec<i32>> {
     integers.iter().map(|integer| i32::try_from(*integer).ok()).collect()
-}
-
-fn all_alike<T: PartialEq>(mut values: impl Iterator<Item = T>) -> bool {
-    let first = values.next();
-    values.all(|value| Some(value) == first)
 }
 
 /// The numbers as they are or by their differences, whichever is shorter: pco's own guess is wrong on noisy columns.
@@ -252,15 +286,16 @@ mod tests {
     fn decimals_take_a_fraction_of_what_floats_take() {
         let values: Vec<f64> = (0..3_600_u32).map(|n| f64::from(3_300 + n % 7) / 1_000.0).collect();
         let mut block = Vec::new();
-        push_floats(&mut block, &values).unwrap();
+        push_floats(&mut block, &values, Packing::Tight).unwrap();
         assert!(block[4] == DECIMALS_32 && block.len() < 3_600 / 2, "{} bytes", block.len());
     }
 
     proptest! {
         #[test]
-        fn values_come_back_bit_by_bit(values in vec(value(), 1..200)) {
+        fn values_come_back_bit_by_bit(values in vec(value(), 1..200), plain in any::<bool>()) {
+            let packing = if plain { Packing::Plain } else { Packing::Tight };
             let mut block = Vec::new();
-            push_floats(&mut block, &values).unwrap();
+            push_floats(&mut block, &values, packing).unwrap();
             let back = Reader::new(&block).floats(values.len()).unwrap();
             prop_assert_eq!(bits(&back), bits(&values));
         }
@@ -269,19 +304,20 @@ mod tests {
         fn decimals_of_any_scale_come_back(digits in vec(-2_000_000_000_i64..2_000_000_000, 1..200), e in 0..10_usize) {
             let values: Vec<f64> = digits.iter().map(|digits| to_float(*digits) / POWERS_OF_TEN[e]).collect();
             let mut block = Vec::new();
-            push_floats(&mut block, &values).unwrap();
+            push_floats(&mut block, &values, Packing::Tight).unwrap();
             prop_assert_eq!(bits(&Reader::new(&block).floats(values.len()).unwrap()), bits(&values));
         }
 
         #[test]
-        fn integers_come_back(integers in vec(any::<i64>(), 1..200)) {
+        fn integers_come_back(integers in vec(any::<i64>(), 1..200), plain in any::<bool>()) {
+            let packing = if plain { Packing::Plain } else { Packing::Tight };
             let mut block = Vec::new();
-            push_integers(&mut block, &integers).unwrap();
+            push_integers(&mut block, &integers, packing).unwrap();
             prop_assert_eq!(Reader::new(&block).integers(integers.len()).unwrap(), integers);
         }
 
         #[test]
-        fn random_blocks_never_panic(codec in 0..6_u8, bytes in vec(any::<u8>(), 0..100)) {
+        fn random_blocks_never_panic(codec in 0..7_u8, bytes in vec(any::<u8>(), 0..100)) {
             let mut block = Vec::new();
             push(&mut block, &[&[codec], bytes.as_slice()].concat());
             Reader::new(&block).floats(10).ok();

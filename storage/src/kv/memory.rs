@@ -19,6 +19,13 @@ struct MemoryKv(Mutex<Contents>);
 struct Contents {
     seen: Map,
     synced: Map,
+    /// What was written since the last sync.
+    unsynced: Vec<(Vec<Pair>, Vec<Vec<u8>>)>,
+}
+
+fn write(map: &mut Map, (pairs, gone): &(Vec<Pair>, Vec<Vec<u8>>)) {
+    gone.iter().for_each(|key| drop(map.remove(key)));
+    map.extend(pairs.iter().cloned());
 }
 
 /// The engine; clones share their maps.
@@ -26,15 +33,13 @@ struct Contents {
 pub struct MemoryEngine(Arc<Mutex<BTreeMap<PathBuf, Arc<MemoryKv>>>>);
 
 impl MemoryEngine {
-    /// Cuts the power: each insert since the last sync is kept or lost, as `keep` says.
+    /// Cuts the power: each write since the last sync is kept or lost as a whole, as `keep` says.
     pub fn power_cut(&self, mut keep: impl FnMut() -> bool) {
         for kv in self.0.lock().values() {
             let contents = &mut *kv.0.lock();
-            contents.seen.retain(|key, value| contents.synced.get(key) == Some(value) || keep());
-            for (key, value) in &contents.synced {
-                contents.seen.entry(key.clone()).or_insert_with(|| value.clone());
-            }
-            contents.synced = contents.seen.clone();
+            let kept = std::mem::take(&mut contents.unsynced).into_iter().filter(|_| keep());
+            kept.for_each(|batch| write(&mut contents.synced, &batch));
+            contents.seen = contents.synced.clone();
         }
     }
 }
@@ -48,14 +53,23 @@ impl Kv for MemoryKv {
         Ok(self.0.lock().seen.range(keys).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn insert(&self, pairs: Vec<Pair>) -> Result<(), KvError> {
-        self.0.lock().seen.extend(pairs);
+    fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
+        Ok(self.0.lock().seen.range(keys).map(|(key, _)| key.clone()).collect())
+    }
+
+    fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
+        let contents = &mut *self.0.lock();
+        let batch = (pairs, gone);
+        write(&mut contents.seen, &batch);
+        contents.unsynced.push(batch);
         Ok(())
     }
 
     fn sync(&self) -> Result<(), KvError> {
         let contents = &mut *self.0.lock();
-        contents.synced = contents.seen.clone();
+        for batch in std::mem::take(&mut contents.unsynced) {
+            write(&mut contents.synced, &batch);
+        }
         Ok(())
     }
 }
@@ -70,6 +84,16 @@ impl Engine for MemoryEngine {
         let maps = self.0.lock();
         let within = maps.keys().filter(|path| path.parent() == Some(dir));
         Ok(within.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn remove(&self, dir: &Path) -> io::Result<()> {
+        self.0.lock().remove(dir).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn size(&self, dir: &Path) -> io::Result<u64> {
+        let kv = self.0.lock().get(dir).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let bytes = kv.0.lock().seen.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 
     fn set_aside(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -46,8 +47,15 @@ impl Kv for SledKv {
         pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(classify)).collect()
     }
 
-    fn insert(&self, pairs: Vec<Pair>) -> Result<(), KvError> {
+    fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
+        self.db.range(keys).keys().map(|key| key.map(|key| key.to_vec()).map_err(classify)).collect()
+    }
+
+    fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
         let mut batch = sled::Batch::default();
+        for key in gone {
+            batch.remove(key);
+        }
         for (key, value) in pairs {
             batch.insert(key, value);
         }
@@ -86,6 +94,21 @@ impl Engine for SledEngine {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn remove(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir_all(dir)?;
+        dir.parent().map_or(Ok(()), sync_dir)
+    }
+
+    fn size(&self, dir: &Path) -> io::Result<u64> {
+        let mut bytes = 0_u64;
+        for entry in fs::read_dir(dir)? {
+            let metadata = entry?.metadata()?;
+            // Blocks that a file really takes, as sled leaves holes.
+            bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));
+        }
+        Ok(bytes)
     }
 
     fn set_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
