@@ -1,11 +1,12 @@
 //! The recorder of one shard: writes what its aggregator decided to seal into the time buckets.
 //!
-//! Owns: nothing; buckets and checkpoints belong to the store. Receives: seal jobs. Sends: what was sealed, to its
-//! aggregator. Lost on restart: a job at hand, which the aggregator asks for again; sealing twice is harmless.
+//! Owns: nothing; buckets and checkpoints belong to the store. Receives: seal jobs, and ticks on which it looks after
+//! the store. Sends: what was sealed, to its aggregator. Lost on restart: a job at hand, which the aggregator asks for again; sealing twice is harmless.
 //! Supervised by: storage.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use voltree_runtime::{Failure, Handle};
@@ -13,11 +14,18 @@ use voltree_storage::{JournalSlot, Lsn, SealJob, Store};
 
 use crate::aggregator::AggregatorMsg;
 
+/// How often the store is looked after.
+const TICK: Duration = Duration::from_secs(2);
+/// How many hours of devices are finished at once.
+const HOURS_A_TICK: usize = 32;
+
 /// What a recorder is told.
 #[derive(Debug)]
 pub enum RecorderMsg {
     /// Write these into their buckets.
     Seal(Vec<SealJob>),
+    /// Time went by.
+    Tick,
 }
 
 /// Everything a recorder needs in order to be born again.
@@ -44,9 +52,10 @@ impl Actor for Recorder {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<RecorderMsg>,
+        myself: ActorRef<RecorderMsg>,
         args: RecorderArgs,
     ) -> Result<RecorderArgs, ActorProcessingErr> {
+        myself.send_interval(TICK, || RecorderMsg::Tick);
         Ok(args)
     }
 
@@ -58,11 +67,21 @@ impl Actor for Recorder {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RecorderMsg::Seal(jobs) => state.seal(jobs).await,
+            RecorderMsg::Tick => state.maintain().await,
         }
     }
 }
 
 impl RecorderArgs {
+    /// A little of what is left to do; the rest at the next tick, so that no seal waits for long.
+    async fn maintain(&self) -> Result<(), ActorProcessingErr> {
+        let (store, now) = (Arc::clone(&self.store), crate::now());
+        tokio::task::spawn_blocking(move || store.maintain(now, HOURS_A_TICK))
+            .await?
+            .map_err(|error| Failure::boxed(&error))?;
+        Ok(())
+    }
+
     async fn seal(&self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
         let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
         let alerts_saved = Lsn(self.alerts_saved.load(Ordering::Acquire));

@@ -19,6 +19,8 @@ use crate::{Engine, Error, Kv, KvError};
 
 /// The name of a bucket that is being removed ends so, until it is gone.
 const REMOVED: &str = ".removed";
+/// The name of a copy that takes its bucket's place ends so, until it does.
+const KEPT: &str = ".kept";
 /// How many events are kept for whoever asks.
 const MAX_EVENTS: usize = 1_000;
 
@@ -44,6 +46,20 @@ pub enum BucketEvent {
         hour: Timestamp,
         /// What is wrong with it.
         why: String,
+    },
+    /// The buckets take most of the space that they may; soon the oldest readings go.
+    NearlyFull {
+        /// What they take.
+        used_bytes: u64,
+        /// What they may take.
+        max_bytes: u64,
+    },
+    /// A bucket was removed before its time, because the buckets took more space than they may.
+    RemovedForSpace {
+        /// Its first day.
+        day: String,
+        /// What it took.
+        bytes: u64,
     },
     /// A block of rollups is damaged; it is computed anew for every answer until late data writes it again.
     CorruptRollup {
@@ -240,10 +256,7 @@ impl Buckets {
         max_open: usize,
     ) -> Result<Self, Error> {
         let names = engine.list(root).file("list", root)?;
-        for name in names.iter().filter(|name| name.ends_with(REMOVED)) {
-            let path = root.join(name);
-            engine.remove(&path).file("remove", &path)?;
-        }
+        let names = clean_up(root, engine.as_ref(), names)?;
         let known = names.iter().filter_map(|name| Day::of_name(name)).collect();
         let state = Mutex::new(State { known, ..State::default() });
         let (root, quarantine) = (root.to_owned(), quarantine.to_owned());
@@ -315,6 +328,36 @@ impl Buckets {
         Ok(true)
     }
 
+    /// Puts a copy with some of its keys in the place of a bucket; not while someone reads it, and then answers `false`.
+    pub(crate) fn keep_only(&self, day: Day, keep: impl Fn(&[u8]) -> bool) -> Result<bool, Error> {
+        let path = self.root.join(day.name());
+        let [kept, gone] = [KEPT, REMOVED].map(|suffix| self.root.join(format!("{}{suffix}", day.name())));
+        let bucket = self.open(day)?;
+        if self.engine.list(&self.root).file("list", &self.root)?.contains(&format!("{}{KEPT}", day.name())) {
+            self.engine.remove(&kept).file("remove", &kept)?;
+        }
+        let kv =
+            self.engine.open(&kept).map_err(|source| Error::OpenBucket { path: kept.clone(), source })?;
+        let copy = Bucket { day, path: kept.clone(), kv };
+        for key in bucket.all_keys()?.into_iter().filter(|key| keep(key)) {
+            let value = bucket.get(&key)?;
+            copy.write(value.map(|value| (key, value)).into_iter().collect(), Vec::new())?;
+        }
+        copy.sync()?;
+        drop((bucket, copy));
+        let mut state = self.state.lock();
+        state.recent.retain(|(other, _)| *other != day);
+        if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
+            return Ok(false);
+        }
+        state.in_use.remove(&day);
+        self.engine.set_aside(&path, &gone).file("set aside", &path)?;
+        self.engine.set_aside(&kept, &path).file("put in place", &kept)?;
+        drop(state);
+        self.engine.remove(&gone).file("remove", &gone)?;
+        Ok(true)
+    }
+
     /// The bucket that holds a day; it is created if there is none.
     pub(crate) fn open(&self, day: Day) -> Result<Bucket, Error> {
         let day = day.begin_of(self.span_days);
@@ -350,6 +393,14 @@ impl Buckets {
         self.state.lock().events.drain(..).collect()
     }
 
+    /// Remembers and logs how full it is, once until it is asked for.
+    pub(crate) fn report_use(&self, event: BucketEvent) {
+        let mut state = self.state.lock();
+        if !state.events.iter().any(|known| matches!(known, BucketEvent::NearlyFull { .. })) {
+            state.report(event);
+        }
+    }
+
     fn set_aside(&self, day: Day, path: &Path, why: String) -> Result<BucketEvent, Error> {
         let names = self.engine.list(&self.quarantine).file("list", &self.quarantine)?;
         let name = (1_u32..).map(|n| format!("{}-{n}", day.name())).find(|name| !names.contains(name));
@@ -357,6 +408,26 @@ impl Buckets {
         self.engine.set_aside(path, &moved_to).file("set aside", path)?;
         Ok(BucketEvent::Quarantined { day: day.name(), moved_to, why })
     }
+}
+
+/// Finishes what a kill cut short: a copy takes its place if the bucket was out of the way already.
+fn clean_up(root: &Path, engine: &dyn Engine, names: Vec<String>) -> Result<Vec<String>, Error> {
+    let mut left = Vec::new();
+    for name in &names {
+        let path = root.join(name);
+        match name.strip_suffix(KEPT) {
+            Some(day) if names.iter().any(|other| other == day) => {
+                engine.remove(&path).file("remove", &path)?;
+            }
+            Some(day) => {
+                engine.set_aside(&path, &root.join(day)).file("put in place", &path)?;
+                left.push(day.to_owned());
+            }
+            None if name.ends_with(REMOVED) => engine.remove(&path).file("remove", &path)?,
+            None => left.push(name.clone()),
+        }
+    }
+    Ok(left)
 }
 
 impl State {
@@ -379,6 +450,12 @@ impl State {
             }
             BucketEvent::CorruptFrame { day, device, hour, why } => {
                 tracing::error!(event = "bucket.corrupt_frame", day, %device, %hour, why);
+            }
+            BucketEvent::NearlyFull { used_bytes, max_bytes } => {
+                tracing::warn!(event = "storage.nearly_full", used_bytes, max_bytes);
+            }
+            BucketEvent::RemovedForSpace { day, bytes } => {
+                tracing::warn!(event = "storage.removed_for_space", day, bytes);
             }
             BucketEvent::CorruptRollup { day, device, hour, why } => {
                 tracing::warn!(event = "bucket.corrupt_rollup", day, %device, %hour, why);

@@ -7,6 +7,7 @@
 mod finish;
 mod parts;
 mod query;
+mod retain;
 mod rollups;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,18 +17,20 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use voltree_model::{DeviceId, MetricName, Timestamp};
 
-use crate::bucket::{Bucket, Buckets, Hour, parse_key};
+use crate::bucket::{Bucket, Buckets, Day, Hour, parse_key};
 use crate::checkpoint::{self, Checkpoint, Checkpoints, DeviceCheckpoint, NodeCheckpoint};
 use crate::head::{DeviceJob, OpenReading, SealJobKind, SealedKind};
+use crate::retention::Kind;
 use crate::{
-    Absorbed, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, SealJob, Sealed, SeriesPoint,
-    SledEngine,
+    Absorbed, AgeLimits, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, SealJob, Sealed,
+    SeriesPoint, SledEngine,
 };
 use finish::Unfinished;
 use parts::HourParts;
 use rollups::Rollups;
 
 pub use query::{Cancel, Interval, Intervals, aligned_edges};
+pub use retain::DiskUse;
 pub use rollups::Level;
 
 /// A sync after this many device-hours, as what is not synced yet should stay small.
@@ -45,6 +48,12 @@ pub struct Store {
     raw: Buckets,
     rollups: Rollups,
     unfinished: Mutex<Unfinished>,
+    ages: Arc<AgeLimits>,
+    /// Where it is written how many readings aged out.
+    aged_out_path: PathBuf,
+    aged_out: Mutex<retain::AgedOut>,
+    /// For which of the limits a bucket was looked through last.
+    trimmed: Mutex<BTreeMap<(Kind, Day), i64>>,
     positions: Arc<Positions>,
     saved: RwLock<Saved>,
     sealing: Mutex<()>,
@@ -93,6 +102,10 @@ impl Store {
             raw: Buckets::new(&buckets.join("raw"), &quarantine, engine, 1, MAX_OPEN)?,
             finished_path: data.path("rolled-up"),
             unfinished: Mutex::default(),
+            ages: Arc::default(),
+            aged_out_path: data.path("aged-out"),
+            aged_out: Mutex::default(),
+            trimmed: Mutex::default(),
             positions: Arc::new(Positions::new(current.last_origins(), covered)),
             saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
             sealing: Mutex::default(),
@@ -101,7 +114,13 @@ impl Store {
         };
         let unfinished = Unfinished::load(&store)?;
         *store.unfinished.lock() = unfinished;
+        store.load_aged_out()?;
         Ok(Arc::new(store))
+    }
+
+    /// What is too old to be taken in, to be shared with the doors.
+    pub fn age_limits(&self) -> Arc<AgeLimits> {
+        Arc::clone(&self.ages)
     }
 
     /// Where every device stands, to be shared with the journal when it is opened.

@@ -15,6 +15,10 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Default)]
 struct MemoryKv(Mutex<Contents>);
 
+/// An open map. One of its own for each opening, so that it can be told when nobody has the map open any more.
+#[derive(Debug)]
+struct Opened(Arc<MemoryKv>);
+
 #[derive(Debug, Default)]
 struct Contents {
     seen: Map,
@@ -44,21 +48,21 @@ impl MemoryEngine {
     }
 }
 
-impl Kv for MemoryKv {
+impl Kv for Opened {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        Ok(self.0.lock().seen.get(key).cloned())
+        Ok(self.0.0.lock().seen.get(key).cloned())
     }
 
     fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError> {
-        Ok(self.0.lock().seen.range(keys).map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(self.0.0.lock().seen.range(keys).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
-        Ok(self.0.lock().seen.range(keys).map(|(key, _)| key.clone()).collect())
+        Ok(self.0.0.lock().seen.range(keys).map(|(key, _)| key.clone()).collect())
     }
 
     fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
-        let contents = &mut *self.0.lock();
+        let contents = &mut *self.0.0.lock();
         let batch = (pairs, gone);
         write(&mut contents.seen, &batch);
         contents.unsynced.push(batch);
@@ -66,7 +70,7 @@ impl Kv for MemoryKv {
     }
 
     fn sync(&self) -> Result<(), KvError> {
-        let contents = &mut *self.0.lock();
+        let contents = &mut *self.0.0.lock();
         for batch in std::mem::take(&mut contents.unsynced) {
             write(&mut contents.synced, &batch);
         }
@@ -76,8 +80,7 @@ impl Kv for MemoryKv {
 
 impl Engine for MemoryEngine {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError> {
-        let kv: Arc<MemoryKv> = Arc::clone(self.0.lock().entry(dir.to_owned()).or_default());
-        Ok(kv)
+        Ok(Arc::new(Opened(Arc::clone(self.0.lock().entry(dir.to_owned()).or_default()))))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

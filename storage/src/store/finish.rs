@@ -68,6 +68,15 @@ impl Store {
         Ok(self.rollups.has(Level::Minutes, device, hour)? || self.day_stands(device, hour)?)
     }
 
+    /// Whether rollups of a day may be missing.
+    pub(super) fn has_unfinished(&self, day: Day) -> bool {
+        let unfinished = self.unfinished.lock();
+        let of_day = |(other, _): &(Day, DeviceId)| *other == day;
+        unfinished.unknown.contains(&day)
+            || unfinished.days.iter().any(of_day)
+            || unfinished.hours.iter().any(|(hour, _)| hour.day() == day)
+    }
+
     fn day_stands(&self, device: &DeviceId, hour: Hour) -> Result<bool, Error> {
         self.rollups.has(Level::Hours, device, hour)
     }
@@ -77,6 +86,10 @@ impl Store {
         let mut days = BTreeSet::new();
         let mut unsynced = Unsynced::default();
         for (hour, device) in touched {
+            // What is left of its frames is not what its rollups were computed from.
+            if self.ages.refuses(&device, hour.start(), now) {
+                continue;
+            }
             if !self.is_due(&device, hour, now)? {
                 let mut unfinished = self.unfinished.lock();
                 unfinished.days.insert((hour.day(), device.clone()));

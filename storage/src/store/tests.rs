@@ -1,4 +1,5 @@
 mod model;
+mod retain;
 
 use std::ops::Deref;
 
