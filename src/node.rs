@@ -130,6 +130,7 @@ impl Estate {
         let mqtt = bind("mqtt.listen", config.mqtt_listen)?;
         let disk = Arc::new(RealDisk);
         let store = Store::open(data, disk.clone())?;
+        store.set_retention(config.retention.clone());
         let journal = JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions())?;
         let directory = Directory::default();
         let root = ActorPath::root("node");
@@ -139,6 +140,7 @@ impl Estate {
             devices.clone(),
             directory.clone(),
             Arc::clone(&journal),
+            store.age_limits(),
         ));
         let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
         let alerts = Arc::new(AlertBook::open(

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use voltree_model::Timestamp;
 use voltree_runtime::{Failure, Handle};
 use voltree_storage::{JournalSlot, Lsn, SealJob, Store};
 
@@ -18,6 +19,9 @@ use crate::aggregator::AggregatorMsg;
 const TICK: Duration = Duration::from_secs(2);
 /// How many hours of devices are finished at once.
 const HOURS_A_TICK: usize = 32;
+
+/// How many entries of the journal are looked at at once to rebuild a bucket.
+const REBUILD_BATCH: usize = 20_000;
 
 /// What a recorder is told.
 #[derive(Debug)]
@@ -75,11 +79,13 @@ impl Actor for Recorder {
 impl RecorderArgs {
     /// A little of what is left to do; the rest at the next tick, so that no seal waits for long.
     async fn maintain(&self) -> Result<(), ActorProcessingErr> {
-        let (store, now) = (Arc::clone(&self.store), crate::now());
-        tokio::task::spawn_blocking(move || store.maintain(now, HOURS_A_TICK))
-            .await?
-            .map_err(|error| Failure::boxed(&error))?;
-        Ok(())
+        let (store, journal, now) = (Arc::clone(&self.store), Arc::clone(&self.journal), crate::now());
+        let done = tokio::task::spawn_blocking(move || {
+            store.retain(now)?;
+            rebuild(&store, &journal, now)?;
+            store.maintain(now, HOURS_A_TICK)
+        });
+        patient(done.await?).map(drop).map_err(|error| Failure::boxed(&error))
     }
 
     async fn seal(&self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
@@ -92,10 +98,38 @@ impl RecorderArgs {
                 tracing::error!(event = "bucket.damaged", ?event, "history is missing until it is restored");
             }
             Ok::<_, voltree_storage::Error>(sealed)
-        })
-        .await?
-        .map_err(|error| Failure::boxed(&error))?;
-        self.aggregator.nudge(AggregatorMsg::Sealed(sealed));
+        });
+        let sealed = patient(sealed.await?).map_err(|error| Failure::boxed(&error))?;
+        // Without an answer the aggregator asks again.
+        sealed.into_iter().for_each(|sealed| self.aggregator.nudge(AggregatorMsg::Sealed(sealed)));
         Ok(())
     }
+}
+
+/// A full disk is nobody's fault here and no restart helps: what could not be done is done once there is space.
+fn patient<T>(result: Result<T, voltree_storage::Error>) -> Result<Option<T>, voltree_storage::Error> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error @ voltree_storage::Error::DiskFull { .. }) => {
+            tracing::warn!(event = "storage.disk_full", %error, "waiting for space");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Fills buckets that had to be replaced with what the journal still has of their days.
+fn rebuild(store: &Store, journal: &JournalSlot, now: Timestamp) -> Result<(), voltree_storage::Error> {
+    for day in store.damaged_days() {
+        let (mut from, mut readings) = (Lsn(0), 0);
+        loop {
+            let entries = journal.read(from, REBUILD_BATCH)?;
+            let Some((last, _)) = entries.last() else { break };
+            from = *last;
+            readings += store.rebuild(day, &entries, now)?;
+        }
+        store.rebuilt(day);
+        tracing::warn!(event = "bucket.rebuilt", %day, readings, "from what the journal still had");
+    }
+    Ok(())
 }

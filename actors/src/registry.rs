@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Handle};
-use voltree_storage::JournalSlot;
+use voltree_storage::{AgeLimits, JournalSlot};
 
 use crate::device::DeviceMsg;
 use crate::intake::Intake;
@@ -93,6 +93,7 @@ pub struct Registry {
     children: Children,
     directory: Directory,
     journal: Arc<JournalSlot>,
+    ages: Arc<AgeLimits>,
 }
 
 /// How long a device that came by itself over MQTT may be silent.
@@ -117,8 +118,14 @@ impl Registry {
         children: Children,
         directory: Directory,
         journal: Arc<JournalSlot>,
+        ages: Arc<AgeLimits>,
     ) -> Self {
-        Self { devices: RwLock::default(), supervisor, children, directory, journal }
+        Self { devices: RwLock::default(), supervisor, children, directory, journal, ages }
+    }
+
+    /// Whether a reading of this time is older than readings of the device are kept.
+    pub(crate) fn is_too_old(&self, device: &DeviceId, at: Timestamp, now: Timestamp) -> bool {
+        self.ages.refuses(device, at, now)
     }
 
     /// Adds a device that has an actor; `child` is how its supervisor gives birth to it.

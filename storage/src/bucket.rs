@@ -109,6 +109,8 @@ struct State {
     /// Whoever still uses a bucket that is no longer recent keeps it open; it must not be opened twice.
     in_use: BTreeMap<Day, Weak<dyn Kv>>,
     events: VecDeque<BucketEvent>,
+    /// Damaged buckets that were replaced by empty ones.
+    replaced: BTreeSet<Day>,
 }
 
 impl Day {
@@ -371,6 +373,7 @@ impl Buckets {
             Err(KvError::Damaged { why }) => {
                 let event = self.set_aside(day, &path, why)?;
                 state.report(event);
+                state.replaced.insert(day);
                 self.engine.open(&path)
             }
             result => result,
@@ -381,6 +384,16 @@ impl Buckets {
         state.in_use.insert(day, Arc::downgrade(&kv));
         state.use_now(day, Arc::clone(&kv), self.max_open);
         Ok(Bucket { day, path, kv })
+    }
+
+    /// The damaged buckets that were replaced by empty ones.
+    pub(crate) fn replaced(&self) -> BTreeSet<Day> {
+        self.state.lock().replaced.clone()
+    }
+
+    /// Says that as much as could be done was done for a bucket that was replaced.
+    pub(crate) fn forget_replaced(&self, day: Day) {
+        self.state.lock().replaced.remove(&day);
     }
 
     /// Remembers and logs an event.

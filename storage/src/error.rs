@@ -124,6 +124,17 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// There is too little space left to write into buckets; what is committed stays in the journal meanwhile.
+    #[error(
+        "{} has only {free_bytes} bytes left; free some space, shorten the retention, or lower its size limit",
+        dir.display()
+    )]
+    DiskFull {
+        /// The directory of the buckets.
+        dir: PathBuf,
+        /// What is left there.
+        free_bytes: u64,
+    },
     /// An answer would be larger than one may be.
     #[error(
         "the answer has more than {most} {what}; ask for a shorter range, a wider interval or fewer series"

@@ -35,7 +35,7 @@ pub use error::Error;
 pub use frame::{Frame, FrameSpan};
 pub use head::{DeviceSummary, Head, SealJob, Sealed};
 pub use integral::Integral;
-pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, read_journal};
+pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, Numbered, read_journal};
 pub use kv::{Engine, Kv, KvError, MemoryEngine, Pair, SledEngine};
 pub use ledgers::read_ledgers;
 pub use positions::Positions;

@@ -7,6 +7,7 @@
 mod finish;
 mod parts;
 mod query;
+mod rebuild;
 mod retain;
 mod rollups;
 
@@ -35,6 +36,9 @@ pub use rollups::Level;
 
 /// A sync after this many device-hours, as what is not synced yet should stay small.
 const SYNC_EVERY_HOURS: usize = 128;
+/// With less space than this nothing is written into buckets: their engine does not survive a full disk. The journal
+/// stops long before, so that this much is there for what it holds.
+const MIN_FREE_BYTES: u64 = 32 * 1024 * 1024;
 /// How many buckets of frames stay open.
 const MAX_OPEN: usize = 8;
 
@@ -43,6 +47,7 @@ const MAX_OPEN: usize = 8;
 pub struct Store {
     disk: Arc<dyn Disk>,
     checkpoint_path: PathBuf,
+    buckets_path: PathBuf,
     /// Where it is written up to which day all rollups are there.
     finished_path: PathBuf,
     raw: Buckets,
@@ -109,6 +114,7 @@ impl Store {
             positions: Arc::new(Positions::new(current.last_origins(), covered)),
             saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
             sealing: Mutex::default(),
+            buckets_path: data.buckets(),
             checkpoint_path,
             disk,
         };
@@ -163,6 +169,7 @@ impl Store {
     /// same jobs may come again.
     pub fn seal(&self, jobs: Vec<SealJob>) -> Result<Vec<Sealed>, Error> {
         let _one_at_a_time = self.sealing.lock();
+        self.check_space()?;
         let before = Arc::clone(&self.saved.read().current);
         let tallies = self.seal_rows(&jobs, &before)?;
         let mut after = Checkpoint::clone(&before);
@@ -177,6 +184,15 @@ impl Store {
             *saved = Saved { current: Arc::new(after), on_disk: true, older };
         }
         Ok(outcomes)
+    }
+
+    /// Fails while there is too little space to write into buckets.
+    fn check_space(&self) -> Result<(), Error> {
+        let free_bytes = self.disk.free_space(&self.buckets_path).unwrap_or(u64::MAX);
+        if free_bytes >= MIN_FREE_BYTES {
+            return Ok(());
+        }
+        Err(Error::DiskFull { dir: self.buckets_path.clone(), free_bytes })
     }
 
     fn seal_rows(&self, jobs: &[SealJob], before: &Checkpoint) -> Result<Vec<Tally>, Error> {

@@ -27,11 +27,13 @@ pub enum RejectReason {
     BadValue,
     /// The inbox stayed full.
     Busy,
+    /// The time stamp is older than readings are kept.
+    TooOld,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BadTopic,
         Self::BadPayload,
         Self::DeviceMismatch,
@@ -42,6 +44,7 @@ impl RejectReason {
         Self::BadName,
         Self::BadValue,
         Self::Busy,
+        Self::TooOld,
     ];
 
     /// The stable label.
@@ -57,6 +60,7 @@ impl RejectReason {
             Self::BadName => "bad_name",
             Self::BadValue => "bad_value",
             Self::Busy => "busy",
+            Self::TooOld => "too_old",
         }
     }
 }

@@ -155,6 +155,10 @@ impl DiskFile for MemoryFile {
         if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
+    fn reserve(&mut self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn sync_data(&mut self) -> io::Result<()> {
         let mut files = self.disk.0.lock();
         if files.good_syncs > 0 {

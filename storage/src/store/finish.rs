@@ -104,6 +104,22 @@ impl Store {
         self.finish_days(days, now)
     }
 
+    /// Writes the rollups of hours that were put together again, where there are none: those that stand may come from
+    /// more than the journal still had.
+    pub(super) fn finish_rebuilt(
+        &self,
+        touched: BTreeSet<(Hour, DeviceId)>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut missing = BTreeSet::new();
+        for (hour, device) in touched {
+            if !self.rollups.has(Level::Minutes, &device, hour)? {
+                missing.insert((hour, device));
+            }
+        }
+        self.finish(missing, now)
+    }
+
     fn finish_days(&self, days: BTreeSet<(Day, DeviceId)>, now: Timestamp) -> Result<(), Error> {
         let (mut hours, mut blocks) = (Unsynced::default(), Unsynced::default());
         for (day, device) in days {
@@ -167,6 +183,7 @@ impl Store {
     /// To be called now and then, also when nothing is sealed. A reader never waits for it, a seal may.
     pub fn maintain(&self, now: Timestamp, budget: usize) -> Result<bool, Error> {
         let _one_at_a_time = self.sealing.lock();
+        self.check_space()?;
         self.look_into_one_day()?;
         let hours: BTreeSet<_> = {
             let unfinished = self.unfinished.lock();

@@ -108,6 +108,7 @@ impl World {
         let options = JournalOptions {
             segment_bytes: 600,
             tail_entries: 4,
+            keep_bytes: 0,
             sync_interval: Duration::ZERO,
             ..JournalOptions::default()
         };
@@ -332,7 +333,7 @@ fn id(index: usize) -> DeviceId {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(120))]
     #[test]
     fn nothing_acknowledged_is_lost_or_counted_twice(steps in vec(step(), 1..60)) {
         let mut world = World::new();
