@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{decode, demo, ledger, node, replay};
+use crate::{bench, decode, demo, ledger, node, replay};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -41,6 +41,9 @@ enum Command {
     Decode(decode::DecodeOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
+    /// Measure this build on this machine.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +101,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Replay(options) => replay::run(&options),
         Command::Decode(options) => decode::run(&options),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Bench(bench) => bench::run(&bench),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What runs on this box: arguments, configuration, the supervision tree, shutdown. Nothing clever.
 
+mod bench;
 mod cli;
 mod config;
 mod decode;
