@@ -85,8 +85,10 @@ impl Node {
         };
         let (registry, directory) = (Arc::clone(&estate.registry), estate.directory.clone());
         let scraped = metrics.clone();
+        let (store, journal) = (Arc::clone(&estate.store), Arc::clone(&estate.journal));
         let render = move || {
             voltree_actors::metrics::observe(&registry, now());
+            voltree_actors::metrics::observe_storage(&store, &journal);
             voltree_runtime::metrics::observe(&directory);
             scraped.render()
         };

@@ -3,6 +3,7 @@
 use metrics::{Unit, counter, gauge};
 use voltree_model::{DeviceState, Reading, RejectReason, Timestamp};
 use voltree_runtime::metrics::{MetricInfo, MetricKind};
+use voltree_storage::{JournalSlot, Store};
 
 use crate::registry::Registry;
 
@@ -17,6 +18,11 @@ const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
 const BAD_FRAMES: &str = "actors_bms_bad_frames_total";
 const DEVICES: &str = "actors_devices";
+
+const STORED_BYTES: &str = "storage_bucket_bytes";
+const AGED_OUT: &str = "storage_readings_aged_out_total";
+const DISK_FULL: &str = "storage_disk_full";
+const JOURNAL_QUEUED: &str = "storage_journal_entries_queued";
 
 const fn info(
     name: &'static str,
@@ -44,6 +50,16 @@ pub const METRICS: &[MetricInfo] = &[
         &[],
         "Frames that failed their check on the wire and were dropped.",
     ),
+    MetricInfo {
+        name: STORED_BYTES,
+        kind: MetricKind::Gauge,
+        unit: Unit::Bytes,
+        labels: &["kind"],
+        help: "What the time buckets take on disk: raw readings and rollups.",
+    },
+    info(AGED_OUT, MetricKind::Counter, &[], "Stored readings that were removed when their time was over."),
+    info(DISK_FULL, MetricKind::Gauge, &[], "1 while intake waits for space on the disk."),
+    info(JOURNAL_QUEUED, MetricKind::Gauge, &[], "Entries that wait for the journal's writer."),
     info(DEVICES, MetricKind::Gauge, &["state"], "Devices, by state."),
 ];
 
@@ -82,6 +98,23 @@ pub(crate) fn poll(result: &'static str) {
 
 pub(crate) fn bad_frames(count: u64) {
     counter!(BAD_FRAMES).increment(count);
+}
+
+/// Measures what is kept, for a scrape. What can't be measured keeps its last value.
+pub fn observe_storage(store: &Store, journal: &JournalSlot) {
+    if let Ok(used) = store.disk_use() {
+        gauge!(STORED_BYTES, "kind" => "raw").set(bytes(used.raw_bytes));
+        gauge!(STORED_BYTES, "kind" => "rollup").set(bytes(used.rollup_bytes));
+    }
+    counter!(AGED_OUT).absolute(store.aged_out().values().sum());
+    let stats = journal.stats();
+    gauge!(DISK_FULL).set(if stats.disk_full { 1.0 } else { 0.0 });
+    gauge!(JOURNAL_QUEUED).set(u32::try_from(stats.queued).unwrap_or(u32::MAX));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody reads the last digit of so many bytes")]
+fn bytes(count: u64) -> f64 {
+    count as f64
 }
 
 /// Counts the devices by state, for a scrape.

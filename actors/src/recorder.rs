@@ -17,6 +17,8 @@ use crate::aggregator::AggregatorMsg;
 
 /// How often the store is looked after.
 const TICK: Duration = Duration::from_secs(2);
+/// How often it is seen to that nothing is kept too long.
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
 /// How many hours of devices are finished at once.
 const HOURS_A_TICK: usize = 32;
 
@@ -49,25 +51,33 @@ pub struct RecorderArgs {
 #[derive(Debug)]
 pub struct Recorder;
 
+/// What it knows.
+#[derive(Debug)]
+pub struct RecorderState {
+    args: RecorderArgs,
+    /// When it last removed what is past its time.
+    retained_at: Option<Timestamp>,
+}
+
 impl Actor for Recorder {
     type Msg = RecorderMsg;
-    type State = RecorderArgs;
+    type State = RecorderState;
     type Arguments = RecorderArgs;
 
     async fn pre_start(
         &self,
         myself: ActorRef<RecorderMsg>,
         args: RecorderArgs,
-    ) -> Result<RecorderArgs, ActorProcessingErr> {
+    ) -> Result<RecorderState, ActorProcessingErr> {
         myself.send_interval(TICK, || RecorderMsg::Tick);
-        Ok(args)
+        Ok(RecorderState { args, retained_at: None })
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<RecorderMsg>,
         message: RecorderMsg,
-        state: &mut RecorderArgs,
+        state: &mut RecorderState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RecorderMsg::Seal(jobs) => state.seal(jobs).await,
@@ -76,12 +86,19 @@ impl Actor for Recorder {
     }
 }
 
-impl RecorderArgs {
+impl RecorderState {
     /// A little of what is left to do; the rest at the next tick, so that no seal waits for long.
-    async fn maintain(&self) -> Result<(), ActorProcessingErr> {
-        let (store, journal, now) = (Arc::clone(&self.store), Arc::clone(&self.journal), crate::now());
+    async fn maintain(&mut self) -> Result<(), ActorProcessingErr> {
+        let (store, journal, now) =
+            (Arc::clone(&self.args.store), Arc::clone(&self.args.journal), crate::now());
+        let retain = self.retained_at.is_none_or(|last| now.since(last) >= RETAIN_EVERY);
+        if retain {
+            self.retained_at = Some(now);
+        }
         let done = tokio::task::spawn_blocking(move || {
-            store.retain(now)?;
+            if retain {
+                store.retain(now)?;
+            }
             rebuild(&store, &journal, now)?;
             store.maintain(now, HOURS_A_TICK)
         });
@@ -89,8 +106,8 @@ impl RecorderArgs {
     }
 
     async fn seal(&self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
-        let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
-        let alerts_saved = Lsn(self.alerts_saved.load(Ordering::Acquire));
+        let (store, journal) = (Arc::clone(&self.args.store), Arc::clone(&self.args.journal));
+        let alerts_saved = Lsn(self.args.alerts_saved.load(Ordering::Acquire));
         let sealed = tokio::task::spawn_blocking(move || {
             let sealed = store.seal(jobs)?;
             journal.prune(store.prune_lsn().min(alerts_saved))?;
@@ -101,7 +118,7 @@ impl RecorderArgs {
         });
         let sealed = patient(sealed.await?).map_err(|error| Failure::boxed(&error))?;
         // Without an answer the aggregator asks again.
-        sealed.into_iter().for_each(|sealed| self.aggregator.nudge(AggregatorMsg::Sealed(sealed)));
+        sealed.into_iter().for_each(|sealed| self.args.aggregator.nudge(AggregatorMsg::Sealed(sealed)));
         Ok(())
     }
 }

@@ -58,6 +58,8 @@ struct Sizes {
     days: u32,
     /// The fleet whose restart is measured, with an hour in the journal.
     restart_devices: u32,
+    /// How often the devices of a small site that is mostly at rest speak up.
+    sparse_rounds: u32,
 }
 
 /// Measures or dumps.
@@ -66,8 +68,20 @@ pub(crate) fn run(options: &StorageBench) -> anyhow::Result<()> {
         return dump::run(*form, *devices, *seconds);
     }
     let sizes = match options.quick {
-        true => Sizes { devices: options.devices.unwrap_or(5), hours: 4, days: 3, restart_devices: 10 },
-        false => Sizes { devices: options.devices.unwrap_or(100), hours: 24, days: 30, restart_devices: 100 },
+        true => Sizes {
+            devices: options.devices.unwrap_or(5),
+            hours: 4,
+            days: 3,
+            restart_devices: 10,
+            sparse_rounds: 120,
+        },
+        false => Sizes {
+            devices: options.devices.unwrap_or(100),
+            hours: 24,
+            days: 30,
+            restart_devices: 100,
+            sparse_rounds: 720,
+        },
     };
     let place = measure::Place::new(options.data.as_deref())?;
     let figures = measure::all(&place, sizes)?;
@@ -93,7 +107,7 @@ fn json(sizes: Sizes, figures: &[Figure]) -> String {
             serde_json::json!({ "figure": name, "value": value, "unit": unit, "bar": bar })
         })
         .collect();
-    let Sizes { devices, hours, days, restart_devices } = sizes;
+    let Sizes { devices, hours, days, restart_devices, .. } = sizes;
     let workload = serde_json::json!({
         "devices": devices, "hours": hours, "query_days": days, "restart_devices": restart_devices,
         "metrics": workload::METRICS, "hz": 1,

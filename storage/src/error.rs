@@ -145,6 +145,26 @@ pub enum Error {
         /// How much one answer may have.
         most: usize,
     },
+    /// There is no such time zone.
+    #[error(
+        "{zone:?} is no time zone that is known here; a name such as Europe/Berlin or a POSIX rule is expected"
+    )]
+    UnknownZone {
+        /// What was given.
+        zone: String,
+    },
+    /// A time that no calendar reaches.
+    #[error("{at} is beyond every calendar")]
+    NoCalendar {
+        /// The time.
+        at: voltree_model::Timestamp,
+    },
+    /// Points could not be chosen for a chart.
+    #[error("could not choose the points of a chart: {why}")]
+    Chart {
+        /// What was wrong.
+        why: String,
+    },
     /// Whoever asked called the question off.
     #[error("the question was called off")]
     Cancelled,

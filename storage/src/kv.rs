@@ -4,6 +4,7 @@
 
 mod memory;
 mod sled;
+mod tail;
 
 use std::error::Error as StdError;
 use std::fmt::Debug;

@@ -263,6 +263,9 @@ impl Health for LocalFleet {
             ok: level == self.heads.len(),
             detail: format!("{level} of {} shards have caught up with the journal", self.heads.len()),
         };
-        ["journal", "listener", "alerts"].into_iter().map(service).chain([replayed]).collect()
+        let waiting = self.journal.stats().disk_full;
+        let state = if waiting { "intake waits for space on the disk" } else { "there is space" };
+        let disk = HealthCheck { name: "disk", ok: !waiting, detail: state.to_owned() };
+        ["journal", "listener", "alerts"].into_iter().map(service).chain([replayed, disk]).collect()
     }
 }

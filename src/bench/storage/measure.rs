@@ -18,6 +18,9 @@ const STEP_S: u32 = 60;
 const HOUR_MS: i64 = 3_600_000;
 /// How often a question is asked; its median counts.
 const ASKED: usize = 15;
+/// A small site that is mostly at rest.
+const SPARSE_DEVICES: u32 = 20;
+const SPARSE_PERIOD_S: u32 = 5;
 const MIB: f64 = 1_048_576.0;
 
 /// One result.
@@ -92,6 +95,7 @@ pub(super) fn all(place: &Place, sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
     let mut figures = fleet(place, sizes)?;
     figures.extend(history(place, sizes)?);
     figures.extend(restart(place, sizes)?);
+    figures.push(sparse(place, sizes)?);
     figures.push(figure("resident memory, peak of the whole run", memory("VmHWM")?, "MiB", Some(200.0)));
     Ok(figures)
 }
@@ -238,6 +242,36 @@ fn restart(place: &Place, sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
         to_float(journal) / MIB
     );
     Ok(vec![figure(name, ready.as_secs_f64(), "s", Some(2.0))])
+}
+
+/// Devices that say little and, between their words, nothing: each time all of it is sealed at once.
+fn sparse(place: &Place, sizes: Sizes) -> anyhow::Result<Figure> {
+    let path = place.fresh("sparse")?;
+    let mut node = MiniNode::open(&path)?;
+    let mut batteries: Vec<_> = (0..SPARSE_DEVICES).map(Battery::new).collect();
+    let before = written()?;
+    for round in 0..sizes.sparse_rounds {
+        // The generator counts seconds; the readings in between are those that nobody took.
+        let batch = |battery: &mut Battery| {
+            (0..SPARSE_PERIOD_S).map(|_| battery.entry()).last().into_iter().collect()
+        };
+        node.take_in(batteries.iter_mut().map(batch).collect())?;
+        let now = BEGIN_MS + i64::from((round + 1) * SPARSE_PERIOD_S) * 1_000;
+        node.seal(Timestamp::from_millis(now), true)?;
+    }
+    let bytes = written()?.saturating_sub(before);
+    let hours = f64::from(sizes.sparse_rounds * SPARSE_PERIOD_S) / 3_600.0;
+    let name = format!(
+        "written for {SPARSE_DEVICES} devices, a reading every {SPARSE_PERIOD_S} s, sealed each time"
+    );
+    Ok(figure(name, to_float(bytes) / MIB / hours, "MiB/h", None))
+}
+
+/// What this process has caused to be written to disks.
+fn written() -> anyhow::Result<u64> {
+    let io = std::fs::read_to_string("/proc/self/io").context("reading what this process has written")?;
+    let bytes = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
+    bytes.context("the system does not say how much this process has written")
 }
 
 fn memory(field: &str) -> anyhow::Result<f64> {

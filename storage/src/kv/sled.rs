@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::tail::TailKv;
 use super::{Engine, Kv, KvError, Pair};
 
 /// How much each open database may cache.
@@ -78,7 +79,7 @@ impl Engine for SledEngine {
             return Err(KvError::Damaged { why: "it is empty, though it was once created".to_owned() });
         }
         let file = File::open(dir.join("db")).map_err(failed)?;
-        Ok(Arc::new(SledKv { db, file }))
+        Ok(Arc::new(TailKv::open(SledKv { db, file }, dir)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -26,6 +26,8 @@ pub(super) struct Unfinished {
     days: BTreeSet<(Day, DeviceId)>,
     /// Days of which it is not known what they lack: those that were there when the store was opened.
     unknown: BTreeSet<Day>,
+    /// Days that were finished since: their buckets still hold what was written over.
+    loose: BTreeSet<Day>,
     /// All days up to here have their rollups, as the file says.
     saved_through: Option<Day>,
 }
@@ -210,12 +212,14 @@ impl Store {
         self.finish_days(days.clone(), now)?;
         let mut unfinished = self.unfinished.lock();
         unfinished.days.retain(|day| !days.contains(day));
+        unfinished.loose.extend(days.iter().map(|(day, _)| *day));
         let left = !days.is_empty() || !unfinished.unknown.is_empty();
         drop(unfinished);
-        if !left {
-            self.save_finished()?;
+        if left {
+            return Ok(true);
         }
-        Ok(left)
+        self.save_finished()?;
+        self.compact_one_day()
     }
 
     /// Makes one part of the parts of each hour.
@@ -233,6 +237,23 @@ impl Store {
             }
         }
         unsynced.sync()
+    }
+
+    /// Copies the buckets of a day that is finished, which leaves behind what was written over; says whether another
+    /// waits for that.
+    fn compact_one_day(&self) -> Result<bool, Error> {
+        let Some(day) = self.unfinished.lock().loose.first().copied() else { return Ok(false) };
+        if self.raw.has(day) && !self.raw.keep_only(day, |_| true)? {
+            // Somebody reads it: another time.
+            return Ok(false);
+        }
+        let minutes = self.rollups.level(Level::Minutes);
+        if minutes.has(day) && !minutes.keep_only(day, |_| true)? {
+            return Ok(false);
+        }
+        let mut unfinished = self.unfinished.lock();
+        unfinished.loose.remove(&day);
+        Ok(!unfinished.loose.is_empty())
     }
 
     /// Finds out what a day lacks that was there before the store was opened.

@@ -5,6 +5,7 @@
 //! and only the source of each differs. A stretch that any open reading falls into is never read from a rollup, as that
 //! may be older than the reading.
 
+mod chart;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,13 +185,13 @@ struct Source<'a> {
     days: Kept<Hour, Option<Vec<Rollup>>>,
     hours: Kept<Day, Option<Vec<Rollup>>>,
     minutes: Kept<Hour, Vec<Rollup>>,
-    samples: Kept<Hour, Vec<Moment>>,
+    samples: Kept<Hour, (Vec<Moment>, Patience)>,
 }
 
 /// The last thing that was looked up.
 struct Kept<K, V>(Option<(K, V)>);
 
-impl<K: PartialEq + Copy, V: Clone + Default> Kept<K, V> {
+impl<K: PartialEq + Copy, V> Kept<K, V> {
     fn get(&self, key: K) -> Option<&V> {
         self.0.as_ref().filter(|(kept, _)| *kept == key).map(|(_, value)| value)
     }
@@ -238,10 +239,11 @@ impl<'a> Source<'a> {
                 next
             } else {
                 let next = end.min(at.saturating_sub(at.rem_euclid(MINUTE_MS)).saturating_add(MINUTE_MS));
-                let samples = self.samples(hour)?;
-                let patience = Patience::of_hour(samples);
-                let part: Vec<_> = samples.iter().copied().filter(|s| (at..next).contains(&s.at)).collect();
-                Rollup::of_samples(&part, patience).into_iter().for_each(&mut *each);
+                let (samples, patience) = self.samples(hour)?;
+                let begin = samples.partition_point(|sample| sample.at < at);
+                let end = samples.partition_point(|sample| sample.at < next);
+                let part = samples.get(begin..end).unwrap_or_default();
+                Rollup::of_samples(part, patience).into_iter().for_each(&mut *each);
                 next
             };
             at = next;
@@ -302,22 +304,25 @@ impl<'a> Source<'a> {
                 if self.open.contains_key(&hour) { None } else { self.stored(Level::Minutes, hour)? };
             let minutes = match stored {
                 Some(minutes) => minutes,
-                None => minutes_of(self.samples(hour)?),
+                None => minutes_of(self.samples(hour)?.0),
             };
             self.minutes = Kept(Some((hour, minutes)));
         }
         Ok(self.minutes.get(hour).map(Vec::as_slice).unwrap_or_default())
     }
 
-    fn samples(&mut self, hour: Hour) -> Result<&[Moment], Error> {
+    fn samples(&mut self, hour: Hour) -> Result<(&[Moment], Patience), Error> {
         if self.samples.get(hour).is_none() {
             let open = self.open.get(&hour).cloned().unwrap_or_default();
             let series = [(self.metric.clone(), open)];
             let range = (hour.start(), hour.end());
             let samples = self.store.samples(self.device, &series, range, usize::MAX, self.cancel)?;
-            self.samples = Kept(Some((hour, samples.into_iter().next().unwrap_or_default())));
+            let samples = samples.into_iter().next().unwrap_or_default();
+            let patience = Patience::of_hour(&samples);
+            self.samples = Kept(Some((hour, (samples, patience))));
         }
-        Ok(self.samples.get(hour).map(Vec::as_slice).unwrap_or_default())
+        let kept = self.samples.get(hour);
+        Ok(kept.map_or((&[], Patience::both(0)), |(samples, patience)| (samples.as_slice(), *patience)))
     }
 
     fn stored(&self, level: Level, hour: Hour) -> Result<Option<Vec<Rollup>>, Error> {

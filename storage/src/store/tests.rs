@@ -1,4 +1,5 @@
 mod model;
+mod query;
 mod retain;
 
 use std::ops::Deref;
