@@ -30,6 +30,9 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// More effort than this shortens the columns of devices by little.
 const LEVEL: usize = 4;
 
+/// Shorter columns are compressed once only.
+const WORTH_TWO_TRIES: usize = 1_024;
+
 /// What matters of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
@@ -238,6 +241,9 @@ fn narrow(integers: &[i64]) -> Option<Vec<i32>> {
 fn shortest<T: Number>(numbers: &[T]) -> Result<Vec<u8>, Error> {
     let config = ChunkConfig::default().with_compression_level(LEVEL).with_mode_spec(ModeSpec::Classic);
     let by_difference = compress(numbers, &config.clone().with_delta_spec(DeltaSpec::TryConsecutive(1)))?;
+    if numbers.len() < WORTH_TWO_TRIES {
+        return Ok(by_difference);
+    }
     let as_they_are = compress(numbers, &config.with_delta_spec(DeltaSpec::NoOp))?;
     Ok(if as_they_are.len() < by_difference.len() { as_they_are } else { by_difference })
 }
