@@ -93,15 +93,18 @@ impl<K: Kv> TailKv<K> {
         Ok(())
     }
 
+    /// Gives the engine all of it, key by key: given many at once, sled makes pages that are too large for its segments
+    /// and leaves them behind as files. So all of it must be in our file first, to be found again after a cut.
     fn spill(&self, state: &mut State) -> Result<(), KvError> {
-        let (mut pairs, mut gone) = (Vec::new(), Vec::new());
+        if !state.unwritten.is_empty() {
+            self.append(state).map_err(failed)?;
+        }
         for (key, value) in &state.ahead {
             match value {
-                Some(value) => pairs.push((key.clone(), value.clone())),
-                None => gone.push(key.clone()),
+                Some(value) => self.inner.write(vec![(key.clone(), value.clone())], Vec::new())?,
+                None => self.inner.write(Vec::new(), vec![key.clone()])?,
             }
         }
-        self.inner.write(pairs, gone)?;
         self.inner.sync()?;
         match OpenOptions::new().write(true).truncate(true).open(&self.path) {
             Ok(file) => file.sync_all().map_err(failed)?,
