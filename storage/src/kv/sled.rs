@@ -105,7 +105,12 @@ impl Engine for SledEngine {
     fn size(&self, dir: &Path) -> io::Result<u64> {
         let mut bytes = 0_u64;
         for entry in fs::read_dir(dir)? {
-            let metadata = entry?.metadata()?;
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            // Large pages are files of their own, one level down.
+            if metadata.is_dir() {
+                bytes = bytes.saturating_add(self.size(&entry.path())?);
+            }
             // Blocks that a file really takes, as sled leaves holes.
             bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));
         }
