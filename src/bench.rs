@@ -1,6 +1,7 @@
-//! Benchmarks that a node can run on the machine it is going to live on.
+//! `voltree bench`: figures of this build on this machine, each next to the bar that it is meant to pass.
 
 mod actors;
+mod storage;
 
 use clap::Subcommand;
 
@@ -9,11 +10,14 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// Measure the actors: spawning, memory, messages, questions, crashes; beside Erlang/OTP where `erl` is there.
     Actors(actors::ActorsOptions),
+    /// Measure journal, buckets, rollups and queries on a fleet of batteries at 1 Hz; `dump` prints its readings.
+    Storage(storage::StorageBench),
 }
 
-/// Runs a benchmark.
-pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
+/// Measures and prints.
+pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
-        Bench::Actors(options) => actors::run(&options),
+        Bench::Actors(options) => actors::run(options),
+        Bench::Storage(options) => storage::run(options),
     }
 }

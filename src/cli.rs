@@ -48,7 +48,7 @@ enum Command {
     Probe(probe::ProbeOptions),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
-    /// Measure what this machine can do.
+    /// Measure what this build can do on this machine.
     #[command(subcommand)]
     Bench(bench::Bench),
 }
@@ -112,7 +112,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Chaos(options) => chaos::run(options),
         Command::Probe(options) => probe::run(&options),
         Command::Ledger(options) => ledger::run(&options),
-        Command::Bench(bench) => bench::run(bench),
+        Command::Bench(bench) => bench::run(&bench),
     }
 }
 

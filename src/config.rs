@@ -4,6 +4,7 @@
 pub(crate) mod brokers;
 mod device;
 mod reader;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
 use voltree_runtime::telemetry::LogFormat;
+use voltree_storage::Retention;
 
 pub(crate) use self::reader::Mistake;
 use self::reader::Section;
@@ -32,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) http_hosts: Vec<String>,
     pub(crate) mqtt_listen: SocketAddr,
     pub(crate) brokers: Vec<OutsideBroker>,
+    pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
 }
@@ -115,6 +118,9 @@ impl Config {
                 .unwrap_or(config.mqtt_listen);
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
+        root.section("retention", &mut mistakes, |section, mistakes| {
+            retention::read(section, &mut config.retention, mistakes);
+        });
         root.section("alerts", &mut mistakes, |alerts, mistakes| {
             read_alerts(alerts, &mut config.alerts, mistakes)
         });
@@ -142,6 +148,7 @@ impl Default for Config {
             http_hosts: Vec::new(),
             mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             brokers: Vec::new(),
+            retention: retention::default(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),
         }
@@ -237,7 +244,7 @@ mod tests {
     fn the_defaults_that_the_example_shows_are_the_defaults() {
         let shown: String = include_str!("../deploy/voltree.toml")
             .lines()
-            .filter(|line| !line.contains("hosts ="))
+            .filter(|line| !["hosts =", "devices =", "max_mib ="].iter().any(|key| line.contains(key)))
             .map(|line| {
                 line.strip_prefix("# ")
                     .filter(|rest| rest.contains(" = ") || rest.starts_with("[["))
@@ -273,6 +280,24 @@ mod tests {
             "device[0].id: a device id may not contain ' '",
             "device[0].baud: must be one of [9600, 19200, 38400, 57600, 115200]",
             "typo: unknown key",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_device_may_keep_longer_than_the_others_and_shares_what_it_does_not_say() {
+        let text =
+            "[retention]\nraw_days = 30\nmax_mib = 100\ndevices = [{ id = \"bank\", rollup_1m_days = 900 }]";
+        let retention = Config::parse(text).unwrap().retention;
+        let bank = retention.devices[&DeviceId::new("bank").unwrap()];
+        assert_eq!((retention.default.raw, bank.raw, bank.minutes), (30, 30, 900));
+        assert_eq!(retention.max_bytes, Some(100 * 1024 * 1024));
+        let found =
+            mistakes("[retention]\nraw_days = 0\ndevices = [{ raw_days = 5 }, { id = \"a\", typo = 1 }]");
+        let expected = [
+            "retention.raw_days: must be a whole number between 1 and 36525",
+            "retention.devices[0].id: is missing",
+            "retention.devices[1].typo: unknown key",
         ];
         assert_eq!(found, expected);
     }

@@ -67,13 +67,18 @@ fn in_frames(counted: &Recount, device: Option<&DeviceId>) -> u64 {
 
 /// Every device of which the frames hold another number of readings than the fold says, and whatever can't be read.
 ///
-/// A seal that was cut short leaves rows in the frames that the fold still calls pending: these are no surplus.
+/// A seal that was cut short leaves rows in the frames that the fold still calls pending: these are no surplus. What
+/// retention removed was stored and counts for ever.
 fn disagreements(ledgers: &Ledgers, counted: &Recount) -> Vec<String> {
     let of_devices = ledgers.iter().filter_map(|(device, ledger)| {
         let device = device.as_ref()?;
         let (frames, stored) = (in_frames(counted, Some(device)), ledger.stored);
-        let agree = (stored..=stored + ledger.pending).contains(&frames);
-        (!agree).then(|| format!("{device}: the fold says {stored} stored, the frames hold {frames}"))
+        let (aged_out, perhaps) = counted.aged_out.get(device).copied().unwrap_or_default();
+        let known = frames + aged_out..=frames + aged_out + perhaps;
+        let agree = *known.end() >= stored && *known.start() <= stored + ledger.pending;
+        (!agree).then(|| {
+            format!("{device}: the fold says {stored} stored, the frames hold {frames}, {aged_out} aged out")
+        })
     });
     of_devices.chain(counted.unreadable.iter().cloned()).collect()
 }
@@ -129,10 +134,17 @@ mod tests {
         let ledgers = BTreeMap::from([(None, Ledger::default()), (Some(device.clone()), ledger)]);
         let told = |frames: u64| {
             let stored = BTreeMap::from([(device.clone(), frames)]);
-            disagreements(&ledgers, &Recount { stored, unreadable: Vec::new() })
+            disagreements(&ledgers, &Recount { stored, ..Recount::default() })
         };
         assert!(told(10).is_empty() && told(13).is_empty());
-        assert_eq!(told(9), ["pack-1: the fold says 10 stored, the frames hold 9"]);
+        assert_eq!(told(9), ["pack-1: the fold says 10 stored, the frames hold 9, 0 aged out"]);
         assert_eq!(told(14).len(), 1);
+        let aged_out = BTreeMap::from([(device.clone(), (4, 2))]);
+        let told = |frames: u64| {
+            let (stored, aged_out) = (BTreeMap::from([(device.clone(), frames)]), aged_out.clone());
+            disagreements(&ledgers, &Recount { stored, aged_out, unreadable: Vec::new() })
+        };
+        assert!(told(4).is_empty() && told(6).is_empty() && told(9).is_empty());
+        assert!(!told(3).is_empty() && !told(10).is_empty());
     }
 }

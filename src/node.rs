@@ -114,8 +114,10 @@ impl Node {
         };
         let (registry, directory) = (Arc::clone(&estate.registry), estate.directory.clone());
         let scraped = metrics.clone();
+        let (store, journal) = (Arc::clone(&estate.store), Arc::clone(&estate.journal));
         let render = move || {
             voltree_actors::metrics::observe(&registry, now());
+            voltree_actors::metrics::observe_storage(&store, &journal);
             voltree_runtime::metrics::observe(&directory);
             scraped.render()
         };
@@ -169,6 +171,7 @@ impl Estate {
         let disk = Arc::new(RealDisk);
         let faults = Faults::new(FAULT_POINTS, 0);
         let store = Store::open(data, disk.clone())?;
+        store.set_retention(config.retention.clone());
         let journal_disk = Arc::new(FaultyDisk::new(disk.clone(), faults.clone()));
         let journal =
             JournalSlot::open(journal_disk, &data.journal(), JournalOptions::default(), store.positions())?;
@@ -185,6 +188,7 @@ impl Estate {
             devices.clone(),
             directory.clone(),
             Arc::clone(&journal),
+            store.age_limits(),
             Arc::clone(&dead_letters),
             faults.clone(),
         ));

@@ -179,12 +179,14 @@ impl Actor for Aggregator {
 impl AggregatorState {
     async fn catch_up(&mut self) -> Result<(), ActorProcessingErr> {
         loop {
-            let batch = cursor::next(&self.args.journal, self.cursor)
-                .await
-                .map_err(|error| Failure::boxed(&error))?;
-            let Some((last, _)) = batch.last() else { break };
-            self.args.faults.pass(AGGREGATOR_HANDLE, self.args.shard.index).await.map_err(Failure::from)?;
-            self.cursor = *last;
+            let shard = self.args.shard;
+            let next = cursor::next_of(&self.args.journal, self.cursor, move |device| shard.owns(device));
+            let (last, batch) = next.await.map_err(|error| Failure::boxed(&error))?;
+            if last == self.cursor {
+                break;
+            }
+            self.args.faults.pass(AGGREGATOR_HANDLE, shard.index).await.map_err(Failure::from)?;
+            self.cursor = last;
             self.fold(&batch);
             self.last_new = clock::monotonic();
         }
@@ -198,9 +200,7 @@ impl AggregatorState {
     fn fold(&self, batch: &[(Lsn, Arc<Entry>)]) {
         let mut head = self.head.write();
         for (lsn, entry) in batch {
-            if self.args.shard.owns(entry.device()) {
-                head.apply(*lsn, entry);
-            }
+            head.apply(*lsn, entry);
         }
     }
 
@@ -235,7 +235,13 @@ impl AggregatorState {
         let jobs: Vec<SealJob> = self.head.read().seal_jobs(now, true);
         let store = Arc::clone(&self.args.store);
         let sealed = tokio::task::spawn_blocking(move || store.seal(jobs)).await?;
-        self.sealed(sealed.map_err(|error| Failure::boxed(&error))?);
+        match sealed {
+            Ok(sealed) => self.sealed(sealed),
+            Err(error @ voltree_storage::Error::DiskFull { .. }) => {
+                tracing::warn!(event = "storage.disk_full", %error, "the rest is sealed after the next start");
+            }
+            Err(error) => return Err(Failure::boxed(&error)),
+        }
         Ok(())
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
-use voltree_storage::{Entry, JournalSlot, Lsn};
+use voltree_model::DeviceId;
+use voltree_storage::{JournalSlot, Lsn, Numbered};
 
 /// What a reader of the journal is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,15 +41,22 @@ pub enum CursorError {
 
 /// The next committed entries after the cursor; none when the reader is level. A reader that is far behind reads files,
 /// so this runs on a blocking thread.
-pub(crate) async fn next(
+pub(crate) async fn next(journal: &Arc<JournalSlot>, after: Lsn) -> Result<Vec<Numbered>, CursorError> {
+    Ok(next_of(journal, after, |_| true).await?.1)
+}
+
+/// Like [`next`], but only entries whose owner is wanted; also says where the cursor stands then, which is where it stood
+/// when the reader is level.
+pub(crate) async fn next_of(
     journal: &Arc<JournalSlot>,
     after: Lsn,
-) -> Result<Vec<(Lsn, Arc<Entry>)>, CursorError> {
+    wanted: impl Fn(Option<&DeviceId>) -> bool + Send + 'static,
+) -> Result<(Lsn, Vec<Numbered>), CursorError> {
     if journal.committed() <= after {
-        return Ok(Vec::new());
+        return Ok((after, Vec::new()));
     }
     let journal = Arc::clone(journal);
-    tokio::task::spawn_blocking(move || journal.read(after, BATCH))
+    tokio::task::spawn_blocking(move || journal.read_of(after, BATCH, wanted))
         .await
         .map_err(|_| CursorError::Cancelled)?
         .map_err(|source| CursorError::Read { after, source })

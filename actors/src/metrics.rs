@@ -4,6 +4,7 @@ use metrics::{Unit, counter, gauge};
 use rumqttc::QoS;
 use voltree_model::{DeviceState, Reading, RejectReason, Timestamp};
 use voltree_runtime::metrics::{MetricInfo, MetricKind};
+use voltree_storage::{JournalSlot, Store};
 
 use crate::registry::Registry;
 
@@ -24,6 +25,11 @@ const DEVICES: &str = "actors_devices";
 const INBOX_DEPTH: &str = "actors_inbox_readings";
 const INBOX_DEEPEST: &str = "actors_inbox_deepest_readings";
 const INBOX_AGE: &str = "actors_inbox_oldest_seconds";
+
+const STORED_BYTES: &str = "storage_bucket_bytes";
+const AGED_OUT: &str = "storage_readings_aged_out_total";
+const DISK_FULL: &str = "storage_disk_full";
+const JOURNAL_QUEUED: &str = "storage_journal_entries_queued";
 
 const fn info(
     name: &'static str,
@@ -59,6 +65,16 @@ pub const METRICS: &[MetricInfo] = &[
         &[],
         "Frames that failed their check on the wire and were dropped.",
     ),
+    MetricInfo {
+        name: STORED_BYTES,
+        kind: MetricKind::Gauge,
+        unit: Unit::Bytes,
+        labels: &["kind"],
+        help: "What the time buckets take on disk: raw readings and rollups.",
+    },
+    info(AGED_OUT, MetricKind::Counter, &[], "Stored readings that were removed when their time was over."),
+    info(DISK_FULL, MetricKind::Gauge, &[], "1 while intake waits for space on the disk."),
+    info(JOURNAL_QUEUED, MetricKind::Gauge, &[], "Entries that wait for the journal's writer."),
     info(DEVICES, MetricKind::Gauge, &["state"], "Devices, by state."),
     info(INBOX_DEPTH, MetricKind::Gauge, &[], "Readings that wait in the inboxes of all devices."),
     info(INBOX_DEEPEST, MetricKind::Gauge, &[], "Readings that wait in the fullest inbox."),
@@ -123,6 +139,23 @@ pub(crate) fn poll(result: &'static str) {
 
 pub(crate) fn bad_frames(count: u64) {
     counter!(BAD_FRAMES).increment(count);
+}
+
+/// Measures what is kept, for a scrape. What can't be measured keeps its last value.
+pub fn observe_storage(store: &Store, journal: &JournalSlot) {
+    if let Ok(used) = store.disk_use() {
+        gauge!(STORED_BYTES, "kind" => "raw").set(bytes(used.raw_bytes));
+        gauge!(STORED_BYTES, "kind" => "rollup").set(bytes(used.rollup_bytes));
+    }
+    counter!(AGED_OUT).absolute(store.aged_out().values().sum());
+    let stats = journal.stats();
+    gauge!(DISK_FULL).set(if stats.disk_full { 1.0 } else { 0.0 });
+    gauge!(JOURNAL_QUEUED).set(u32::try_from(stats.queued).unwrap_or(u32::MAX));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody reads the last digit of so many bytes")]
+fn bytes(count: u64) -> f64 {
+    count as f64
 }
 
 /// Looks at the devices and their inboxes, for a scrape.

@@ -1,24 +1,38 @@
 //! The recorder of one shard: writes what its aggregator decided to seal into the time buckets.
 //!
-//! Owns: nothing; buckets and checkpoints belong to the store. Receives: seal jobs. Sends: what was sealed, to its
-//! aggregator. Lost on restart: a job at hand, which the aggregator asks for again; sealing twice is harmless.
+//! Owns: nothing; buckets and checkpoints belong to the store. Receives: seal jobs, and ticks on which it looks after
+//! the store. Sends: what was sealed, to its aggregator. Lost on restart: a job at hand, which the aggregator asks for again; sealing twice is harmless.
 //! Supervised by: storage.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use voltree_model::Timestamp;
 use voltree_runtime::{Failure, Faults, Handle};
 use voltree_storage::{JournalSlot, Lsn, SealJob, Store};
 
 use crate::aggregator::AggregatorMsg;
 use crate::fault_points::RECORDER_SEAL;
 
+/// How often the store is looked after.
+const TICK: Duration = Duration::from_secs(2);
+/// How often it is seen to that nothing is kept too long.
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
+/// How many hours of devices are finished at once.
+const HOURS_A_TICK: usize = 32;
+
+/// How many entries of the journal are looked at at once to rebuild a bucket.
+const REBUILD_BATCH: usize = 20_000;
+
 /// What a recorder is told.
 #[derive(Debug)]
 pub enum RecorderMsg {
     /// Write these into their buckets.
     Seal(Vec<SealJob>),
+    /// Time went by.
+    Tick,
 }
 
 /// Everything a recorder needs in order to be born again.
@@ -42,36 +56,64 @@ pub struct RecorderArgs {
 #[derive(Debug)]
 pub struct Recorder;
 
+/// What it knows.
+#[derive(Debug)]
+pub struct RecorderState {
+    args: RecorderArgs,
+    /// When it last removed what is past its time.
+    retained_at: Option<Timestamp>,
+}
+
 impl Actor for Recorder {
     type Msg = RecorderMsg;
-    type State = RecorderArgs;
+    type State = RecorderState;
     type Arguments = RecorderArgs;
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<RecorderMsg>,
+        myself: ActorRef<RecorderMsg>,
         args: RecorderArgs,
-    ) -> Result<RecorderArgs, ActorProcessingErr> {
-        Ok(args)
+    ) -> Result<RecorderState, ActorProcessingErr> {
+        myself.send_interval(TICK, || RecorderMsg::Tick);
+        Ok(RecorderState { args, retained_at: None })
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<RecorderMsg>,
         message: RecorderMsg,
-        state: &mut RecorderArgs,
+        state: &mut RecorderState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RecorderMsg::Seal(jobs) => state.seal(jobs).await,
+            RecorderMsg::Tick => state.maintain().await,
         }
     }
 }
 
-impl RecorderArgs {
+impl RecorderState {
+    /// A little of what is left to do; the rest at the next tick, so that no seal waits for long.
+    async fn maintain(&mut self) -> Result<(), ActorProcessingErr> {
+        let (store, journal, now) =
+            (Arc::clone(&self.args.store), Arc::clone(&self.args.journal), crate::now());
+        let retain = self.retained_at.is_none_or(|last| now.since(last) >= RETAIN_EVERY);
+        if retain {
+            self.retained_at = Some(now);
+        }
+        let done = tokio::task::spawn_blocking(move || {
+            if retain {
+                store.retain(now)?;
+            }
+            rebuild(&store, &journal, now)?;
+            store.maintain(now, HOURS_A_TICK)
+        });
+        patient(done.await?).map(drop).map_err(|error| Failure::boxed(&error))
+    }
+
     async fn seal(&self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
-        self.faults.pass(RECORDER_SEAL, self.shard).await.map_err(Failure::from)?;
-        let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
-        let alerts_saved = Lsn(self.alerts_saved.load(Ordering::Acquire));
+        self.args.faults.pass(RECORDER_SEAL, self.args.shard).await.map_err(Failure::from)?;
+        let (store, journal) = (Arc::clone(&self.args.store), Arc::clone(&self.args.journal));
+        let alerts_saved = Lsn(self.args.alerts_saved.load(Ordering::Acquire));
         let sealed = tokio::task::spawn_blocking(move || {
             let sealed = store.seal(jobs)?;
             journal.prune(store.prune_lsn().min(alerts_saved))?;
@@ -79,10 +121,38 @@ impl RecorderArgs {
                 tracing::error!(event = "bucket.damaged", ?event, "history is missing until it is restored");
             }
             Ok::<_, voltree_storage::Error>(sealed)
-        })
-        .await?
-        .map_err(|error| Failure::boxed(&error))?;
-        self.aggregator.nudge(AggregatorMsg::Sealed(sealed));
+        });
+        let sealed = patient(sealed.await?).map_err(|error| Failure::boxed(&error))?;
+        // Without an answer the aggregator asks again.
+        sealed.into_iter().for_each(|sealed| self.args.aggregator.nudge(AggregatorMsg::Sealed(sealed)));
         Ok(())
     }
+}
+
+/// A full disk is nobody's fault here and no restart helps: what could not be done is done once there is space.
+fn patient<T>(result: Result<T, voltree_storage::Error>) -> Result<Option<T>, voltree_storage::Error> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error @ voltree_storage::Error::DiskFull { .. }) => {
+            tracing::warn!(event = "storage.disk_full", %error, "waiting for space");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Fills buckets that had to be replaced with what the journal still has of their days.
+fn rebuild(store: &Store, journal: &JournalSlot, now: Timestamp) -> Result<(), voltree_storage::Error> {
+    for day in store.damaged_days() {
+        let (mut from, mut readings) = (Lsn(0), 0);
+        loop {
+            let entries = journal.read(from, REBUILD_BATCH)?;
+            let Some((last, _)) = entries.last() else { break };
+            from = *last;
+            readings += store.rebuild(day, &entries, now)?;
+        }
+        store.rebuilt(day);
+        tracing::warn!(event = "bucket.rebuilt", %day, readings, "from what the journal still had");
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle};
-use voltree_storage::JournalSlot;
+use voltree_storage::{AgeLimits, JournalSlot};
 
 use crate::dead_letters::DeadLetters;
 use crate::device::DeviceMsg;
@@ -107,6 +107,7 @@ pub struct Registry {
     journal: Arc<JournalSlot>,
     dead_letters: Arc<DeadLetters>,
     faults: Faults,
+    ages: Arc<AgeLimits>,
 }
 
 /// How long a device that came by itself over MQTT may be silent.
@@ -131,10 +132,17 @@ impl Registry {
         children: Children,
         directory: Directory,
         journal: Arc<JournalSlot>,
+        ages: Arc<AgeLimits>,
         dead_letters: Arc<DeadLetters>,
         faults: Faults,
     ) -> Self {
-        Self { devices: RwLock::default(), supervisor, children, directory, journal, dead_letters, faults }
+        let devices = RwLock::default();
+        Self { devices, supervisor, children, directory, journal, dead_letters, faults, ages }
+    }
+
+    /// Whether a reading of this time is older than readings of the device are kept.
+    pub(crate) fn is_too_old(&self, device: &DeviceId, at: Timestamp, now: Timestamp) -> bool {
+        self.ages.refuses(device, at, now)
     }
 
     /// Adds a device that has an actor; `child` is how its supervisor gives birth to it.

@@ -1,4 +1,4 @@
-//! The time buckets: one map per UTC day, opened when needed, a few at a time.
+//! The time buckets: one map per UTC day or per so many days, opened when needed, a few at a time.
 //!
 //! A bucket that can't be opened because it is damaged is moved to the quarantine and a fresh one takes its place, so
 //! that one bad day stops neither the other days nor the devices. That is reported, never done silently; nothing in
@@ -14,12 +14,13 @@ use voltree_model::{DeviceId, Timestamp};
 
 use crate::error::FileContext;
 use crate::kv::Pair;
+use crate::rollup::{DAY_MS, HOUR_MS};
 use crate::{Engine, Error, Kv, KvError};
 
-pub(crate) const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
-/// How many buckets stay open.
-const MAX_OPEN: usize = 8;
+/// The name of a bucket that is being removed ends so, until it is gone.
+const REMOVED: &str = ".removed";
+/// The name of a copy that takes its bucket's place ends so, until it does.
+const KEPT: &str = ".kept";
 /// How many events are kept for whoever asks.
 const MAX_EVENTS: usize = 1_000;
 
@@ -46,15 +47,40 @@ pub enum BucketEvent {
         /// What is wrong with it.
         why: String,
     },
+    /// The buckets take most of the space that they may; soon the oldest readings go.
+    NearlyFull {
+        /// What they take.
+        used_bytes: u64,
+        /// What they may take.
+        max_bytes: u64,
+    },
+    /// A bucket was removed before its time, because the buckets took more space than they may.
+    RemovedForSpace {
+        /// Its first day.
+        day: String,
+        /// What it took.
+        bytes: u64,
+    },
+    /// A block of rollups is damaged; it is computed anew for every answer until late data writes it again.
+    CorruptRollup {
+        /// The first day of its bucket.
+        day: String,
+        /// Whose it is.
+        device: DeviceId,
+        /// Where it begins.
+        hour: Timestamp,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// A day since 1970-01-01, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Day(i64);
+pub(crate) struct Day(pub(crate) i64);
 
 /// An hour, by its first millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Hour(i64);
+pub(crate) struct Hour(pub(crate) i64);
 
 /// One open bucket.
 #[derive(Debug, Clone)]
@@ -64,12 +90,14 @@ pub(crate) struct Bucket {
     kv: Arc<dyn Kv>,
 }
 
-/// All buckets of a node.
+/// All buckets of one kind.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     root: PathBuf,
+    span_days: i64,
+    max_open: usize,
     quarantine: PathBuf,
-    engine: Box<dyn Engine>,
+    engine: Arc<dyn Engine>,
     state: Mutex<State>,
 }
 
@@ -81,6 +109,8 @@ struct State {
     /// Whoever still uses a bucket that is no longer recent keeps it open; it must not be opened twice.
     in_use: BTreeMap<Day, Weak<dyn Kv>>,
     events: VecDeque<BucketEvent>,
+    /// Damaged buckets that were replaced by empty ones.
+    replaced: BTreeSet<Day>,
 }
 
 impl Day {
@@ -101,8 +131,26 @@ impl Day {
         }
     }
 
-    fn of(at: Timestamp) -> Self {
+    pub(crate) fn of(at: Timestamp) -> Self {
         Self(at.as_millis().div_euclid(DAY_MS))
+    }
+
+    /// The first of the days that share its bucket.
+    pub(crate) fn begin_of(self, span_days: i64) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(span_days)))
+    }
+
+    pub(crate) fn first_hour(self) -> Hour {
+        Hour(self.0.saturating_mul(DAY_MS))
+    }
+
+    pub(crate) fn hours(self) -> impl Iterator<Item = Hour> {
+        (0..24).map(move |n| Hour(self.first_hour().0.saturating_add(n * HOUR_MS)))
+    }
+
+    /// The first moment after it.
+    pub(crate) fn end(self) -> Timestamp {
+        Timestamp::from_millis(self.first_hour().0.saturating_add(DAY_MS))
     }
 }
 
@@ -117,6 +165,11 @@ impl Hour {
 
     pub(crate) fn day(self) -> Day {
         Day::of(self.start())
+    }
+
+    /// The first moment after it.
+    pub(crate) fn end(self) -> Timestamp {
+        Timestamp::from_millis(self.0.saturating_add(HOUR_MS))
     }
 }
 
@@ -147,20 +200,47 @@ pub(crate) fn parse_key(key: &[u8]) -> Option<(Hour, u16)> {
     Some((Hour((u64::from_be_bytes(*hour) ^ (1 << 63)).cast_signed()), u16::from_be_bytes(*part)))
 }
 
+/// Whose a key is.
+pub(crate) fn parse_device(key: &[u8]) -> Option<DeviceId> {
+    let id = key.split(|byte| *byte == 0).next()?;
+    DeviceId::new(std::str::from_utf8(id).ok()?).ok()
+}
+
 impl Bucket {
     /// The parts of a device from one hour to another, both included.
     pub(crate) fn parts(&self, device: &DeviceId, first: Hour, last: Hour) -> Result<Vec<Pair>, Error> {
         self.kv.scan(keys(device, first, last)).map_err(|source| self.error("read", source))
     }
 
-    /// Inserts parts, all or none.
-    pub(crate) fn insert(&self, parts: Vec<Pair>) -> Result<(), Error> {
-        self.kv.insert(parts).map_err(|source| self.error("write", source))
+    /// The bytes of one part.
+    pub(crate) fn part(&self, device: &DeviceId, hour: Hour, part: u16) -> Result<Option<Vec<u8>>, Error> {
+        self.kv.get(&key(device, hour, part)).map_err(|source| self.error("read", source))
+    }
+
+    /// The keys of all parts of all devices.
+    pub(crate) fn all_keys(&self) -> Result<Vec<Vec<u8>>, Error> {
+        // No id begins with a byte this small or this large.
+        self.kv.keys(vec![1]..vec![0xff]).map_err(|source| self.error("read", source))
+    }
+
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.kv.get(key).map_err(|source| self.error("read", source))
+    }
+
+    /// Inserts some parts and removes others, all or none.
+    pub(crate) fn write(&self, parts: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), Error> {
+        self.kv.write(parts, gone).map_err(|source| self.error("write", source))
     }
 
     /// Returns once everything inserted is on stable storage.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         self.kv.sync().map_err(|source| self.error("sync", source))
+    }
+
+    /// Whether both are the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.path == other.path
     }
 
     fn error(&self, doing: &'static str, source: KvError) -> Error {
@@ -169,30 +249,131 @@ impl Bucket {
 }
 
 impl Buckets {
-    pub(crate) fn new(root: &Path, quarantine: &Path, engine: Box<dyn Engine>) -> Result<Self, Error> {
+    /// The buckets below `root`, each of `span_days`; at most about `max_open` of them stay open.
+    pub(crate) fn new(
+        root: &Path,
+        quarantine: &Path,
+        engine: Arc<dyn Engine>,
+        span_days: i64,
+        max_open: usize,
+    ) -> Result<Self, Error> {
         let names = engine.list(root).file("list", root)?;
+        let names = clean_up(root, engine.as_ref(), names)?;
         let known = names.iter().filter_map(|name| Day::of_name(name)).collect();
         let state = Mutex::new(State { known, ..State::default() });
-        Ok(Self { root: root.to_owned(), quarantine: quarantine.to_owned(), engine, state })
+        let (root, quarantine) = (root.to_owned(), quarantine.to_owned());
+        Ok(Self { root, span_days, max_open, quarantine, engine, state })
     }
 
-    /// The days in a range that have a bucket, both ends included.
+    /// The buckets of a range of time, by their first days; both ends are included.
     pub(crate) fn days(&self, first: Hour, last: Hour) -> Vec<Day> {
-        self.state.lock().known.range(first.day()..=last.day()).copied().collect()
+        let first = first.day().begin_of(self.span_days);
+        self.state.lock().known.range(first..=last.day()).copied().collect()
     }
 
-    /// The bucket of a day; it is created if there is none.
+    /// All buckets, by their first days.
+    pub(crate) fn all(&self) -> Vec<Day> {
+        self.state.lock().known.iter().copied().collect()
+    }
+
+    /// Whether there is a bucket that holds the day.
+    pub(crate) fn has(&self, day: Day) -> bool {
+        self.state.lock().known.contains(&day.begin_of(self.span_days))
+    }
+
+    /// The bucket that holds a day, if there is one.
+    pub(crate) fn find(&self, day: Day) -> Result<Option<Bucket>, Error> {
+        if self.has(day) { self.open(day).map(Some) } else { Ok(None) }
+    }
+
+    /// The first day from `day` on that a bucket may hold something of.
+    pub(crate) fn next_day(&self, day: Day) -> Option<Day> {
+        let state = self.state.lock();
+        if state.known.contains(&day.begin_of(self.span_days)) {
+            return Some(day);
+        }
+        state.known.range(day..).next().copied()
+    }
+
+    /// How many days a bucket holds.
+    pub(crate) fn span_days(&self) -> i64 {
+        self.span_days
+    }
+
+    /// How many bytes each bucket takes on disk.
+    pub(crate) fn sizes(&self) -> Result<Vec<(Day, u64)>, Error> {
+        let size = |day: Day| {
+            let path = self.root.join(day.name());
+            match self.engine.size(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((day, 0)),
+                result => result.map(|bytes| (day, bytes)).file("measure", &path),
+            }
+        };
+        self.all().into_iter().map(size).collect()
+    }
+
+    /// Removes a bucket and gives its space back; not while someone reads it, and then answers `false`.
+    pub(crate) fn remove(&self, day: Day) -> Result<bool, Error> {
+        let path = self.root.join(day.name());
+        let gone = self.root.join(format!("{}{REMOVED}", day.name()));
+        {
+            let mut state = self.state.lock();
+            state.recent.retain(|(other, _)| *other != day);
+            if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
+                return Ok(false);
+            }
+            state.in_use.remove(&day);
+            self.engine.set_aside(&path, &gone).file("set aside", &path)?;
+            state.known.remove(&day);
+        }
+        self.engine.remove(&gone).file("remove", &gone)?;
+        Ok(true)
+    }
+
+    /// Puts a copy with some of its keys in the place of a bucket; not while someone reads it, and then answers `false`.
+    pub(crate) fn keep_only(&self, day: Day, keep: impl Fn(&[u8]) -> bool) -> Result<bool, Error> {
+        let path = self.root.join(day.name());
+        let [kept, gone] = [KEPT, REMOVED].map(|suffix| self.root.join(format!("{}{suffix}", day.name())));
+        let bucket = self.open(day)?;
+        if self.engine.list(&self.root).file("list", &self.root)?.contains(&format!("{}{KEPT}", day.name())) {
+            self.engine.remove(&kept).file("remove", &kept)?;
+        }
+        let kv =
+            self.engine.open(&kept).map_err(|source| Error::OpenBucket { path: kept.clone(), source })?;
+        let copy = Bucket { day, path: kept.clone(), kv };
+        for key in bucket.all_keys()?.into_iter().filter(|key| keep(key)) {
+            let value = bucket.get(&key)?;
+            copy.write(value.map(|value| (key, value)).into_iter().collect(), Vec::new())?;
+        }
+        copy.sync()?;
+        drop((bucket, copy));
+        let mut state = self.state.lock();
+        state.recent.retain(|(other, _)| *other != day);
+        if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
+            return Ok(false);
+        }
+        state.in_use.remove(&day);
+        self.engine.set_aside(&path, &gone).file("set aside", &path)?;
+        self.engine.set_aside(&kept, &path).file("put in place", &kept)?;
+        drop(state);
+        self.engine.remove(&gone).file("remove", &gone)?;
+        Ok(true)
+    }
+
+    /// The bucket that holds a day; it is created if there is none.
     pub(crate) fn open(&self, day: Day) -> Result<Bucket, Error> {
+        let day = day.begin_of(self.span_days);
         let path = self.root.join(day.name());
         let mut state = self.state.lock();
         if let Some(kv) = state.in_use.get(&day).and_then(Weak::upgrade) {
-            state.use_now(day, Arc::clone(&kv));
+            state.use_now(day, Arc::clone(&kv), self.max_open);
             return Ok(Bucket { day, path, kv });
         }
         let kv = match self.engine.open(&path) {
             Err(KvError::Damaged { why }) => {
                 let event = self.set_aside(day, &path, why)?;
                 state.report(event);
+                state.replaced.insert(day);
                 self.engine.open(&path)
             }
             result => result,
@@ -201,8 +382,18 @@ impl Buckets {
         state.known.insert(day);
         state.in_use.retain(|_, kv| kv.strong_count() > 0);
         state.in_use.insert(day, Arc::downgrade(&kv));
-        state.use_now(day, Arc::clone(&kv));
+        state.use_now(day, Arc::clone(&kv), self.max_open);
         Ok(Bucket { day, path, kv })
+    }
+
+    /// The damaged buckets that were replaced by empty ones.
+    pub(crate) fn replaced(&self) -> BTreeSet<Day> {
+        self.state.lock().replaced.clone()
+    }
+
+    /// Says that as much as could be done was done for a bucket that was replaced.
+    pub(crate) fn forget_replaced(&self, day: Day) {
+        self.state.lock().replaced.remove(&day);
     }
 
     /// Remembers and logs an event.
@@ -215,6 +406,14 @@ impl Buckets {
         self.state.lock().events.drain(..).collect()
     }
 
+    /// Remembers and logs how full it is, once until it is asked for.
+    pub(crate) fn report_use(&self, event: BucketEvent) {
+        let mut state = self.state.lock();
+        if !state.events.iter().any(|known| matches!(known, BucketEvent::NearlyFull { .. })) {
+            state.report(event);
+        }
+    }
+
     fn set_aside(&self, day: Day, path: &Path, why: String) -> Result<BucketEvent, Error> {
         let names = self.engine.list(&self.quarantine).file("list", &self.quarantine)?;
         let name = (1_u32..).map(|n| format!("{}-{n}", day.name())).find(|name| !names.contains(name));
@@ -224,11 +423,31 @@ impl Buckets {
     }
 }
 
+/// Finishes what a kill cut short: a copy takes its place if the bucket was out of the way already.
+fn clean_up(root: &Path, engine: &dyn Engine, names: Vec<String>) -> Result<Vec<String>, Error> {
+    let mut left = Vec::new();
+    for name in &names {
+        let path = root.join(name);
+        match name.strip_suffix(KEPT) {
+            Some(day) if names.iter().any(|other| other == day) => {
+                engine.remove(&path).file("remove", &path)?;
+            }
+            Some(day) => {
+                engine.set_aside(&path, &root.join(day)).file("put in place", &path)?;
+                left.push(day.to_owned());
+            }
+            None if name.ends_with(REMOVED) => engine.remove(&path).file("remove", &path)?,
+            None => left.push(name.clone()),
+        }
+    }
+    Ok(left)
+}
+
 impl State {
-    fn use_now(&mut self, day: Day, kv: Arc<dyn Kv>) {
+    fn use_now(&mut self, day: Day, kv: Arc<dyn Kv>, max_open: usize) {
         self.recent.retain(|(other, _)| *other != day);
         self.recent.push_back((day, kv));
-        if self.recent.len() > MAX_OPEN {
+        if self.recent.len() > max_open {
             self.recent.pop_front();
         }
     }
@@ -244,6 +463,15 @@ impl State {
             }
             BucketEvent::CorruptFrame { day, device, hour, why } => {
                 tracing::error!(event = "bucket.corrupt_frame", day, %device, %hour, why);
+            }
+            BucketEvent::NearlyFull { used_bytes, max_bytes } => {
+                tracing::warn!(event = "storage.nearly_full", used_bytes, max_bytes);
+            }
+            BucketEvent::RemovedForSpace { day, bytes } => {
+                tracing::warn!(event = "storage.removed_for_space", day, bytes);
+            }
+            BucketEvent::CorruptRollup { day, device, hour, why } => {
+                tracing::warn!(event = "bucket.corrupt_rollup", day, %device, %hour, why);
             }
         }
         if self.events.len() == MAX_EVENTS {

@@ -10,12 +10,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use rustix::fs::FallocateFlags;
+
 pub use memory::MemoryDisk;
 
 /// A file that is written at its end.
 pub trait DiskFile: Send + Debug {
     /// Writes all bytes at the end.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Sets room aside for so many bytes from the beginning, without making the file longer.
+    fn reserve(&mut self, bytes: u64) -> io::Result<()>;
     /// Returns once everything written is on stable storage.
     fn sync_data(&mut self) -> io::Result<()>;
 }
@@ -53,6 +57,13 @@ pub struct RealDisk;
 impl DiskFile for File {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes > 0 {
+            rustix::fs::fallocate(&*self, FallocateFlags::KEEP_SIZE, 0, bytes)?;
+        }
+        Ok(())
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
@@ -130,6 +141,7 @@ mod tests {
         disk.create(&path).unwrap().append(b"hello").unwrap();
         assert!(disk.create(&path).is_err());
         let mut file = disk.open_append(&path).unwrap();
+        file.reserve(1_000_000).unwrap();
         file.append(b" world").unwrap();
         file.sync_data().unwrap();
         assert_eq!(disk.read(&path).unwrap(), b"hello world");

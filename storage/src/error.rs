@@ -124,6 +124,50 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// There is too little space left to write into buckets; what is committed stays in the journal meanwhile.
+    #[error(
+        "{} has only {free_bytes} bytes left; free some space, shorten the retention, or lower its size limit",
+        dir.display()
+    )]
+    DiskFull {
+        /// The directory of the buckets.
+        dir: PathBuf,
+        /// What is left there.
+        free_bytes: u64,
+    },
+    /// An answer would be larger than one may be.
+    #[error(
+        "the answer has more than {most} {what}; ask for a shorter range, a wider interval or fewer series"
+    )]
+    TooMuch {
+        /// Of what there is too much.
+        what: &'static str,
+        /// How much one answer may have.
+        most: usize,
+    },
+    /// There is no such time zone.
+    #[error(
+        "{zone:?} is no time zone that is known here; a name such as Europe/Berlin or a POSIX rule is expected"
+    )]
+    UnknownZone {
+        /// What was given.
+        zone: String,
+    },
+    /// A time that no calendar reaches.
+    #[error("{at} is beyond every calendar")]
+    NoCalendar {
+        /// The time.
+        at: voltree_model::Timestamp,
+    },
+    /// Points could not be chosen for a chart.
+    #[error("could not choose the points of a chart: {why}")]
+    Chart {
+        /// What was wrong.
+        why: String,
+    },
+    /// Whoever asked called the question off.
+    #[error("the question was called off")]
+    Cancelled,
     /// A bucket can't be opened, and not because it is damaged.
     #[error("could not open the bucket {}", path.display())]
     OpenBucket {

@@ -3,23 +3,27 @@
 //! Values are bit-exact. A checksum covers the frame, and bytes that pass it are still not trusted: decoding never
 //! panics, and never allocates more than the row count allows.
 
-mod column;
+pub(crate) mod column;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use voltree_model::{MetricName, Origin, Timestamp, Unit};
 
+use crate::rollup::Moment;
 use crate::{Error, Row, Sample, SeriesPoint, record};
-use column::{Reader, presence};
+use column::{Packing, Reader, presence};
 
 const MAGIC: &[u8; 4] = b"VTFR";
-const VERSION: u8 = 1;
+/// The version that is written.
+const VERSION: u8 = 2;
+/// All columns are pco's floats or integers, without a codec of their own. Still read.
+const FIRST_VERSION: u8 = 1;
 /// Magic, version, rows, first and last time.
 const HEADER_BYTES: usize = 4 + 1 + 4 + 8 + 8;
 const CHECKSUM_BYTES: usize = 4;
 /// More rows than any writer puts into a frame.
-const MAX_ROWS: usize = 65_536;
+pub(crate) const MAX_ROWS: usize = 65_536;
 
 /// What a frame's header says, which is enough to know whether to open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,10 +63,12 @@ struct Column {
 /// A frame whose checksum was found good, ready to be read by column.
 #[derive(Debug)]
 pub struct Frame<'a> {
+    version: u8,
     span: FrameSpan,
     directory: Directory,
     times: Vec<i64>,
-    origins: Vec<Origin>,
+    /// Decompressed only when asked for: most readers want values alone.
+    origins: Reader<'a>,
     values: Reader<'a>,
 }
 
@@ -73,7 +79,7 @@ impl FrameSpan {
         if reader.take(MAGIC.len())? != MAGIC {
             return Err(corrupt("it does not begin like a frame"));
         }
-        if reader.take(1)? != [VERSION] {
+        if !matches!(reader.u8()?, FIRST_VERSION | VERSION) {
             return Err(corrupt("its version is not known here"));
         }
         let rows = usize::try_from(reader.u32()?).map_err(|_| corrupt("it has too many rows"))?;
@@ -107,14 +113,20 @@ impl<'a> Frame<'a> {
         let directory = record::encode(&directory(rows, &columns))
             .map_err(|source| Error::Encode { what: "a frame's directory", source })?;
         column::push(&mut bytes, &directory);
-        column::push_numbers(&mut bytes, &rows.keys().map(|at| at.as_millis()).collect::<Vec<_>>())?;
-        column::push_numbers(&mut bytes, &rows.values().map(|row| row.origin.epoch).collect::<Vec<_>>())?;
-        column::push_numbers(&mut bytes, &rows.values().map(|row| row.origin.sequence).collect::<Vec<_>>())?;
+        let epochs = rows.values().map(|row| i64::from(row.origin.epoch));
+        let sequences = rows.values().map(|row| row.origin.sequence.cast_signed());
+        column::push_integers(
+            &mut bytes,
+            &rows.keys().map(|at| at.as_millis()).collect::<Vec<_>>(),
+            Packing::Tight,
+        )?;
+        column::push_integers(&mut bytes, &epochs.collect::<Vec<_>>(), Packing::Tight)?;
+        column::push_integers(&mut bytes, &sequences.collect::<Vec<_>>(), Packing::Tight)?;
         for column in columns {
             if column.rows.len() < rows.len() {
                 column::push(&mut bytes, &presence(&column.rows, rows.len()));
             }
-            column::push_numbers(&mut bytes, &column.values)?;
+            column::push_floats(&mut bytes, &column.values, Packing::Tight)?;
         }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         Ok(bytes)
@@ -131,21 +143,47 @@ impl<'a> Frame<'a> {
         let mut reader = Reader::new(body.get(HEADER_BYTES..).unwrap_or_default());
         let directory: Directory =
             record::decode(reader.block()?).map_err(|_| corrupt("its directory can't be decoded"))?;
-        let times = reader.numbers::<i64>(span.rows)?;
+        let version = body.get(MAGIC.len()).copied().unwrap_or(VERSION);
+        let times = match version {
+            FIRST_VERSION => reader.numbers(span.rows)?,
+            _ => reader.integers(span.rows)?,
+        };
         if !times.is_sorted_by(|a, b| a < b) {
             return Err(corrupt("its times do not ascend"));
         }
-        let epochs = reader.numbers::<u32>(span.rows)?;
-        let sequences = reader.numbers::<u64>(span.rows)?;
-        let origins = epochs.into_iter().zip(sequences);
-        let origins = origins.map(|(epoch, sequence)| Origin { epoch, sequence }).collect();
-        Ok(Self { span, directory, times, origins, values: reader })
+        let origins = reader;
+        reader.block()?;
+        reader.block()?;
+        Ok(Self { version, span, directory, times, origins, values: reader })
+    }
+
+    /// How many readings count as stored in it.
+    pub fn stored(&self) -> u64 {
+        let unusual: usize = self.directory.stored.iter().map(|(_, stored)| stored.len()).sum();
+        let usual = self.span.rows.saturating_sub(self.directory.stored.len());
+        u64::try_from(usual + unusual).unwrap_or(u64::MAX)
+    }
+
+    fn origins(&self) -> Result<Vec<Origin>, Error> {
+        let mut reader = self.origins;
+        if self.version == FIRST_VERSION {
+            let epochs = reader.numbers::<u32>(self.span.rows)?;
+            let origins = epochs.into_iter().zip(reader.numbers::<u64>(self.span.rows)?);
+            return Ok(origins.map(|(epoch, sequence)| Origin { epoch, sequence }).collect());
+        }
+        let epochs = reader.integers(self.span.rows)?;
+        let origins = epochs.into_iter().zip(reader.integers(self.span.rows)?);
+        let origin = |(epoch, sequence): (i64, i64)| {
+            let epoch = u32::try_from(epoch).map_err(|_| corrupt("it has an impossible origin"))?;
+            Ok(Origin { epoch, sequence: sequence.cast_unsigned() })
+        };
+        origins.map(origin).collect()
     }
 
     /// All rows.
     pub fn rows(&self) -> Result<BTreeMap<Timestamp, Row>, Error> {
         let row = |origin: &Origin| Row { origin: *origin, stored: vec![*origin], samples: Vec::new() };
-        let mut rows: Vec<Row> = self.origins.iter().map(row).collect();
+        let mut rows: Vec<Row> = self.origins()?.iter().map(row).collect();
         for (index, stored) in &self.directory.stored {
             let row = usize::try_from(*index).ok().and_then(|index| rows.get_mut(index));
             row.ok_or(corrupt("its directory names a row that is not there"))?.stored.clone_from(stored);
@@ -168,6 +206,7 @@ impl<'a> Frame<'a> {
     /// One series, in the order of time; only its own columns are decompressed.
     pub fn series(&self, metric: &MetricName) -> Result<Vec<SeriesPoint>, Error> {
         let mut points = Vec::new();
+        let origins = self.origins()?;
         let mut reader = self.values;
         for head in &self.directory.series {
             if head.name != *metric {
@@ -176,7 +215,7 @@ impl<'a> Frame<'a> {
             }
             let (present, values) = self.series_values(&mut reader, head)?;
             for (index, value) in present.into_iter().zip(values) {
-                let (Some(at), Some(origin)) = (self.times.get(index), self.origins.get(index)) else {
+                let (Some(at), Some(origin)) = (self.times.get(index), origins.get(index)) else {
                     return Err(corrupt("it has a value for no row"));
                 };
                 let at = Timestamp::from_millis(*at);
@@ -186,6 +225,32 @@ impl<'a> Frame<'a> {
         // A series whose unit changed has two columns.
         points.sort_by_key(|point| point.at);
         Ok(points)
+    }
+
+    /// Appends the values of one series in the order of time, without units and origins.
+    pub(crate) fn values(&self, metric: &MetricName, points: &mut Vec<Moment>) -> Result<(), Error> {
+        let before = points.len();
+        let mut columns = 0;
+        let mut reader = self.values;
+        for head in &self.directory.series {
+            if head.name != *metric {
+                self.skip(&mut reader, head)?;
+                continue;
+            }
+            columns += 1;
+            let (present, values) = self.series_values(&mut reader, head)?;
+            let times = present.into_iter().map(|index| self.times.get(index).copied().unwrap_or_default());
+            points.extend(times.zip(values).map(|(at, value)| Moment { at, value }));
+        }
+        if columns > 1 {
+            points.get_mut(before..).unwrap_or_default().sort_by_key(|point| point.at);
+        }
+        Ok(())
+    }
+
+    /// The names of its series, each once.
+    pub(crate) fn series_names(&self) -> BTreeSet<&MetricName> {
+        self.directory.series.iter().map(|head| &head.name).collect()
     }
 
     fn series_values(
@@ -202,7 +267,10 @@ impl<'a> Frame<'a> {
         if rows.len() != present {
             return Err(corrupt("a series has another length than its directory says"));
         }
-        let values = reader.numbers::<f64>(present)?;
+        let values = match self.version {
+            FIRST_VERSION => reader.numbers(present)?,
+            _ => reader.floats(present)?,
+        };
         Ok((rows, values))
     }
 
@@ -253,7 +321,7 @@ fn directory(rows: &BTreeMap<Timestamp, Row>, columns: &[Column]) -> Directory {
     }
 }
 
-fn corrupt(why: &'static str) -> Error {
+pub(crate) fn corrupt(why: &'static str) -> Error {
     Error::CorruptFrame { why }
 }
 

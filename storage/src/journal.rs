@@ -6,6 +6,7 @@
 //! origins, the next only after the last was answered. The queue has no limit of its own: each device's door has one.
 
 mod catalog;
+mod peek;
 mod queue;
 mod recovery;
 mod segment;
@@ -46,6 +47,10 @@ pub struct JournalOptions {
     pub tail_entries: usize,
     /// How large these may be, as encoded.
     pub tail_bytes: u64,
+    /// Nothing is written while the disk has less free than this, so that there is room to seal and to recover.
+    pub min_free_bytes: u64,
+    /// So many bytes of the newest segments are kept though all is sealed, to rebuild a bucket from.
+    pub keep_bytes: u64,
 }
 
 impl Default for JournalOptions {
@@ -56,6 +61,8 @@ impl Default for JournalOptions {
             segment_bytes: 64 * 1024 * 1024,
             tail_entries: 65_536,
             tail_bytes: 32 * 1024 * 1024,
+            min_free_bytes: 64 * 1024 * 1024,
+            keep_bytes: 256 * 1024 * 1024,
         }
     }
 }
@@ -75,7 +82,12 @@ pub struct JournalStats {
     pub failures: u64,
     /// Bytes that were cut off the end when the journal was opened: a write that was never acknowledged.
     pub torn_bytes: u64,
+    /// Whether the writer waits for space on the disk.
+    pub disk_full: bool,
 }
+
+/// An entry and its place.
+pub type Numbered = (Lsn, Arc<Entry>);
 
 type Listener = Box<dyn Fn(Lsn) + Send + Sync>;
 
@@ -202,13 +214,27 @@ impl JournalSlot {
     /// The first committed entries after `from`, at most `max`; none if there are none yet.
     ///
     /// Fewer than `max` do not mean that there are no more. Entries that were pruned are passed over.
-    pub fn read(&self, from: Lsn, max: usize) -> Result<Vec<(Lsn, Arc<Entry>)>, Error> {
+    pub fn read(&self, from: Lsn, max: usize) -> Result<Vec<Numbered>, Error> {
+        Ok(self.read_of(from, max, |_| true)?.1)
+    }
+
+    /// Like [`Self::read`], but only entries whose owner is wanted; also says which entry was looked at last.
+    pub fn read_of(
+        &self,
+        from: Lsn,
+        max: usize,
+        wanted: impl Fn(Option<&DeviceId>) -> bool,
+    ) -> Result<(Lsn, Vec<Numbered>), Error> {
         loop {
             let found = self.catalog.read().find(from, max);
             match found {
-                Found::Level => return Ok(Vec::new()),
-                Found::InMemory(entries) => return Ok(entries),
-                Found::OnDisk(piece) => match self.read_piece(&piece, from, max) {
+                Found::Level => return Ok((from, Vec::new())),
+                Found::InMemory(mut entries) => {
+                    let last = entries.last().map_or(from, |(lsn, _)| *lsn);
+                    entries.retain(|(_, entry)| wanted(entry.device()));
+                    return Ok((last, entries));
+                }
+                Found::OnDisk(piece) => match self.read_piece(&piece, from, max, &wanted) {
                     // Pruned between the look and the read: look again.
                     Err(Error::File { source, .. })
                         if source.kind() == io::ErrorKind::NotFound
@@ -219,27 +245,39 @@ impl JournalSlot {
         }
     }
 
-    fn read_piece(&self, piece: &Piece, from: Lsn, max: usize) -> Result<Vec<(Lsn, Arc<Entry>)>, Error> {
+    fn read_piece(
+        &self,
+        piece: &Piece,
+        from: Lsn,
+        max: usize,
+        wanted: impl Fn(Option<&DeviceId>) -> bool,
+    ) -> Result<(Lsn, Vec<Numbered>), Error> {
         let Piece { path, offset, len } = piece;
         let len = usize::try_from(*len).unwrap_or(usize::MAX);
         let bytes = self.disk.read_at(path, *offset, len).file("read", path)?;
         let mut entries = Vec::new();
-        recovery::decode_piece(path, *offset, &bytes, |lsn, entry| {
+        let (mut last, mut seen) = (from, 0);
+        recovery::decode_piece(path, *offset, &bytes, wanted, |lsn, entry| {
             if lsn > from {
-                entries.push((lsn, Arc::new(entry)));
+                (last, seen) = (lsn, seen + 1);
+                entries.extend(entry.map(|entry| (lsn, Arc::new(entry))));
             }
-            if entries.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if seen < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        Ok(entries)
+        Ok((last, entries))
     }
 
     /// Removes the oldest segments, as far as all their entries are at or below `below`.
     ///
-    /// The segment that is being written and the one before it stay.
+    /// The segment that is being written and the one before it stay, and as many more as are to be kept anyway.
     pub fn prune(&self, below: Lsn) -> Result<(), Error> {
         let _one_at_a_time = self.pruning.lock();
         loop {
-            let path = self.catalog.read().prunable(below).map(|segment| segment.path.clone());
+            let path = self
+                .catalog
+                .read()
+                .prunable(below, self.options.keep_bytes)
+                .map(|segment| segment.path.clone());
             let Some(path) = path else { return Ok(()) };
             self.disk.remove(&path).file("remove", &path)?;
             // One after the other, so that no cut of the power leaves a gap.

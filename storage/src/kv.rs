@@ -4,6 +4,7 @@
 
 mod memory;
 mod sled;
+mod tail;
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -40,8 +41,10 @@ pub trait Kv: Send + Sync + Debug {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
     /// All keys of a range and their values, ascending.
     fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError>;
-    /// Inserts or replaces all of these or, if cut short, none.
-    fn insert(&self, pairs: Vec<Pair>) -> Result<(), KvError>;
+    /// All keys of a range, ascending.
+    fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError>;
+    /// Inserts or replaces some pairs and removes some keys: all of it or, if cut short, nothing.
+    fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError>;
     /// Returns once everything inserted is on stable storage.
     fn sync(&self) -> Result<(), KvError>;
 }
@@ -52,6 +55,10 @@ pub trait Engine: Send + Sync + Debug {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError>;
     /// The names of the maps below a directory.
     fn list(&self, dir: &Path) -> std::io::Result<Vec<String>>;
+    /// Removes a map that nobody has open, and gives its space back.
+    fn remove(&self, dir: &Path) -> std::io::Result<()>;
+    /// How many bytes a map takes on disk.
+    fn size(&self, dir: &Path) -> std::io::Result<u64>;
     /// Moves a map that nobody has open.
     fn set_aside(&self, from: &Path, to: &Path) -> std::io::Result<()>;
 }
@@ -66,11 +73,12 @@ mod tests {
 
     fn behaves_like_an_engine(engine: &dyn Engine, root: &Path) {
         let kv = engine.open(&root.join("one")).unwrap();
-        kv.insert(vec![pair("b", "2"), pair("a", "1"), pair("c", "3")]).unwrap();
-        kv.insert(vec![pair("b", "4")]).unwrap();
+        kv.write(vec![pair("b", "2"), pair("a", "1"), pair("c", "3"), pair("d", "9")], vec![]).unwrap();
+        kv.write(vec![pair("b", "4")], vec![b"d".to_vec()]).unwrap();
         kv.sync().unwrap();
         assert_eq!(kv.get(b"b").unwrap(), Some(b"4".to_vec()));
         assert_eq!(kv.scan(b"a".to_vec()..b"c".to_vec()).unwrap(), [pair("a", "1"), pair("b", "4")]);
+        assert_eq!(kv.keys(b"a".to_vec()..b"z".to_vec()).unwrap(), [b"a", b"b", b"c"]);
         drop(kv);
         let again = engine.open(&root.join("one")).unwrap();
         assert_eq!(again.get(b"a").unwrap(), Some(b"1".to_vec()));
@@ -78,6 +86,9 @@ mod tests {
         engine.set_aside(&root.join("one"), &root.join("two")).unwrap();
         assert_eq!(engine.list(root).unwrap(), ["two"]);
         assert_eq!(engine.open(&root.join("one")).unwrap().get(b"a").unwrap(), None);
+        assert!(engine.size(&root.join("two")).unwrap() > 0);
+        engine.remove(&root.join("two")).unwrap();
+        assert_eq!(engine.list(root).unwrap(), ["one"]);
     }
 
     #[test]

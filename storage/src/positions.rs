@@ -68,8 +68,13 @@ impl Positions {
     pub(crate) fn commit<'a>(&self, entries: impl IntoIterator<Item = (Lsn, &'a Entry)>) {
         let mut table = self.0.write();
         for (lsn, entry) in entries {
-            table.note(lsn, entry);
+            table.note(lsn, entry.device(), entry.origin());
         }
+    }
+
+    /// Takes note of one committed entry, in order.
+    pub(crate) fn note(&self, lsn: Lsn, device: Option<&DeviceId>, origin: Option<Origin>) {
+        self.0.write().note(lsn, device, origin);
     }
 
     /// The entry up to which nothing is left to do, given up to where each owner is covered.
@@ -88,9 +93,9 @@ impl Positions {
 }
 
 impl Table {
-    fn note(&mut self, lsn: Lsn, entry: &Entry) {
+    fn note(&mut self, lsn: Lsn, device: Option<&DeviceId>, origin: Option<Origin>) {
         self.committed = lsn;
-        let Some(device) = entry.device() else {
+        let Some(device) = device else {
             self.node.get_or_insert(Span { first: lsn, last: lsn }).last = lsn;
             return;
         };
@@ -100,7 +105,7 @@ impl Table {
                 self.devices.insert(device.clone(), Span { first: lsn, last: lsn });
             }
         }
-        let Some(origin) = entry.origin() else { return };
+        let Some(origin) = origin else { return };
         match self.origins.get_mut(device) {
             Some(last) => *last = origin.max(*last),
             None => {

@@ -73,15 +73,28 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError
     decode_within::<T, MAX_RECORD_BYTES>(bytes)
 }
 
+/// Decodes what a record begins with, whatever follows.
+pub(crate) fn decode_begin<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
+    let payload = payload(bytes)?;
+    let (value, _) = bincode::serde::decode_from_slice(payload, format().with_limit::<MAX_RECORD_BYTES>())
+        .map_err(|error| RecordError::Decode(Box::new(error)))?;
+    Ok(value)
+}
+
+fn payload(bytes: &[u8]) -> Result<&[u8], RecordError> {
+    let (version, payload) = bytes.split_first().ok_or(RecordError::Empty)?;
+    if *version != VERSION {
+        return Err(RecordError::UnknownVersion { found: *version });
+    }
+    Ok(payload)
+}
+
 /// Decodes a record of at most `LIMIT` bytes, all of them.
 pub(crate) fn decode_within<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, RecordError> {
     if bytes.len() > LIMIT {
         return Err(RecordError::TooLarge { bytes: bytes.len(), limit: LIMIT });
     }
-    let (version, payload) = bytes.split_first().ok_or(RecordError::Empty)?;
-    if *version != VERSION {
-        return Err(RecordError::UnknownVersion { found: *version });
-    }
+    let payload = payload(bytes)?;
     let (value, read) = bincode::serde::decode_from_slice(payload, format().with_limit::<LIMIT>())
         .map_err(|error| RecordError::Decode(Box::new(error)))?;
     match payload.len() - read {

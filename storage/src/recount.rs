@@ -3,12 +3,13 @@
 //! For inspection of a node that is not running: the buckets' engine lets only one process in. A bucket or frame that
 //! can't be read is named and left as it is; nothing is repaired or set aside here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use voltree_model::DeviceId;
+use voltree_model::{DeviceId, Origin, Timestamp};
 
 use crate::error::FileContext;
+use crate::store::{AgedOut, read_aged_out};
 use crate::{DataDir, Engine, Error, Frame, Kv, SledEngine};
 
 /// What the frames hold.
@@ -16,6 +17,9 @@ use crate::{DataDir, Engine, Error, Frame, Kv, SledEngine};
 pub struct Recount {
     /// How many readings of each device are stored.
     pub stored: BTreeMap<DeviceId, u64>,
+    /// How many of each device's were removed because their time was over, for certain and perhaps: a removal that was
+    /// cut short may have taken them or not.
+    pub aged_out: BTreeMap<DeviceId, (u64, u64)>,
     /// Buckets and frames that can't be read, and why.
     pub unreadable: Vec<String>,
 }
@@ -25,7 +29,10 @@ pub fn recount<'a>(
     data: &DataDir,
     devices: impl IntoIterator<Item = &'a DeviceId>,
 ) -> Result<Recount, Error> {
-    recount_with(&data.buckets().join("raw"), &SledEngine, &devices.into_iter().collect::<Vec<_>>())
+    let aged_out = read_aged_out(data)?.map(AgedOut::by_device).unwrap_or_default();
+    let devices: Vec<_> = devices.into_iter().collect();
+    let recount = recount_with(&data.buckets().join("raw"), &SledEngine, &devices)?;
+    Ok(Recount { aged_out, ..recount })
 }
 
 fn recount_with(root: &Path, engine: &dyn Engine, devices: &[&DeviceId]) -> Result<Recount, Error> {
@@ -48,20 +55,33 @@ impl Recount {
         for device in devices {
             // A zero byte, which no id contains, ends the device's part of a key.
             let key = |end: u8| [device.as_str().as_bytes(), &[end]].concat();
+            let mut stored = BTreeSet::new();
             match kv.scan(key(0)..key(1)) {
-                Ok(frames) => frames.iter().for_each(|(_, frame)| self.frame(name, device, frame)),
+                Ok(frames) => {
+                    frames.iter().for_each(|(_, frame)| self.frame(name, device, frame, &mut stored))
+                }
                 Err(error) => self.unreadable.push(format!("bucket {name}, {device}: {}", words(&error))),
+            }
+            if !stored.is_empty() {
+                *self.stored.entry((*device).clone()).or_default() +=
+                    u64::try_from(stored.len()).unwrap_or(u64::MAX);
             }
         }
     }
 
-    fn frame(&mut self, bucket: &str, device: &DeviceId, bytes: &[u8]) {
-        // A moment has its row in exactly one frame, and a row knows the readings that it counts.
+    fn frame(
+        &mut self,
+        bucket: &str,
+        device: &DeviceId,
+        bytes: &[u8],
+        stored: &mut BTreeSet<(Timestamp, Origin)>,
+    ) {
+        // A row knows the readings that it counts. Until parts are merged a moment may have rows in two of them.
         match Frame::open(bytes).and_then(|frame| frame.rows()) {
             Ok(rows) => {
-                let stored: usize = rows.values().map(|row| row.stored.len()).sum();
-                *self.stored.entry((*device).clone()).or_default() +=
-                    u64::try_from(stored).unwrap_or(u64::MAX);
+                let readings =
+                    rows.iter().flat_map(|(at, row)| row.stored.iter().map(|origin| (*at, *origin)));
+                stored.extend(readings);
             }
             Err(error) => {
                 self.unreadable.push(format!("a frame of {device} in bucket {bucket}: {}", words(&error)));
@@ -98,14 +118,15 @@ mod tests {
         damaged[30] ^= 1;
         let key = |id: &str, part: u8| [id.as_bytes(), &[0, part]].concat();
         let kv = engine.open(&root.join("2026-01-15")).unwrap();
-        kv.insert(vec![(key("a", 0), frame(0..3)), (key("a", 1), frame(3..7)), (key("a.b", 0), frame(0..2))])
-            .unwrap();
+        let pairs =
+            vec![(key("a", 0), frame(0..4)), (key("a", 1), frame(3..7)), (key("a.b", 0), frame(0..2))];
+        kv.write(pairs, Vec::new()).unwrap();
         let next = engine.open(&root.join("2026-01-16")).unwrap();
-        next.insert(vec![(key("a", 0), frame(0..1)), (key("c", 0), damaged)]).unwrap();
+        next.write(vec![(key("a", 0), frame(0..1)), (key("c", 0), damaged)], Vec::new()).unwrap();
         engine
             .open(&root.join("2026-01-17.removed"))
             .unwrap()
-            .insert(vec![(key("a", 0), frame(0..9))])
+            .write(vec![(key("a", 0), frame(0..9))], Vec::new())
             .unwrap();
         drop((kv, next));
         let recount = recount_with(root, &engine, &ids.iter().collect::<Vec<_>>()).unwrap();

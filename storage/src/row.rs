@@ -39,9 +39,15 @@ pub struct Row {
 impl Row {
     /// A row of a single reading.
     pub fn new(origin: Origin, metrics: &[Metric]) -> Self {
-        let mut row = Self { origin, stored: vec![origin], samples: Vec::with_capacity(metrics.len()) };
-        row.merge(metrics, true);
-        row
+        let sample = |metric: &Metric| {
+            let Metric { name, value, unit } = metric.clone();
+            Sample { name, value, unit }
+        };
+        // Of two values of one name the later counts, so it must come first to stay.
+        let mut samples: Vec<Sample> = metrics.iter().rev().map(sample).collect();
+        samples.sort_by(|a, b| a.name.cmp(&b.name));
+        samples.dedup_by(|later, kept| later.name == kept.name);
+        Self { origin, stored: vec![origin], samples }
     }
 
     /// Takes in another reading of the same moment. Of two values the one with the higher origin stays.

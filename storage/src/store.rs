@@ -4,33 +4,62 @@
 //! change nothing, because each row knows which readings it counts. Readers are not held up by a seal: they see a part
 //! before or after it was replaced.
 
+mod finish;
 mod parts;
+mod query;
+mod rebuild;
+mod retain;
+mod rollups;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use voltree_model::{DeviceId, MetricName, Timestamp};
 
-use crate::bucket::{Bucket, Buckets, Hour, parse_key};
+use crate::bucket::{Bucket, Buckets, Day, Hour, parse_key};
 use crate::checkpoint::{self, Checkpoint, Checkpoints, DeviceCheckpoint, NodeCheckpoint};
 use crate::head::{DeviceJob, OpenReading, SealJobKind, SealedKind};
+use crate::retention::Kind;
 use crate::{
-    Absorbed, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, SealJob, Sealed, SeriesPoint,
-    SledEngine,
+    Absorbed, AgeLimits, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, SealJob, Sealed,
+    SeriesPoint, SledEngine,
 };
+use finish::Unfinished;
 use parts::HourParts;
+use rollups::Rollups;
+
+pub use query::{Cancel, Interval, Intervals, aligned_edges};
+pub use retain::DiskUse;
+pub(crate) use retain::{AgedOut, read_aged_out};
+pub use rollups::Level;
 
 /// A sync after this many device-hours, as what is not synced yet should stay small.
 const SYNC_EVERY_HOURS: usize = 128;
+/// With less space than this nothing is written into buckets: their engine does not survive a full disk. The journal
+/// stops long before, so that this much is there for what it holds.
+const MIN_FREE_BYTES: u64 = 32 * 1024 * 1024;
+/// How many buckets of frames stay open.
+const MAX_OPEN: usize = 8;
 
 /// The store of one node.
 #[derive(Debug)]
 pub struct Store {
     disk: Arc<dyn Disk>,
     checkpoint_path: PathBuf,
-    buckets: Buckets,
+    buckets_path: PathBuf,
+    /// Where it is written up to which day all rollups are there.
+    finished_path: PathBuf,
+    raw: Buckets,
+    rollups: Rollups,
+    unfinished: Mutex<Unfinished>,
+    ages: Arc<AgeLimits>,
+    /// Where it is written how many readings aged out.
+    aged_out_path: PathBuf,
+    aged_out: Mutex<AgedOut>,
+    /// For which of the limits a bucket was looked through last.
+    trimmed: Mutex<BTreeMap<(Kind, Day), i64>>,
     positions: Arc<Positions>,
     saved: RwLock<Saved>,
     sealing: Mutex<()>,
@@ -58,14 +87,14 @@ type HourWork<'a> = (usize, &'a DeviceId, Vec<&'a OpenReading>);
 impl Store {
     /// Opens the store of a data directory, with its buckets in sled.
     pub fn open(data: &DataDir, disk: Arc<dyn Disk>) -> Result<Arc<Self>, Error> {
-        Self::open_with(data, disk, Box::new(SledEngine))
+        Self::open_with(data, disk, Arc::new(SledEngine))
     }
 
     /// Opens the store of a data directory with buckets of another engine.
     pub fn open_with(
         data: &DataDir,
         disk: Arc<dyn Disk>,
-        engine: Box<dyn Engine>,
+        engine: Arc<dyn Engine>,
     ) -> Result<Arc<Self>, Error> {
         let checkpoint_path = data.checkpoint();
         let Checkpoints { current, older } = Checkpoints::load(disk.as_ref(), &checkpoint_path)?;
@@ -73,14 +102,32 @@ impl Store {
         let covered = current.as_ref().map(Checkpoint::last_applied);
         let on_disk = current.is_some();
         let current = current.unwrap_or_default();
-        Ok(Arc::new(Self {
-            buckets: Buckets::new(&data.buckets().join("raw"), &data.quarantine(), engine)?,
+        let (buckets, quarantine) = (data.buckets(), data.quarantine());
+        let store = Self {
+            rollups: Rollups::open(&buckets, &quarantine, &engine)?,
+            raw: Buckets::new(&buckets.join("raw"), &quarantine, engine, 1, MAX_OPEN)?,
+            finished_path: data.path("rolled-up"),
+            unfinished: Mutex::default(),
+            ages: Arc::default(),
+            aged_out_path: data.path(retain::AGED_OUT),
+            aged_out: Mutex::default(),
+            trimmed: Mutex::default(),
             positions: Arc::new(Positions::new(current.last_origins(), covered)),
             saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
             sealing: Mutex::default(),
+            buckets_path: data.buckets(),
             checkpoint_path,
             disk,
-        }))
+        };
+        let unfinished = Unfinished::load(&store)?;
+        *store.unfinished.lock() = unfinished;
+        store.load_aged_out()?;
+        Ok(Arc::new(store))
+    }
+
+    /// What is too old to be taken in, to be shared with the doors.
+    pub fn age_limits(&self) -> Arc<AgeLimits> {
+        Arc::clone(&self.ages)
     }
 
     /// Where every device stands, to be shared with the journal when it is opened.
@@ -110,7 +157,11 @@ impl Store {
 
     /// What happened to buckets since the last call.
     pub fn take_events(&self) -> Vec<BucketEvent> {
-        self.buckets.take_events()
+        let mut events = self.raw.take_events();
+        for level in Level::ALL {
+            events.extend(self.rollups.level(level).take_events());
+        }
+        events
     }
 
     /// Makes the rows of all jobs durable, then the checkpoint, then answers, one outcome a job.
@@ -119,6 +170,7 @@ impl Store {
     /// same jobs may come again.
     pub fn seal(&self, jobs: Vec<SealJob>) -> Result<Vec<Sealed>, Error> {
         let _one_at_a_time = self.sealing.lock();
+        self.check_space()?;
         let before = Arc::clone(&self.saved.read().current);
         let tallies = self.seal_rows(&jobs, &before)?;
         let mut after = Checkpoint::clone(&before);
@@ -135,8 +187,19 @@ impl Store {
         Ok(outcomes)
     }
 
+    /// Fails while there is too little space to write into buckets.
+    fn check_space(&self) -> Result<(), Error> {
+        let free_bytes = self.disk.free_space(&self.buckets_path).unwrap_or(u64::MAX);
+        if free_bytes >= MIN_FREE_BYTES {
+            return Ok(());
+        }
+        Err(Error::DiskFull { dir: self.buckets_path.clone(), free_bytes })
+    }
+
     fn seal_rows(&self, jobs: &[SealJob], before: &Checkpoint) -> Result<Vec<Tally>, Error> {
         let mut tallies = vec![Tally::default(); jobs.len()];
+        let mut touched = BTreeSet::new();
+        let now = jobs.iter().filter_map(SealJob::asked_at).max().unwrap_or(Timestamp::from_millis(0));
         let mut bucket: Option<(Bucket, usize)> = None;
         for (hour, work) in by_hour(jobs, before) {
             if let Some((done, _)) = bucket.take_if(|(bucket, _)| bucket.day != hour.day()) {
@@ -144,12 +207,14 @@ impl Store {
             }
             let (bucket, unsynced) = match &mut bucket {
                 Some(open) => open,
-                None => bucket.insert((self.buckets.open(hour.day())?, 0)),
+                None => bucket.insert((self.raw.open(hour.day())?, 0)),
             };
             for (job, device, readings) in work {
                 if let Some(tally) = tallies.get_mut(job) {
-                    self.seal_hour(bucket, device, hour, &readings, tally)?;
+                    let due = self.is_due(device, hour, now)?;
+                    self.seal_hour(bucket, device, hour, &readings, due, tally)?;
                 }
+                touched.insert((hour, device.clone()));
                 *unsynced += 1;
                 if *unsynced == SYNC_EVERY_HOURS {
                     bucket.sync()?;
@@ -158,6 +223,7 @@ impl Store {
             }
         }
         bucket.map_or(Ok(()), |(bucket, _)| bucket.sync())?;
+        self.finish(touched, now)?;
         Ok(tallies)
     }
 
@@ -167,6 +233,7 @@ impl Store {
         device: &DeviceId,
         hour: Hour,
         readings: &[&OpenReading],
+        is_over: bool,
         tally: &mut Tally,
     ) -> Result<(), Error> {
         let stored = bucket.parts(device, hour, hour)?;
@@ -177,7 +244,13 @@ impl Store {
                 Absorbed::Duplicate => tally.duplicate += 1,
             }
         }
-        bucket.insert(parts.into_changed(device, hour)?)
+        if is_over {
+            parts.merge_all();
+        } else {
+            parts.merge_tail();
+        }
+        let changes = parts.into_changes(device, hour)?;
+        bucket.write(changes.parts, changes.gone)
     }
 
     /// The sealed points of a series, oldest first, at most `limit`; `from` is inside, `to` is not.
@@ -196,8 +269,8 @@ impl Store {
             return Ok(points);
         }
         let (first, last) = (Hour::of(from), Hour::of(Timestamp::from_millis(to.as_millis() - 1)));
-        for day in self.buckets.days(first, last) {
-            let bucket = self.buckets.open(day)?;
+        for day in self.raw.days(first, last) {
+            let bucket = self.raw.open(day)?;
             let mut of_day = Vec::new();
             for (key, bytes) in bucket.parts(device, first, last)? {
                 match Frame::open(&bytes).and_then(|frame| frame.series(metric)) {
@@ -222,7 +295,7 @@ impl Store {
 
     fn report(&self, bucket: &Bucket, device: &DeviceId, hour: Hour, why: &Error) {
         let (device, hour, why) = (device.clone(), hour.start(), why.to_string());
-        self.buckets.report(BucketEvent::CorruptFrame { day: bucket.day.name(), device, hour, why });
+        self.raw.report(BucketEvent::CorruptFrame { day: bucket.day.name(), device, hour, why });
     }
 }
 

@@ -37,8 +37,12 @@ impl Node {
         let data = DataDir::open(path).unwrap();
         let disk = Arc::new(RealDisk);
         let store = Store::open(&data, disk.clone()).unwrap();
-        let options =
-            JournalOptions { segment_bytes: 20_000, tail_entries: 100, ..JournalOptions::default() };
+        let options = JournalOptions {
+            segment_bytes: 20_000,
+            tail_entries: 100,
+            keep_bytes: 1_000_000,
+            ..JournalOptions::default()
+        };
         let journal = JournalSlot::open(disk, &data.journal(), options, store.positions()).unwrap();
         let (devices, node) = store.checkpoints();
         let cursor = store.replay_from();
@@ -125,6 +129,31 @@ fn readings_are_stored_and_found_again_after_a_restart() {
     assert_eq!(node.journal.last_origin(&device()), Some(Origin { epoch: 0, sequence: 500 }));
     let from_outside = read_ledgers(&DataDir::read_only(temp.path()).unwrap()).unwrap();
     assert_eq!(from_outside, BTreeMap::from([(None, node.head.node_ledger()), (Some(device()), ledger)]));
+}
+
+#[test]
+fn a_damaged_bucket_is_filled_again_from_what_the_journal_still_has() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut node = Node::open(temp.path());
+    node.writing(|node| node.append((1..=500).map(reading).collect()));
+    node.catch_up();
+    node.seal();
+    drop(node);
+    let db = temp.path().join("buckets/raw/1970-01-02/db");
+    let mut bytes = std::fs::read(&db).unwrap();
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    std::fs::write(&db, bytes).unwrap();
+    let mut node = Node::open(temp.path());
+    assert_eq!(node.stored_times().len(), 500 - 144, "the other days keep serving");
+    let days = node.store.damaged_days();
+    assert_eq!(days, [Timestamp::from_millis(86_400_000)]);
+    let entries = node.journal.read(Lsn(0), 10_000).unwrap();
+    assert_eq!(node.store.rebuild(days[0], &entries, SEALED_AT).unwrap(), 144);
+    node.store.rebuilt(days[0]);
+    assert_eq!(node.stored_times(), (1..=500).map(millis).collect::<Vec<_>>());
+    assert!(node.store.damaged_days().is_empty());
+    node.seal();
+    assert_eq!(node.head.ledger(&device()).stored, 500);
 }
 
 /// Runs this same test in a process of its own, on the given data directory.

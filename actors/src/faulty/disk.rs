@@ -42,6 +42,10 @@ impl DiskFile for FaultyFile {
         self.file.append(bytes)
     }
 
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.reserve(bytes)
+    }
+
     fn sync_data(&mut self) -> io::Result<()> {
         self.faults.pass_blocking(JOURNAL_FSYNC, TARGET).map_err(io_error)?;
         self.file.sync_data()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
 use voltree_runtime::{ActorView, Directory, Faults, KillError, SupervisionEvent};
-use voltree_storage::{JournalSlot, SeriesPoint, Store, aggregate, merge_series};
+use voltree_storage::{Cancel, Interval, JournalSlot, SeriesPoint, Store, aligned_edges, merge_series};
 
 use super::{
     AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck,
@@ -114,9 +114,50 @@ impl LocalFleet {
         Ok(points)
     }
 
+    async fn intervals(&self, range: PointRange, width_ms: i64) -> Result<Vec<Interval>, FleetError> {
+        self.known(&range.device)?;
+        let failed = |error: voltree_storage::Error| FleetError::Store(error.to_string());
+        let edges = aligned_edges(range.from, range.to, width_ms).map_err(failed)?;
+        // All open readings, as a line may lead out of the range; and the head first, as in `read`.
+        let (begin, end) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        let open = self.head(Some(&range.device)).map_or_else(Vec::new, |head| {
+            head.with(|head| head.open_points(&range.device, &range.metric, begin, end))
+        });
+        let asked = Asked::default();
+        let (store, cancel) = (Arc::clone(&self.store), asked.0.clone());
+        let answer = tokio::task::spawn_blocking(move || {
+            store.intervals(&range.device, &range.metric, &edges, open, &cancel)
+        });
+        let answer = answer.await.map_err(|error| FleetError::Store(error.to_string()))?;
+        Ok(answer.map_err(failed)?.intervals)
+    }
+
     fn known(&self, device: &DeviceId) -> Result<Arc<DeviceEntry>, FleetError> {
         self.registry.get(device).ok_or_else(|| FleetError::UnknownDevice(device.clone()))
     }
+}
+
+/// A question somebody waits for; once nobody does any more, it is called off.
+#[derive(Debug, Default)]
+struct Asked(Cancel);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// An interval as readers know it, by where it would begin if the range did not cut it; none without samples.
+fn bucket(interval: &Interval, width_ms: i64) -> Option<AggregateBucket> {
+    let samples = interval.samples.as_ref()?;
+    let start = interval.start.saturating_sub(interval.start.rem_euclid(width_ms));
+    Some(AggregateBucket {
+        start: Timestamp::from_millis(start),
+        avg: samples.mean(),
+        min: samples.min,
+        max: samples.max,
+        count: samples.count,
+    })
 }
 
 impl Devices for LocalFleet {
@@ -151,16 +192,9 @@ impl Telemetry for LocalFleet {
 
     fn aggregated(&self, range: PointRange, interval: Duration) -> Answer<'_, Vec<AggregateBucket>> {
         Box::pin(async move {
-            let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
-            let points = self.read(range, usize::MAX).await?;
-            let buckets = aggregate(&points, interval_ms).into_iter().map(|bucket| AggregateBucket {
-                start: bucket.start,
-                avg: bucket.avg,
-                min: bucket.min,
-                max: bucket.max,
-                count: bucket.count,
-            });
-            Ok(buckets.collect())
+            let width_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+            let intervals = self.intervals(range, width_ms).await?;
+            Ok(intervals.into_iter().filter_map(|interval| bucket(&interval, width_ms)).collect())
         })
     }
 
@@ -250,6 +284,9 @@ impl Health for LocalFleet {
             ok: level == self.heads.len(),
             detail: format!("{level} of {} shards have caught up with the journal", self.heads.len()),
         };
-        ["journal", "listener", "alerts"].into_iter().map(service).chain([replayed]).collect()
+        let waiting = self.journal.stats().disk_full;
+        let state = if waiting { "intake waits for space on the disk" } else { "there is space" };
+        let disk = HealthCheck { name: "disk", ok: !waiting, detail: state.to_owned() };
+        ["journal", "listener", "alerts"].into_iter().map(service).chain([replayed, disk]).collect()
     }
 }

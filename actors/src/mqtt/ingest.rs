@@ -74,6 +74,11 @@ async fn telemetry(
 ) -> Committed {
     let entry = broker.registry.adopt(device, now);
     let inbound = match parse_telemetry(device, payload, now, || entry.own_time(now)) {
+        Ok(reading) if broker.registry.is_too_old(device, reading.at, now) => Inbound::Rejected {
+            at: now,
+            reason: RejectReason::TooOld,
+            detail: format!("{} is older than readings of this device are kept", reading.at),
+        },
         Ok(reading) => Inbound::Reading(reading),
         Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
     };

@@ -29,11 +29,13 @@ pub enum RejectReason {
     Busy,
     /// The device's actor failed too often and is parked, which closes its inbox.
     Parked,
+    /// The time stamp is older than readings are kept.
+    TooOld,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadTopic,
         Self::BadPayload,
         Self::DeviceMismatch,
@@ -45,6 +47,7 @@ impl RejectReason {
         Self::BadValue,
         Self::Busy,
         Self::Parked,
+        Self::TooOld,
     ];
 
     /// The stable label.
@@ -61,6 +64,7 @@ impl RejectReason {
             Self::BadValue => "bad_value",
             Self::Busy => "busy",
             Self::Parked => "parked",
+            Self::TooOld => "too_old",
         }
     }
 }

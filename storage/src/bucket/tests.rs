@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::SledEngine;
 
+const MAX_OPEN: usize = 8;
+
 fn at(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
 }
@@ -15,7 +17,7 @@ fn device() -> DeviceId {
 
 fn buckets(root: &Path) -> Buckets {
     fs::create_dir_all(root.join("quarantine")).unwrap();
-    Buckets::new(&root.join("raw"), &root.join("quarantine"), Box::new(SledEngine)).unwrap()
+    Buckets::new(&root.join("raw"), &root.join("quarantine"), Arc::new(SledEngine), 1, MAX_OPEN).unwrap()
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn a_sled_bucket_survives_reopening_and_is_known_again() {
     {
         let buckets = buckets(temp.path());
         let bucket = buckets.open(hour.day()).unwrap();
-        bucket.insert(vec![pair.clone()]).unwrap();
+        bucket.write(vec![pair.clone()], vec![]).unwrap();
         bucket.sync().unwrap();
     }
     let buckets = buckets(temp.path());
@@ -69,7 +71,9 @@ fn a_damaged_bucket_is_set_aside_and_replaced() {
     {
         let buckets = buckets(temp.path());
         let bucket = buckets.open(hour.day()).unwrap();
-        bucket.insert((0..200).map(|part| (key(&device(), hour, part), vec![7; 9_000])).collect()).unwrap();
+        bucket
+            .write((0..200).map(|part| (key(&device(), hour, part), vec![7; 9_000])).collect(), vec![])
+            .unwrap();
         bucket.sync().unwrap();
     }
     let db = temp.path().join("raw/2026-11-21/db");

@@ -31,6 +31,9 @@ struct Files {
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
     failing_syncs: u32,
+    /// How many syncs of file data succeed before those fail.
+    good_syncs: u32,
+    free_bytes: Option<u64>,
     failing_writes: u32,
     syncs: u64,
 }
@@ -93,7 +96,19 @@ impl Inode {
 impl MemoryDisk {
     /// Lets the next `count` syncs of file data fail.
     pub fn fail_syncs(&self, count: u32) {
-        self.0.lock().failing_syncs = count;
+        let mut files = self.0.lock();
+        (files.good_syncs, files.failing_syncs) = (0, count);
+    }
+
+    /// Lets one sync of file data fail after `count` that succeed.
+    pub fn fail_sync_after(&self, count: u32) {
+        let mut files = self.0.lock();
+        (files.good_syncs, files.failing_syncs) = (count, 1);
+    }
+
+    /// Says how much may still be written; all that one wants, if `None`.
+    pub fn set_free_space(&self, bytes: Option<u64>) {
+        self.0.lock().free_bytes = bytes;
     }
 
     /// Lets the next `count` writes fail half-way.
@@ -140,9 +155,15 @@ impl DiskFile for MemoryFile {
         if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
+    fn reserve(&mut self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn sync_data(&mut self) -> io::Result<()> {
         let mut files = self.disk.0.lock();
-        if files.failing_syncs > 0 {
+        if files.good_syncs > 0 {
+            files.good_syncs -= 1;
+        } else if files.failing_syncs > 0 {
             files.failing_syncs -= 1;
             files.file(self.inode)?.dirty.clear();
             return Err(io::Error::other("injected"));
@@ -231,6 +252,6 @@ impl Disk for MemoryDisk {
     }
 
     fn free_space(&self, _dir: &Path) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(self.0.lock().free_bytes.unwrap_or(u64::MAX))
     }
 }

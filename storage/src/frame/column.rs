@@ -1,74 +1,259 @@
-//! The blocks that a frame is made of: a length and then bytes, most of them a compressed column of numbers.
+//! The blocks that frames and rollups are made of: a length and then bytes, most of them a compressed column of numbers.
 //!
-//! The only file that knows pco.
+//! The only file that knows pco. Every column says how it was encoded, so that each can have what suits it: what
+//! devices say is mostly decimal, and decimals shrink best as integers. Whatever the codec, bits come back as they were.
 
-use pco::ChunkConfig;
 use pco::data_types::Number;
 use pco::standalone;
+use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
-use super::corrupt;
 use crate::Error;
+use crate::frame::corrupt;
+
+/// All numbers are the one that follows.
+const CONSTANT: u8 = 0;
+/// pco's own choice for 64-bit floats.
+const FLOATS: u8 = 1;
+/// A power of ten, then 32-bit integers that many times as large as the values.
+const DECIMALS_32: u8 = 2;
+/// A power of ten, then 64-bit integers that many times as large as the values.
+const DECIMALS_64: u8 = 3;
+/// 64-bit integers.
+const INTEGERS: u8 = 4;
+/// Numbers of 64 bits as they are.
+const PLAIN: u8 = 5;
+
+/// Values with more digits after the point are no decimals to us.
+const POWERS_OF_TEN: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// Integers beyond this have gaps as floats.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+/// More effort than this shortens the columns of devices by little.
+const LEVEL: usize = 4;
+
+/// Shorter columns are compressed once only.
+const WORTH_TWO_TRIES: usize = 1_024;
+
+/// What matters of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Its size.
+    Tight,
+    /// How fast it is read: for columns so short that there is little to gain.
+    Plain,
+}
 
 /// What is left to read of a frame.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
+    /// All that is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or_else(|| corrupt("it is cut short"))?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Error> {
-        let bytes = self.take(4)?.try_into().map_err(|_| corrupt("it is cut short"))?;
-        Ok(u32::from_le_bytes(bytes))
+    pub(crate) fn u8(&mut self) -> Result<u8, Error> {
+        self.array::<1>().map(u8::from_le_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, Error> {
-        let bytes = self.take(8)?.try_into().map_err(|_| corrupt("it is cut short"))?;
-        Ok(i64::from_le_bytes(bytes))
+    pub(crate) fn u32(&mut self) -> Result<u32, Error> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, Error> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        self.take(N)?.try_into().map_err(|_| corrupt("it is cut short"))
     }
 
     /// The next block's bytes.
-    pub(super) fn block(&mut self) -> Result<&'a [u8], Error> {
+    pub(crate) fn block(&mut self) -> Result<&'a [u8], Error> {
         let len = usize::try_from(self.u32()?).map_err(|_| corrupt("a block is too long"))?;
         self.take(len)
     }
 
-    /// The next block as exactly `count` numbers.
-    pub(super) fn numbers<T: Number + Default>(&mut self, count: usize) -> Result<Vec<T>, Error> {
-        let mut numbers = vec![T::default(); count];
-        let progress = standalone::simple_decompress_into(self.block()?, &mut numbers)
-            .map_err(|_| corrupt("a column can't be decompressed"))?;
-        if progress.n_processed != count || !progress.finished {
+    /// The next block as exactly `count` numbers of pco's, as the first version wrote all of them.
+    pub(crate) fn numbers<T: Number + Default>(&mut self, count: usize) -> Result<Vec<T>, Error> {
+        decompress(self.block()?, count)
+    }
+
+    /// The next block as exactly `count` values.
+    pub(crate) fn floats(&mut self, count: usize) -> Result<Vec<f64>, Error> {
+        let mut column = Reader::new(self.block()?);
+        match column.u8()? {
+            CONSTANT => Ok(vec![f64::from_bits(column.i64()?.cast_unsigned()); count]),
+            FLOATS => decompress(column.0, count),
+            PLAIN => Ok(column.plain(count)?.map(f64::from_bits).collect()),
+            DECIMALS_32 => {
+                let power = column.power_of_ten()?;
+                let integers = decompress::<i32>(column.0, count)?;
+                Ok(integers.into_iter().map(|integer| f64::from(integer) / power).collect())
+            }
+            DECIMALS_64 => {
+                let power = column.power_of_ten()?;
+                let integers = decompress::<i64>(column.0, count)?;
+                Ok(integers.into_iter().map(|integer| to_float(integer) / power).collect())
+            }
+            _ => Err(corrupt("a column's codec is not known here")),
+        }
+    }
+
+    /// The next block as exactly `count` integers.
+    pub(crate) fn integers(&mut self, count: usize) -> Result<Vec<i64>, Error> {
+        let mut column = Reader::new(self.block()?);
+        match column.u8()? {
+            CONSTANT => Ok(vec![column.i64()?; count]),
+            INTEGERS => decompress(column.0, count),
+            PLAIN => Ok(column.plain(count)?.map(u64::cast_signed).collect()),
+            _ => Err(corrupt("a column's codec is not known here")),
+        }
+    }
+
+    fn plain(&self, count: usize) -> Result<impl Iterator<Item = u64> + 'a, Error> {
+        let (numbers, rest) = self.0.as_chunks::<8>();
+        if numbers.len() != count || !rest.is_empty() {
             return Err(corrupt("a column has another length than the frame"));
         }
-        Ok(numbers)
+        Ok(numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)))
+    }
+
+    fn power_of_ten(&mut self) -> Result<f64, Error> {
+        let exponent = usize::from(self.u8()?);
+        POWERS_OF_TEN.get(exponent).copied().ok_or_else(|| corrupt("a column has an impossible scale"))
     }
 }
 
+fn decompress<T: Number + Default>(bytes: &[u8], count: usize) -> Result<Vec<T>, Error> {
+    let mut numbers = vec![T::default(); count];
+    let progress = standalone::simple_decompress_into(bytes, &mut numbers)
+        .map_err(|_| corrupt("a column can't be decompressed"))?;
+    if progress.n_processed != count || !progress.finished {
+        return Err(corrupt("a column has another length than the frame"));
+    }
+    Ok(numbers)
+}
+
 /// Adds a block.
-pub(super) fn push(bytes: &mut Vec<u8>, block: &[u8]) {
+pub(crate) fn push(bytes: &mut Vec<u8>, block: &[u8]) {
     let len = u32::try_from(block.len()).expect("a block is bounded by the rows of a frame");
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(block);
 }
 
-/// Adds a block of compressed numbers.
-pub(super) fn push_numbers<T: Number>(bytes: &mut Vec<u8>, numbers: &[T]) -> Result<(), Error> {
-    let compressed = standalone::simple_compress(numbers, &ChunkConfig::default())
-        .map_err(|error| Error::Compress { why: error.to_string() })?;
-    push(bytes, &compressed);
+/// Adds a block of values.
+pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64], packing: Packing) -> Result<(), Error> {
+    let bits = values.iter().map(|value| value.to_bits());
+    if let Some(column) = uncompressed(bits, packing) {
+        push(bytes, &column);
+        return Ok(());
+    }
+    let column = match Decimals::of(values) {
+        Some(Decimals { exponent, integers }) => match narrow(&integers) {
+            Some(integers) => [&[DECIMALS_32, exponent], shortest(&integers)?.as_slice()].concat(),
+            None => [&[DECIMALS_64, exponent], shortest(&integers)?.as_slice()].concat(),
+        },
+        None => [&[FLOATS], compress(values, &ChunkConfig::default())?.as_slice()].concat(),
+    };
+    push(bytes, &column);
     Ok(())
 }
 
+/// Adds a block of integers.
+pub(crate) fn push_integers(bytes: &mut Vec<u8>, integers: &[i64], packing: Packing) -> Result<(), Error> {
+    let column = match uncompressed(integers.iter().map(|integer| integer.cast_unsigned()), packing) {
+        Some(column) => column,
+        None => [&[INTEGERS], shortest(integers)?.as_slice()].concat(),
+    };
+    push(bytes, &column);
+    Ok(())
+}
+
+/// The column as it is or as one number, if that will do.
+fn uncompressed(numbers: impl Iterator<Item = u64> + Clone, packing: Packing) -> Option<Vec<u8>> {
+    let first = numbers.clone().next().unwrap_or_default();
+    if numbers.clone().all(|number| number == first) {
+        return Some([&[CONSTANT], first.to_le_bytes().as_slice()].concat());
+    }
+    if packing == Packing::Tight {
+        return None;
+    }
+    let mut column = vec![PLAIN];
+    numbers.for_each(|number| column.extend_from_slice(&number.to_le_bytes()));
+    Some(column)
+}
+
+/// Decimal values as integers.
+struct Decimals {
+    exponent: u8,
+    integers: Vec<i64>,
+}
+
+impl Decimals {
+    /// The smallest scale that brings every value back bit by bit; `None` if there is none.
+    fn of(values: &[f64]) -> Option<Self> {
+        let mut exponent = 0;
+        for value in values {
+            while scaled(*value, POWERS_OF_TEN[exponent]).is_none() {
+                exponent += 1;
+                if exponent == POWERS_OF_TEN.len() {
+                    return None;
+                }
+            }
+        }
+        let power = POWERS_OF_TEN[exponent];
+        let integers = values.iter().map(|value| scaled(*value, power)).collect::<Option<_>>()?;
+        Some(Self { exponent: u8::try_from(exponent).ok()?, integers })
+    }
+}
+
+fn scaled(value: f64, power: f64) -> Option<i64> {
+    let scaled = (value * power).round();
+    if scaled.abs() >= EXACT || scaled.is_nan() {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "it was just found to be a small integer")]
+    let integer = scaled as i64;
+    ((to_float(integer) / power).to_bits() == value.to_bits()).then_some(integer)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "only integers that floats hold exactly are written")]
+fn to_float(integer: i64) -> f64 {
+    integer as f64
+}
+
+fn narrow(integers: &[i64]) -> Option<Vec<i32>> {
+    integers.iter().map(|integer| i32::try_from(*integer).ok()).collect()
+}
+
+/// The numbers as they are or by their differences, whichever is shorter: pco's own guess is wrong on noisy columns.
+fn shortest<T: Number>(numbers: &[T]) -> Result<Vec<u8>, Error> {
+    let config = ChunkConfig::default().with_compression_level(LEVEL).with_mode_spec(ModeSpec::Classic);
+    let by_difference = compress(numbers, &config.clone().with_delta_spec(DeltaSpec::TryConsecutive(1)))?;
+    if numbers.len() < WORTH_TWO_TRIES {
+        return Ok(by_difference);
+    }
+    let as_they_are = compress(numbers, &config.with_delta_spec(DeltaSpec::NoOp))?;
+    Ok(if as_they_are.len() < by_difference.len() { as_they_are } else { by_difference })
+}
+
+fn compress<T: Number>(numbers: &[T], config: &ChunkConfig) -> Result<Vec<u8>, Error> {
+    standalone::simple_compress(numbers, config).map_err(|error| Error::Compress { why: error.to_string() })
+}
+
 /// A bit for each row, set where the ascending `rows` name it.
-pub(super) fn presence(rows: &[usize], count: usize) -> Vec<u8> {
+pub(crate) fn presence(rows: &[usize], count: usize) -> Vec<u8> {
     let mut bits = vec![0_u8; count.div_ceil(8)];
     for row in rows {
         if let Some(byte) = bits.get_mut(row / 8) {
@@ -79,7 +264,70 @@ pub(super) fn presence(rows: &[usize], count: usize) -> Vec<u8> {
 }
 
 /// The rows whose bit is set.
-pub(super) fn present_rows(bits: &[u8], count: usize) -> Vec<usize> {
+pub(crate) fn present_rows(bits: &[u8], count: usize) -> Vec<usize> {
     let set = |row: &usize| bits.get(row / 8).is_some_and(|byte| byte & (1 << (row % 8)) != 0);
     (0..count).filter(set).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            4 => (-1_000_000_i32..1_000_000, 0..10_usize).prop_map(|(n, e)| f64::from(n) / POWERS_OF_TEN[e]),
+            1 => any::<u64>().prop_map(f64::from_bits),
+            1 => prop_oneof![Just(-0.0), Just(0.0), Just(f64::INFINITY), Just(9_007_199_254_740_993.0)],
+        ]
+    }
+
+    fn bits(values: &[f64]) -> Vec<u64> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn decimals_take_a_fraction_of_what_floats_take() {
+        let values: Vec<f64> = (0..3_600_u32).map(|n| f64::from(3_300 + n % 7) / 1_000.0).collect();
+        let mut block = Vec::new();
+        push_floats(&mut block, &values, Packing::Tight).unwrap();
+        assert!(block[4] == DECIMALS_32 && block.len() < 3_600 / 2, "{} bytes", block.len());
+    }
+
+    proptest! {
+        #[test]
+        fn values_come_back_bit_by_bit(values in vec(value(), 1..200), plain in any::<bool>()) {
+            let packing = if plain { Packing::Plain } else { Packing::Tight };
+            let mut block = Vec::new();
+            push_floats(&mut block, &values, packing).unwrap();
+            let back = Reader::new(&block).floats(values.len()).unwrap();
+            prop_assert_eq!(bits(&back), bits(&values));
+        }
+
+        #[test]
+        fn decimals_of_any_scale_come_back(digits in vec(-2_000_000_000_i64..2_000_000_000, 1..200), e in 0..10_usize) {
+            let values: Vec<f64> = digits.iter().map(|digits| to_float(*digits) / POWERS_OF_TEN[e]).collect();
+            let mut block = Vec::new();
+            push_floats(&mut block, &values, Packing::Tight).unwrap();
+            prop_assert_eq!(bits(&Reader::new(&block).floats(values.len()).unwrap()), bits(&values));
+        }
+
+        #[test]
+        fn integers_come_back(integers in vec(any::<i64>(), 1..200), plain in any::<bool>()) {
+            let packing = if plain { Packing::Plain } else { Packing::Tight };
+            let mut block = Vec::new();
+            push_integers(&mut block, &integers, packing).unwrap();
+            prop_assert_eq!(Reader::new(&block).integers(integers.len()).unwrap(), integers);
+        }
+
+        #[test]
+        fn random_blocks_never_panic(codec in 0..7_u8, bytes in vec(any::<u8>(), 0..100)) {
+            let mut block = Vec::new();
+            push(&mut block, &[&[codec], bytes.as_slice()].concat());
+            Reader::new(&block).floats(10).ok();
+            Reader::new(&block).integers(10).ok();
+        }
+    }
 }

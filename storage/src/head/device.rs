@@ -89,9 +89,18 @@ impl DeviceHead {
             *state.ledger.metrics_left_out.entry(rejection.reason).or_default() += 1;
         }
         for Metric { name, value, unit } in metrics {
-            if state.latest.get(name).is_none_or(|latest| *at >= latest.at) {
-                let latest = LatestValue { at: *at, value: *value, unit: unit.clone() };
-                state.latest.insert(name.clone(), latest);
+            match state.latest.get_mut(name) {
+                Some(latest) if *at < latest.at => {}
+                Some(latest) => {
+                    (latest.at, latest.value) = (*at, *value);
+                    if latest.unit != *unit {
+                        latest.unit.clone_from(unit);
+                    }
+                }
+                None => {
+                    let latest = LatestValue { at: *at, value: *value, unit: unit.clone() };
+                    state.latest.insert(name.clone(), latest);
+                }
             }
         }
         if state.last_seen.is_none_or(|seen| *at >= seen) {

@@ -48,6 +48,14 @@ impl SealJob {
         }
     }
 
+    /// When it was made; the node's own does not say.
+    pub(crate) fn asked_at(&self) -> Option<Timestamp> {
+        match &self.0 {
+            Job::Device(job) => Some(job.asked_at),
+            Job::Node(_) => None,
+        }
+    }
+
     /// How many readings it carries.
     pub fn readings(&self) -> usize {
         match &self.0 {

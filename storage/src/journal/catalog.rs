@@ -72,10 +72,10 @@ impl Segment {
         Self { first, path, len, marks: vec![(first, len)] }
     }
 
-    fn note(&mut self, written: &Written) {
-        self.len = written.end;
-        if self.marks.last().is_none_or(|(_, offset)| written.offset >= offset + MARK_EVERY_BYTES) {
-            self.marks.push((written.lsn, written.offset));
+    fn note(&mut self, lsn: Lsn, offset: u64, end: u64) {
+        self.len = end;
+        if self.marks.last().is_none_or(|(_, last)| offset >= last + MARK_EVERY_BYTES) {
+            self.marks.push((lsn, offset));
         }
     }
 
@@ -137,11 +137,16 @@ impl Catalog {
 
     /// Adds a committed entry of the last segment.
     pub(super) fn add(&mut self, written: Written) {
-        self.committed = written.lsn;
-        if let Some(segment) = self.segments.back_mut() {
-            segment.note(&written);
-        }
+        self.add_unread(written.lsn, written.offset, written.end);
         self.tail.push(written);
+    }
+
+    /// Adds a committed entry of the last segment that was found on disk; whoever wants it reads it there.
+    pub(super) fn add_unread(&mut self, lsn: Lsn, offset: u64, end: u64) {
+        self.committed = lsn;
+        if let Some(segment) = self.segments.back_mut() {
+            segment.note(lsn, offset, end);
+        }
     }
 
     pub(super) fn committed(&self) -> Lsn {
@@ -171,9 +176,12 @@ impl Catalog {
         }
     }
 
-    /// The oldest segment, if all its entries are at or below `below` and two newer segments stay.
-    pub(super) fn prunable(&self, below: Lsn) -> Option<&Segment> {
+    /// The oldest segment, if all its entries are at or below `below`, and two newer segments and `keep` bytes stay.
+    pub(super) fn prunable(&self, below: Lsn, keep: u64) -> Option<&Segment> {
         let second = self.segments.get(1)?;
+        if self.segments.iter().skip(1).map(|segment| segment.len).sum::<u64>() < keep {
+            return None;
+        }
         (self.segments.len() > 2 && second.first.previous() <= below).then(|| self.segments.front()).flatten()
     }
 

@@ -79,18 +79,21 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// The oldest append, as soon as there is one; `None` once `stop` is set.
-    pub(super) fn wait(&self, stop: &AtomicBool) -> Option<Append> {
+    /// Waits until there is something; false once `stop` is set.
+    pub(super) fn wait(&self, stop: &AtomicBool) -> bool {
         let mut waiting = self.waiting.lock();
-        loop {
-            if stop.load(Ordering::Acquire) {
-                return None;
-            }
-            if let Some(append) = waiting.pop_front() {
-                return Some(append);
+        while !stop.load(Ordering::Acquire) {
+            if !waiting.is_empty() {
+                return true;
             }
             self.changed.wait_for(&mut waiting, STOP_CHECK);
         }
+        false
+    }
+
+    /// The oldest append, if there is one.
+    pub(super) fn pop(&self) -> Option<Append> {
+        self.waiting.lock().pop_front()
     }
 
     /// The oldest append, as soon as there is one before `until`; `None` after that or once `stop` is set.

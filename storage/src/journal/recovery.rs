@@ -6,21 +6,23 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::catalog::{Catalog, Segment, Written};
+use super::catalog::{Catalog, Segment};
+use super::peek::{Peeked, peek};
 use super::segment::{self, HEADER_BYTES};
+use voltree_model::DeviceId;
+
 use crate::error::FileContext;
-use crate::record;
+use crate::record::{self, RecordError};
 use crate::{Disk, Entry, Error, Lsn, Positions};
 
 /// The extension of a segment's copy while it is being made.
 const COPY: &str = "copy";
 
-/// A record of a segment on disk, decoded.
-struct Scanned {
+/// A record of a segment on disk, its checksum good.
+struct Scanned<'a> {
     lsn: Lsn,
-    entry: Entry,
+    payload: &'a [u8],
     offset: u64,
     end: u64,
 }
@@ -76,8 +78,9 @@ pub(super) fn scan_all(
         }
         let scan = scan(&path, &bytes, *first, next.is_none(), |scanned| {
             if scanned.lsn > from {
-                each(scanned.lsn, scanned.entry);
+                each(scanned.lsn, decode(&path, scanned.offset, scanned.payload)?);
             }
+            Ok(())
         })?;
         if let Some(next) = next
             && scan.next != *next
@@ -89,12 +92,13 @@ pub(super) fn scan_all(
     Ok(())
 }
 
-/// Decodes a piece of a segment that is known to be good.
+/// Decodes a piece of a segment that is known to be good; of entries whose owner is not wanted nothing but their number.
 pub(super) fn decode_piece(
     path: &Path,
     offset: u64,
     bytes: &[u8],
-    mut each: impl FnMut(Lsn, Entry) -> ControlFlow<()>,
+    wanted: impl Fn(Option<&DeviceId>) -> bool,
+    mut each: impl FnMut(Lsn, Option<Entry>) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let mut at = 0;
     while at < bytes.len() {
@@ -104,7 +108,8 @@ pub(super) fn decode_piece(
             offset: here,
             why: "a record that was committed no longer matches its checksum",
         })?;
-        let entry = decode(path, here, record.payload)?;
+        let peeked = peek(record.payload).map_err(|source| undecodable(path, here, source))?;
+        let entry = wanted(peeked.device.as_ref()).then(|| decode(path, here, record.payload)).transpose()?;
         if each(record.lsn, entry).is_break() {
             break;
         }
@@ -114,9 +119,11 @@ pub(super) fn decode_piece(
 }
 
 /// Creates a segment, durably, before anything is written to it.
-pub(super) fn create_segment(disk: &dyn Disk, dir: &Path, first: Lsn) -> Result<Segment, Error> {
+///
+/// Room for all of it is set aside at once, if the file system can do that: then no group waits for it to find some.
+pub(super) fn create_segment(disk: &dyn Disk, dir: &Path, first: Lsn, bytes: u64) -> Result<Segment, Error> {
     let path = dir.join(segment::file_name(first));
-    write_whole(disk, &path, &segment::header(first))?;
+    write_whole(disk, &path, &segment::header(first), bytes)?;
     disk.sync_dir(dir).file("sync", dir)?;
     Ok(Segment::new(first, path, to_u64(HEADER_BYTES)))
 }
@@ -160,13 +167,15 @@ fn recover_segment(
     let bytes = disk.read(&path).file("read", &path)?;
     if last && never_begun(&bytes, first) {
         disk.remove(&path).file("remove", &path)?;
-        catalog.add_segment(create_segment(disk, dir, first)?);
+        catalog.add_segment(create_segment(disk, dir, first, 0)?);
         return Ok(to_u64(bytes.len()));
     }
     catalog.add_segment(Segment::new(first, path.clone(), to_u64(HEADER_BYTES)));
-    let scan = scan(&path, &bytes, first, last, |Scanned { lsn, entry, offset, end }| {
-        positions.commit([(lsn, &entry)]);
-        catalog.add(Written { lsn, entry: Arc::new(entry), offset, end });
+    let scan = scan(&path, &bytes, first, last, |Scanned { lsn, payload, offset, end }| {
+        let Peeked { device, origin } = peek(payload).map_err(|source| undecodable(&path, offset, source))?;
+        positions.note(lsn, device.as_ref(), origin);
+        catalog.add_unread(lsn, offset, end);
+        Ok(())
     })?;
     if last {
         rewrite(disk, dir, &path, bytes.get(..scan.good).unwrap_or_default())?;
@@ -184,7 +193,7 @@ fn scan(
     bytes: &[u8],
     first: Lsn,
     last: bool,
-    mut each: impl FnMut(Scanned),
+    mut each: impl FnMut(Scanned<'_>) -> Result<(), Error>,
 ) -> Result<Scan, Error> {
     let corrupt =
         |offset: usize, why| Error::CorruptJournal { path: path.to_owned(), offset: to_u64(offset), why };
@@ -204,35 +213,37 @@ fn scan(
             }
             break;
         };
-        let offset = to_u64(scan.good);
-        let entry = decode(path, offset, record.payload)?;
-        each(Scanned { lsn: record.lsn, entry, offset, end: to_u64(record.end) });
+        let (offset, end) = (to_u64(scan.good), to_u64(record.end));
+        each(Scanned { lsn: record.lsn, payload: record.payload, offset, end })?;
         scan = Scan { good: record.end, next: record.lsn.next() };
     }
     Ok(scan)
 }
 
 fn decode(path: &Path, offset: u64, payload: &[u8]) -> Result<Entry, Error> {
-    record::decode(payload).map_err(|source| Error::UndecodableEntry {
-        path: path.to_owned(),
-        offset,
-        source,
-    })
+    record::decode(payload).map_err(|source| undecodable(path, offset, source))
+}
+
+fn undecodable(path: &Path, offset: u64, source: RecordError) -> Error {
+    Error::UndecodableEntry { path: path.to_owned(), offset, source }
 }
 
 fn rewrite(disk: &dyn Disk, dir: &Path, path: &Path, good: &[u8]) -> Result<(), Error> {
     let copy = path.with_extension(COPY);
-    write_whole(disk, &copy, good)?;
+    write_whole(disk, &copy, good, 0)?;
     disk.rename(&copy, path).file("replace", path)?;
     disk.sync_dir(dir).file("sync", dir)
 }
 
-fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8], reserve: u64) -> Result<(), Error> {
     match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).file("remove", path),
         Ok(()) | Err(_) => {}
     }
     let mut file = disk.create(path).file("create", path)?;
+    if let Err(error) = file.reserve(reserve) {
+        tracing::debug!(%error, "no room could be set aside for a segment; it will be found as it is written");
+    }
     file.append(bytes).file("write", path)?;
     file.sync_data().file("sync", path)
 }

@@ -46,7 +46,7 @@ impl Drop for Running {
 }
 
 fn options() -> JournalOptions {
-    JournalOptions { sync_interval: Duration::ZERO, ..JournalOptions::default() }
+    JournalOptions { sync_interval: Duration::ZERO, keep_bytes: 0, ..JournalOptions::default() }
 }
 
 fn open(disk: &MemoryDisk, options: JournalOptions) -> Result<Arc<JournalSlot>, Error> {
@@ -452,4 +452,73 @@ fn a_reader_at_the_front_reads_files_while_the_writer_goes_on() {
     running.stop().unwrap();
     let seen: Vec<_> = seen.into_iter().map(|(lsn, entry)| (lsn, Entry::clone(&entry))).collect();
     assert_eq!(seen, numbered((1..=300).map(|n| reading("a", n))));
+}
+
+#[test]
+fn a_full_disk_holds_everything_back_until_there_is_space_again() {
+    let disk = MemoryDisk::default();
+    let slot = open(&disk, options()).unwrap();
+    let running = Running::start(&slot);
+    disk.set_free_space(Some(1_000));
+    let (sender, answer) = mpsc::channel();
+    slot.append(vec![reading("a", 1)], Box::new(move |result| sender.send(result).unwrap()));
+    let deadline = crate::clock::monotonic() + PATIENCE;
+    while !slot.stats().disk_full {
+        assert!(crate::clock::monotonic() < deadline, "the writer never noticed");
+        thread::yield_now();
+    }
+    assert!(answer.try_recv().is_err() && slot.committed() == Lsn(0));
+    assert_eq!((slot.stats().queued, slot.stats().failures), (1, 0));
+    disk.set_free_space(None);
+    assert_eq!(answer.recv_timeout(PATIENCE).unwrap().unwrap(), Lsn(1));
+    assert!(!slot.stats().disk_full);
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_writer_that_waits_for_space_still_stops() {
+    let disk = MemoryDisk::default();
+    let slot = open(&disk, options()).unwrap();
+    disk.set_free_space(Some(0));
+    let running = Running::start(&slot);
+    slot.append(vec![reading("a", 1)], Box::new(drop));
+    running.stop().unwrap();
+    assert_eq!(slot.stats().queued, 1, "it is the next writer's");
+}
+
+#[test]
+fn entries_of_others_are_passed_over_in_memory_and_on_disk() {
+    let disk = MemoryDisk::default();
+    let slot = open(&disk, options()).unwrap();
+    let running = Running::start(&slot);
+    let (sender, answer) = mpsc::channel();
+    let entries = (1..=20).flat_map(|n| [reading("a", n), reading("b", n)]).collect();
+    slot.append(entries, Box::new(move |result| sender.send(result).unwrap()));
+    answer.recv_timeout(PATIENCE).unwrap().unwrap();
+    running.stop().unwrap();
+    for slot in [slot, open(&disk, options()).unwrap()] {
+        let is_b = |owner: Option<&DeviceId>| owner == Some(&device("b"));
+        let (last, entries) = slot.read_of(Lsn(2), 10, is_b).unwrap();
+        let numbers: Vec<_> = entries.iter().map(|(lsn, _)| lsn.0).collect();
+        assert_eq!((last, numbers), (Lsn(12), vec![4, 6, 8, 10, 12]));
+        assert_eq!(slot.read_of(Lsn(40), 10, is_b).unwrap(), (Lsn(40), vec![]));
+    }
+}
+
+#[test]
+fn as_much_is_kept_as_was_asked_for() {
+    let disk = MemoryDisk::default();
+    let small = JournalOptions { segment_bytes: 400, keep_bytes: 2_000, ..options() };
+    let slot = open(&disk, small).unwrap();
+    let running = Running::start(&slot);
+    for n in 1..=100 {
+        let (sender, answer) = mpsc::channel();
+        slot.append(vec![reading("a", n)], Box::new(move |result| sender.send(result).unwrap()));
+        answer.recv_timeout(PATIENCE).unwrap().unwrap();
+    }
+    slot.prune(Lsn(100)).unwrap();
+    running.stop().unwrap();
+    let names = disk.list(Path::new(DIR)).unwrap();
+    let bytes: usize = names.iter().map(|name| disk.read(&Path::new(DIR).join(name)).unwrap().len()).sum();
+    assert!((2_000..3_000).contains(&bytes), "{bytes} bytes");
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use voltree_model::{DeviceId, Origin};
 
@@ -35,6 +35,9 @@ pub(super) struct Writer {
     unfinished: bool,
 }
 
+/// How often a writer that waits for space looks for it.
+const SPACE_CHECK: Duration = Duration::from_millis(100);
+
 /// Entries that are made durable by one sync.
 #[derive(Default)]
 struct Group {
@@ -51,8 +54,10 @@ impl Writer {
 
     pub(super) fn run(&mut self, slot: &JournalSlot, stop: &AtomicBool) -> Result<(), Error> {
         self.prepare(slot)?;
-        while let Some(first) = slot.queue.wait(stop) {
-            self.write_group(slot, first, stop)?;
+        while slot.queue.wait(stop) && slot.wait_for_space(stop) {
+            if let Some(first) = slot.queue.pop() {
+                self.write_group(slot, first, stop)?;
+            }
         }
         Ok(())
     }
@@ -100,7 +105,7 @@ impl Writer {
     fn replace_segment(&self, slot: &JournalSlot) -> Result<(), Error> {
         let first = self.committed.next();
         // Readers have no business in an empty segment, so its file can be replaced before they are told.
-        let segment = create_segment(slot.disk.as_ref(), &slot.dir, first)?;
+        let segment = create_segment(slot.disk.as_ref(), &slot.dir, first, slot.options.segment_bytes)?;
         let mut catalog = slot.catalog.write();
         if catalog.last_segment().is_some_and(|last| last.first == first) {
             catalog.remove_last_segment();
@@ -227,6 +232,34 @@ impl Group {
 }
 
 impl JournalSlot {
+    /// Waits until there is room to write: what waits in the queue waits a little longer, and nothing is lost. False once
+    /// `stop` is set.
+    fn wait_for_space(&self, stop: &AtomicBool) -> bool {
+        while !stop.load(Ordering::Acquire) {
+            // A disk that does not say how full it is gets the chance to fail.
+            let free = self.disk.free_space(&self.dir).unwrap_or(u64::MAX);
+            let is_full = free < self.options.min_free_bytes;
+            let was_full = std::mem::replace(&mut self.stats.lock().disk_full, is_full);
+            match (was_full, is_full) {
+                (false, true) => tracing::error!(
+                    event = "journal.disk_full",
+                    free_bytes = free,
+                    needed_bytes = self.options.min_free_bytes,
+                    "nothing more is taken in until there is space again"
+                ),
+                (true, false) => {
+                    tracing::info!(event = "journal.space_again", free_bytes = free, "going on");
+                }
+                (true, true) | (false, false) => {}
+            }
+            if !is_full {
+                return true;
+            }
+            std::thread::park_timeout(SPACE_CHECK);
+        }
+        false
+    }
+
     /// Shows a durable group to readers; the positions first, as the floor must never be above what they know.
     fn publish(&self, written: Vec<Written>) {
         let Some(last) = written.last().map(|written| written.lsn) else { return };

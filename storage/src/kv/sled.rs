@@ -7,12 +7,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::tail::TailKv;
 use super::{Engine, Kv, KvError, Pair};
 
 /// How much each open database may cache.
@@ -46,8 +48,15 @@ impl Kv for SledKv {
         pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(classify)).collect()
     }
 
-    fn insert(&self, pairs: Vec<Pair>) -> Result<(), KvError> {
+    fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
+        self.db.range(keys).keys().map(|key| key.map(|key| key.to_vec()).map_err(classify)).collect()
+    }
+
+    fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
         let mut batch = sled::Batch::default();
+        for key in gone {
+            batch.remove(key);
+        }
         for (key, value) in pairs {
             batch.insert(key, value);
         }
@@ -70,7 +79,7 @@ impl Engine for SledEngine {
             return Err(KvError::Damaged { why: "it is empty, though it was once created".to_owned() });
         }
         let file = File::open(dir.join("db")).map_err(failed)?;
-        Ok(Arc::new(SledKv { db, file }))
+        Ok(Arc::new(TailKv::open(SledKv { db, file }, dir)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -86,6 +95,26 @@ impl Engine for SledEngine {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn remove(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir_all(dir)?;
+        dir.parent().map_or(Ok(()), sync_dir)
+    }
+
+    fn size(&self, dir: &Path) -> io::Result<u64> {
+        let mut bytes = 0_u64;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            // Large pages are files of their own, one level down.
+            if metadata.is_dir() {
+                bytes = bytes.saturating_add(self.size(&entry.path())?);
+            }
+            // Blocks that a file really takes, as sled leaves holes.
+            bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));
+        }
+        Ok(bytes)
     }
 
     fn set_aside(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -1,4 +1,6 @@
 mod model;
+mod query;
+mod retain;
 
 use std::ops::Deref;
 
@@ -36,7 +38,7 @@ impl Machine {
     fn open(&self) -> Node {
         let data = DataDir::open(self.temp.path()).unwrap();
         let store =
-            Store::open_with(&data, Arc::new(self.disk.clone()), Box::new(self.engine.clone())).unwrap();
+            Store::open_with(&data, Arc::new(self.disk.clone()), Arc::new(self.engine.clone())).unwrap();
         Node { store, _data: data }
     }
 }
@@ -199,7 +201,7 @@ fn more_rows_than_a_part_takes_go_to_the_next_and_stay_one_series() {
         })
         .collect();
     seal_all(&store, &mut head(&store, &entries));
-    let bucket = store.buckets.open(Hour::of(at(0)).day()).unwrap();
+    let bucket = store.raw.open(Hour::of(at(0)).day()).unwrap();
     let parts = bucket.parts(&device("a"), Hour::of(at(0)), Hour::of(at(0))).unwrap();
     assert!(parts.len() > 2 && parts.iter().all(|(_, bytes)| bytes.len() <= 128 * 1024));
     // Late ones in between, and one that was there already.
@@ -240,10 +242,10 @@ fn a_damaged_frame_is_reported_and_the_rest_still_answers() {
     let hour = Hour::of(at(0));
     let mut entries = vec![reading("a", 1, 1_000, &[("v", 1.0)]), reading("a", 2, 7_200_000, &[("v", 2.0)])];
     seal_all(&store, &mut head(&store, &entries));
-    let bucket = store.buckets.open(hour.day()).unwrap();
+    let bucket = store.raw.open(hour.day()).unwrap();
     let mut parts = bucket.parts(&device("a"), hour, hour).unwrap();
     *parts[0].1.last_mut().unwrap() ^= 1;
-    bucket.insert(parts.clone()).unwrap();
+    bucket.write(parts.clone(), vec![]).unwrap();
     assert_eq!(values(&store, "a", "v"), [(7_200_000, 2.0)]);
     entries.push(reading("a", 3, 1_000, &[("v", 3.0)]));
     seal_all(&store, &mut head(&store, &entries));
@@ -266,7 +268,7 @@ fn rejections_need_no_bucket() {
     };
     let mut first = head(&store, &[rejected(Some("a")), rejected(None)]);
     seal_all(&store, &mut first);
-    assert!(store.buckets.days(Hour::of(at(0)), Hour::of(at(0))).is_empty());
+    assert!(store.raw.days(Hour::of(at(0)), Hour::of(at(0))).is_empty());
     drop(store);
     let again = head(&machine.open(), &[]);
     assert_eq!(again.ledger(&device("a")).rejected[&RejectReason::BadPayload], 1);

@@ -34,6 +34,12 @@ enum Step {
     },
     Seal {
         devices: Vec<usize>,
+        days: i64,
+    },
+    /// Hours and days that are over by then get their rollups.
+    Maintain {
+        days: i64,
+        budget: usize,
     },
     /// The store seals, but the aggregator never hears of it.
     SealUnheard {
@@ -65,7 +71,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => proptest::option::of(0..DEVICES.len()).prop_map(|device| Step::Reject { device }),
         1 => (0..DEVICES.len()).prop_map(|device| Step::DeadLetter { device }),
         1 => (1..4_usize).prop_map(|entries| Step::Repeat { entries }),
-        3 => devices().prop_map(|devices| Step::Seal { devices }),
+        3 => (devices(), -2..5_i64).prop_map(|(devices, days)| Step::Seal { devices, days }),
+        2 => (-2..5_i64, 1..30_usize).prop_map(|(days, budget)| Step::Maintain { days, budget }),
         2 => devices().prop_map(|devices| Step::SealUnheard { devices }),
         1 => Just(Step::SealFails),
         2 => Just(Step::KillAggregator),
@@ -101,6 +108,7 @@ impl World {
         let options = JournalOptions {
             segment_bytes: 600,
             tail_entries: 4,
+            keep_bytes: 0,
             sync_interval: Duration::ZERO,
             ..JournalOptions::default()
         };
@@ -163,9 +171,9 @@ impl World {
         self.append(vec![entry]);
     }
 
-    fn jobs(&self, devices: &[usize]) -> Vec<SealJob> {
+    fn jobs(&self, devices: &[usize], now: Timestamp) -> Vec<SealJob> {
         let devices: BTreeSet<_> = devices.iter().collect();
-        devices.into_iter().filter_map(|device| self.head.seal_job(&id(*device), at(0))).collect()
+        devices.into_iter().filter_map(|device| self.head.seal_job(&id(*device), now)).collect()
     }
 
     fn take(&mut self, step: Step) {
@@ -173,7 +181,7 @@ impl World {
             Step::Read { device, millis, metrics } => {
                 let origin = self.origin(device);
                 #[expect(clippy::cast_precision_loss, reason = "a test has few entries")]
-                let value = origin.sequence as f64;
+                let value = if millis % 2_000 == 0 { -1.0 } else { 0.1 } * origin.sequence as f64;
                 let values: Vec<_> = metrics.iter().map(|metric| (METRICS[*metric], value)).collect();
                 self.add(reading(DEVICES[device], origin.sequence, millis, &values));
             }
@@ -193,12 +201,15 @@ impl World {
                 let again = again.filter(|entry| entry.origin().is_some()).cloned().collect();
                 self.append(again);
             }
-            Step::Seal { devices } => {
-                for outcome in self.store().seal(self.jobs(&devices)).unwrap() {
+            Step::Seal { devices, days } => {
+                for outcome in self.store().seal(self.jobs(&devices, at_day(days))).unwrap() {
                     self.head.sealed(outcome);
                 }
             }
-            Step::SealUnheard { devices } => drop(self.store().seal(self.jobs(&devices)).unwrap()),
+            Step::Maintain { days, budget } => {
+                self.store().maintain(at_day(days), budget).unwrap();
+            }
+            Step::SealUnheard { devices } => drop(self.store().seal(self.jobs(&devices, at_day(3))).unwrap()),
             Step::SealFails => {
                 self.machine.disk.fail_syncs(1);
                 self.store().seal(self.head.seal_jobs(at(0), true)).ok();
@@ -261,6 +272,27 @@ impl World {
         counts
     }
 
+    /// Whatever of it is open, sealed or in rollups: the answers are those that the samples alone would give, bit by bit.
+    fn check_intervals(&self) {
+        let nothing_stored = Machine::new().open();
+        for (device, metric) in (0..DEVICES.len()).zip(METRICS) {
+            let (owner, metric) = (id(device), name(metric));
+            let all = self.expected(device, metric.as_str()).into_iter();
+            let all: Vec<_> = all.map(|(millis, value)| point(millis, value)).collect();
+            let open = self.head.open_points(&owner, &metric, at(i64::MIN), at(i64::MAX));
+            for (from, to, width) in RANGES {
+                let edges = aligned_edges(at(from), at(to), width).unwrap();
+                let ask = |store: &Store, open: &[SeriesPoint]| {
+                    store.intervals(&owner, &metric, &edges, open.to_vec(), &Cancel::default()).unwrap()
+                };
+                assert_eq!(
+                    format!("{:?}", ask(self.store(), &open)),
+                    format!("{:?}", ask(&nothing_stored, &all))
+                );
+            }
+        }
+    }
+
     fn check_at_rest(&mut self) {
         for outcome in self.store().seal(self.head.seal_jobs(at(0), true)).unwrap() {
             self.head.sealed(outcome);
@@ -280,20 +312,41 @@ impl World {
     }
 }
 
+/// In milliseconds: from, to, width.
+const RANGES: [(i64, i64, i64); 4] = [
+    (-4 * 86_400_000, 4 * 86_400_000, 86_400_000),
+    (-86_400_000, 2 * 86_400_000 + 1_234, 3 * 3_600_000),
+    (2_000, 10_900_000, 60_000),
+    (-100_000, 3_601_500, 1_500_000),
+];
+
+fn at_day(days: i64) -> Timestamp {
+    at(days * 86_400_000 + 300_000)
+}
+
+fn point(millis: i64, value: f64) -> SeriesPoint {
+    SeriesPoint { at: at(millis), value, unit: None, origin: Origin { epoch: 0, sequence: 1 } }
+}
+
 fn id(index: usize) -> DeviceId {
     device(DEVICES[index])
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(120))]
     #[test]
     fn nothing_acknowledged_is_lost_or_counted_twice(steps in vec(step(), 1..60)) {
         let mut world = World::new();
         for step in steps {
             world.take(step);
         }
+        world.check_intervals();
         world.check_at_rest();
+        world.check_intervals();
         world.start();
+        world.check_at_rest();
+        while world.store().maintain(at_day(30), 5).unwrap() {}
+        world.check_intervals();
         world.check_at_rest();
     }
 }

@@ -1,0 +1,349 @@
+//! A map in front of a map: small writes go to the end of a file of our own until there are enough of them to be worth
+//! the engine's while, because sled writes hundreds of kilobytes to make a few hundred bytes durable.
+//!
+//! What is in the file is also in memory, and goes before what the engine has. It is written over again into the engine
+//! as a whole, and only then is the file emptied; doing that twice changes nothing. The file lives in the map's directory
+//! and goes where that goes.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use super::{Kv, KvError, Pair};
+use crate::frame::column::{Reader, push};
+
+const NAME: &str = "tail";
+/// With more than this the engine is given all of it.
+const SPILL_BYTES: usize = 512 * 1024;
+/// Never more than this waits in memory.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// Length and checksum.
+const HEADER_BYTES: usize = 8;
+
+/// The map.
+#[derive(Debug)]
+pub(super) struct TailKv<K> {
+    inner: K,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the engine does not have yet; `None` is a key that is gone.
+    ahead: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// How large all that is.
+    bytes: usize,
+    /// Records that are not in the file yet.
+    unwritten: Vec<u8>,
+    file: Option<File>,
+}
+
+impl State {
+    fn apply(&mut self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) {
+        let gone = gone.into_iter().map(|key| (key, None));
+        for (key, value) in gone.chain(pairs.into_iter().map(|(key, value)| (key, Some(value)))) {
+            self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+            self.ahead.insert(key, value);
+        }
+    }
+}
+
+impl<K: Kv> TailKv<K> {
+    /// Puts the tail that is found in `dir` in front of its map.
+    pub(super) fn open(inner: K, dir: &Path) -> Result<Self, KvError> {
+        let path = dir.join(NAME);
+        let mut state = State::default();
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        let good = replay(&bytes, &mut state)?;
+        if good < bytes.len() {
+            // A write that was cut short; nobody was told that it is durable.
+            let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
+            let len = u64::try_from(good).unwrap_or(u64::MAX);
+            file.set_len(len).and_then(|()| file.sync_all()).map_err(failed)?;
+        }
+        Ok(Self { inner, path, state: Mutex::new(state) })
+    }
+
+    fn append(&self, state: &mut State) -> io::Result<()> {
+        let new = state.file.is_none();
+        let mut file = match state.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().create(true).append(true).open(&self.path)?,
+        };
+        let len = file.metadata()?.len();
+        if let Err(error) = file.write_all(&state.unwritten).and_then(|()| file.sync_data()) {
+            // What of it is there nobody can say, so none of it may stay.
+            file.set_len(len)?;
+            return Err(error);
+        }
+        if let Some(dir) = self.path.parent().filter(|_| new) {
+            File::open(dir)?.sync_all()?;
+        }
+        state.file = Some(file);
+        state.unwritten.clear();
+        Ok(())
+    }
+
+    /// Gives the engine all of it, key by key: given many at once, sled makes pages that are too large for its segments
+    /// and leaves them behind as files. So all of it must be in our file first, to be found again after a cut.
+    fn spill(&self, state: &mut State) -> Result<(), KvError> {
+        if !state.unwritten.is_empty() {
+            self.append(state).map_err(failed)?;
+        }
+        for (key, value) in &state.ahead {
+            match value {
+                Some(value) => self.inner.write(vec![(key.clone(), value.clone())], Vec::new())?,
+                None => self.inner.write(Vec::new(), vec![key.clone()])?,
+            }
+        }
+        self.inner.sync()?;
+        match OpenOptions::new().write(true).truncate(true).open(&self.path) {
+            Ok(file) => file.sync_all().map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        *state = State::default();
+        Ok(())
+    }
+}
+
+impl<K: Kv> Kv for TailKv<K> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        if let Some(value) = self.state.lock().ahead.get(key) {
+            return Ok(value.clone());
+        }
+        self.inner.get(key)
+    }
+
+    fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError> {
+        // The lock is held so that nothing moves from here to there in between.
+        let state = self.state.lock();
+        let found = self.inner.scan(keys.clone())?;
+        if state.ahead.range(keys.clone()).next().is_none() {
+            return Ok(found);
+        }
+        let mut merged: BTreeMap<_, _> = found.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        merged.extend(state.ahead.range(keys).map(|(key, value)| (key.clone(), value.clone())));
+        Ok(merged.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
+        let state = self.state.lock();
+        let mut found: Vec<_> = self.inner.keys(keys.clone())?;
+        found.retain(|key| !state.ahead.contains_key(key));
+        let ahead = state.ahead.range(keys).filter(|(_, value)| value.is_some());
+        found.extend(ahead.map(|(key, _)| key.clone()));
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
+        let mut state = self.state.lock();
+        push_record(&mut state.unwritten, &pairs, &gone);
+        state.apply(pairs, gone);
+        // Durable earlier than asked for is no harm, and memory has its limits.
+        if state.bytes > MOST_BYTES { self.spill(&mut state) } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<(), KvError> {
+        let mut state = self.state.lock();
+        if state.bytes > SPILL_BYTES {
+            return self.spill(&mut state);
+        }
+        if state.unwritten.is_empty() {
+            return Ok(());
+        }
+        self.append(&mut state).map_err(failed)
+    }
+}
+
+fn push_record(buffer: &mut Vec<u8>, pairs: &[Pair], gone: &[Vec<u8>]) {
+    let mut record = Vec::new();
+    let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
+    record.extend_from_slice(&count(pairs.len()));
+    for (key, value) in pairs {
+        push(&mut record, key);
+        push(&mut record, value);
+    }
+    gone.iter().for_each(|key| push(&mut record, key));
+    buffer.extend_from_slice(&count(record.len()));
+    buffer.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
+    buffer.extend_from_slice(&record);
+}
+
+/// Applies all records up to the first that is not whole; says where that begins. If whole ones follow, it was not torn
+/// but damaged.
+fn replay(bytes: &[u8], state: &mut State) -> Result<usize, KvError> {
+    let mut at = 0;
+    while let Some((record, end)) = record_at(bytes, at) {
+        let (pairs, gone) = parse(record).ok_or_else(damaged)?;
+        state.apply(pairs, gone);
+        at = end;
+    }
+    let later =
+        (at + 1..bytes.len().saturating_sub(HEADER_BYTES)).any(|later| record_at(bytes, later).is_some());
+    if later { Err(damaged()) } else { Ok(at) }
+}
+
+fn record_at(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let (header, rest) = bytes.get(at..)?.split_at_checked(HEADER_BYTES)?;
+    let (len, crc) = header.split_at(4);
+    let len = usize::try_from(u32::from_le_bytes(len.try_into().ok()?)).ok()?;
+    let record = rest.get(..len).filter(|record| !record.is_empty())?;
+    (crc == crc32fast::hash(record).to_le_bytes()).then_some((record, at + HEADER_BYTES + len))
+}
+
+fn parse(record: &[u8]) -> Option<(Vec<Pair>, Vec<Vec<u8>>)> {
+    let mut reader = Reader::new(record);
+    let mut pairs = Vec::new();
+    for _ in 0..reader.u32().ok()? {
+        pairs.push((reader.block().ok()?.to_vec(), reader.block().ok()?.to_vec()));
+    }
+    let mut gone = Vec::new();
+    while !reader.rest().is_empty() {
+        gone.push(reader.block().ok()?.to_vec());
+    }
+    Some((pairs, gone))
+}
+
+fn damaged() -> KvError {
+    KvError::Damaged { why: format!("its file `{NAME}` has a record that is no longer what was written") }
+}
+
+fn failed(error: io::Error) -> KvError {
+    KvError::Failed(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Engine as _, MemoryEngine};
+    use super::*;
+
+    /// A map in memory with its tail in a directory.
+    struct Machine {
+        temp: tempfile::TempDir,
+        engine: MemoryEngine,
+    }
+
+    #[derive(Debug)]
+    struct Inner(Arc<dyn Kv>);
+
+    impl Kv for Inner {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+            self.0.get(key)
+        }
+        fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError> {
+            self.0.scan(keys)
+        }
+        fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
+            self.0.keys(keys)
+        }
+        fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
+            self.0.write(pairs, gone)
+        }
+        fn sync(&self) -> Result<(), KvError> {
+            self.0.sync()
+        }
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            Self { temp: tempfile::tempdir().unwrap(), engine: MemoryEngine::default() }
+        }
+
+        fn open(&self) -> Result<TailKv<Inner>, KvError> {
+            TailKv::open(Inner(self.engine.open(self.temp.path())?), self.temp.path())
+        }
+
+        fn tail(&self) -> Vec<u8> {
+            std::fs::read(self.temp.path().join(NAME)).unwrap()
+        }
+
+        fn set_tail(&self, bytes: &[u8]) {
+            std::fs::write(self.temp.path().join(NAME), bytes).unwrap();
+        }
+    }
+
+    fn pair(key: &str, value: &str) -> Pair {
+        (key.as_bytes().to_vec(), value.as_bytes().to_vec())
+    }
+
+    fn all(kv: &TailKv<Inner>) -> Vec<Pair> {
+        let range = || b"a".to_vec()..b"z".to_vec();
+        let pairs = kv.scan(range()).unwrap();
+        assert_eq!(kv.keys(range()).unwrap(), pairs.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
+        for (key, value) in &pairs {
+            assert_eq!(kv.get(key).unwrap().as_ref(), Some(value));
+        }
+        pairs
+    }
+
+    #[test]
+    fn small_writes_stay_in_front_and_survive_a_cut_once_synced() {
+        let machine = Machine::new();
+        let kv = machine.open().unwrap();
+        kv.write(vec![pair("a", "1"), pair("b", "2")], vec![]).unwrap();
+        kv.sync().unwrap();
+        kv.write(vec![pair("c", "3")], vec![b"a".to_vec()]).unwrap();
+        kv.sync().unwrap();
+        kv.write(vec![pair("d", "lost")], vec![]).unwrap();
+        assert_eq!(all(&kv).len(), 3);
+        drop(kv);
+        machine.engine.power_cut(|| false);
+        assert_eq!(all(&machine.open().unwrap()), [pair("b", "2"), pair("c", "3")]);
+    }
+
+    #[test]
+    fn what_has_grown_goes_to_the_engine_and_empties_the_file() {
+        let machine = Machine::new();
+        let kv = machine.open().unwrap();
+        kv.write(vec![pair("a", "1"), pair("b", "2")], vec![]).unwrap();
+        kv.sync().unwrap();
+        kv.write(vec![pair("c", &"x".repeat(SPILL_BYTES))], vec![b"b".to_vec()]).unwrap();
+        kv.sync().unwrap();
+        assert!(machine.tail().is_empty());
+        kv.write(vec![pair("a", "new")], vec![]).unwrap();
+        kv.sync().unwrap();
+        drop(kv);
+        machine.engine.power_cut(|| false);
+        let kv = machine.open().unwrap();
+        let keys: Vec<_> = all(&kv).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [b"a", b"c"]);
+        assert_eq!(kv.get(b"a").unwrap().unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_off_and_damage_before_it_is_noticed() {
+        let machine = Machine::new();
+        let kv = machine.open().unwrap();
+        for n in ["a", "b", "c"] {
+            kv.write(vec![pair(n, "value")], vec![]).unwrap();
+            kv.sync().unwrap();
+        }
+        drop(kv);
+        let whole = machine.tail();
+        let record = whole.len() / 3;
+        for len in record * 2..whole.len() {
+            machine.set_tail(whole.get(..len).unwrap());
+            assert_eq!(all(&machine.open().unwrap()), [pair("a", "value"), pair("b", "value")]);
+            assert_eq!(machine.tail().len(), record * 2);
+        }
+        for at in 0..record * 2 {
+            let mut bytes = whole.clone();
+            bytes[at] = !bytes[at];
+            machine.set_tail(&bytes);
+            assert!(matches!(machine.open(), Err(KvError::Damaged { .. })), "byte {at}");
+        }
+    }
+}
