@@ -236,6 +236,7 @@ impl Estate {
             presence: Arc::clone(&self.presence),
             live: Arc::clone(&self.live),
             directory: self.directory.clone(),
+            way_out: vec![self.root.child("edges").child("http")],
         })
     }
 

@@ -31,6 +31,11 @@ impl ActorPath {
         self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
     }
 
+    /// Whether this actor has that path, or stands below it.
+    pub fn is_within(&self, path: &str) -> bool {
+        self.0.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Borrows the text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -164,11 +164,57 @@ async fn a_parked_device_refuses_by_name_and_loses_nothing_that_it_took_in() {
     })
     .await;
 
-    // Its next try is a minute after it was parked.
-    tokio::time::timeout(BOUND * 3, early.settle()).await.unwrap().unwrap();
+    order(&node, "resumeActor", "node/devices/sensor").await.unwrap();
+    tokio::time::timeout(BOUND, early.settle()).await.unwrap().unwrap();
     let ledger = node.ledger_settled("sensor", 8).await;
     assert_eq!((ledger.received, ledger.stored, ledger.dead, ledger.rejected), (8, 3, 2, 3), "{ledger:?}");
     assert_eq!(numbers(&node, "sensor").await, [3, 4, 5]);
+    assert_eq!(node.stop().await, Some(0));
+}
+
+/// Gives an order that names an actor and a reason.
+async fn order(node: &Node, order: &str, path: &str) -> Result<(), String> {
+    let mutation =
+        format!("mutation($path: String!) {{ {order}(path: $path, reason: \"a test\") {{ path }} }}");
+    let answer = node.ask(&mutation, json!({ "path": path })).await?;
+    if answer.get("errors").is_some() { Err(answer.to_string()) } else { Ok(()) }
+}
+
+async fn status(node: &Node, path: &str, wanted: &str) {
+    until(&format!("{path} is {wanted}"), BOUND, || async {
+        let tree = node.try_tree().await?;
+        let actor = tree.into_iter().find(|actor| actor.path == path);
+        if actor.as_ref().is_some_and(|actor| actor.status == wanted) {
+            Ok(())
+        } else {
+            Err(format!("{actor:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_parks_stays_so_until_it_is_resumed_whatever_is_killed_meanwhile() {
+    let site = Site::new();
+    let node = site.start().await;
+    publish(&node, "sensor", 1..=3).await;
+    order(&node, "parkActor", "node/devices/sensor").await.unwrap();
+    status(&node, "node/devices/sensor", "parked").await;
+    node.kill_actor("node/devices").await.unwrap();
+    status(&node, "node/devices", "running").await;
+    let again = order(&node, "parkActor", "node/devices/sensor").await.unwrap_err();
+    assert!(again.contains("parked already, by operator") && again.contains("NOT_NOW"), "{again}");
+    let data = node.query("{ device(id: \"sensor\") { state } }", json!({})).await;
+    assert_eq!(data["device"]["state"], "PARKED");
+    order(&node, "resumeActor", "node/devices/sensor").await.unwrap();
+    status(&node, "node/devices/sensor", "running").await;
+    publish(&node, "sensor", 4..=6).await;
+    let ledger = node.ledger_settled("sensor", 6).await;
+    assert_eq!((ledger.stored, ledger.rejected), (6, 0), "{ledger:?}");
+    for path in ["node/edges/http", "node/edges", "node"] {
+        let refused = order(&node, "parkActor", path).await.unwrap_err();
+        assert!(refused.contains("stop the node instead"), "{refused}");
+    }
     assert_eq!(node.stop().await, Some(0));
 }
 

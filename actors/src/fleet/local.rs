@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
-use voltree_runtime::{ActorView, Directory, Faults, KillError, SupervisionEvent};
+use voltree_runtime::{ActorPath, ActorView, Directory, Faults, KillError, ParkError, SupervisionEvent};
 use voltree_storage::{Cancel, Interval, JournalSlot, SeriesPoint, Store, aligned_edges, merge_series};
 
 use super::{
@@ -48,6 +48,8 @@ pub struct LocalFleet {
     pub live: Arc<LiveBus>,
     /// Who runs where.
     pub directory: Directory,
+    /// The actors without which an operator can't reach this node.
+    pub way_out: Vec<ActorPath>,
 }
 
 impl LocalFleet {
@@ -265,6 +267,27 @@ impl Supervision for LocalFleet {
                 FleetError::NotRunning { path: path.to_string(), status: status.as_str() }
             }
         })
+    }
+
+    fn park(&self, path: &str, by: &str, reason: &str) -> Result<ActorView, FleetError> {
+        if self.way_out.iter().any(|actor| actor.is_within(path)) {
+            let why = format!("{path} carries the API by which it could be resumed; stop the node instead");
+            return Err(FleetError::NotNow(why));
+        }
+        self.directory.park(path, by, reason).map_err(not_parked)
+    }
+
+    fn resume(&self, path: &str) -> Result<ActorView, FleetError> {
+        self.directory.resume(path).map_err(not_parked)
+    }
+}
+
+fn not_parked(error: ParkError) -> FleetError {
+    match error {
+        ParkError::Unknown(path) => FleetError::UnknownActor(path),
+        ParkError::Root(_) | ParkError::AlreadyParked { .. } | ParkError::NotParked { .. } => {
+            FleetError::NotNow(error.to_string())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The tree of actors: to look at, and to kill from.
+//! The tree of actors: to look at, to kill from, to park in.
 
 use std::sync::Arc;
 
@@ -20,4 +20,9 @@ pub trait Supervision: Send + Sync {
     /// Kills the running incarnation of one actor; its supervisor restarts it at once and does not count it
     /// against its intensity. Answers how the actor stood when it was killed.
     fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError>;
+    /// Stops one actor in good order and keeps it parked until it is resumed; what a parked device is sent is refused
+    /// with that reason. Answers how the actor stood before.
+    fn park(&self, path: &str, by: &str, reason: &str) -> Result<ActorView, FleetError>;
+    /// Starts an actor that is parked, whoever parked it, or that waits for its next try: now. Answers how it stood.
+    fn resume(&self, path: &str) -> Result<ActorView, FleetError>;
 }

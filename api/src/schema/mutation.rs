@@ -29,6 +29,32 @@ impl Mutation {
         Ok(SupervisedActor::from(&killed))
     }
 
+    /// Stops an actor in good order and keeps it parked until resumeActor. What a parked device is sent meanwhile is
+    /// refused with that reason. An actor that can't be parked now is an error with the code NOT_NOW.
+    async fn park_actor(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its place in the tree, as supervisionTree lists it.")] path: String,
+        #[graphql(desc = "Why, for the log and for whoever finds it parked.")] reason: String,
+    ) -> Result<SupervisedActor> {
+        ctx.data::<Orders>()?.admit("park_actor", &path, Some(&reason))?;
+        let parked = ctx.data::<Fleet>()?.supervision.park(&path, OPERATOR, &reason).map_err(fleet_error)?;
+        Ok(SupervisedActor::from(&parked))
+    }
+
+    /// Starts an actor now that is parked, whoever parked it, or that waits for its next try. One that runs is an error
+    /// with the code NOT_NOW.
+    async fn resume_actor(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its place in the tree, as supervisionTree lists it.")] path: String,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<SupervisedActor> {
+        ctx.data::<Orders>()?.admit("resume_actor", &path, Some(&reason))?;
+        let resumed = ctx.data::<Fleet>()?.supervision.resume(&path).map_err(fleet_error)?;
+        Ok(SupervisedActor::from(&resumed))
+    }
+
     /// Injects a fault, as a test of the node: it strikes whoever passes its point until it is over. Told in the log with
     /// its reason.
     async fn inject_fault(

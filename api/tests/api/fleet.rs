@@ -335,6 +335,19 @@ impl Supervision for TestFleet {
         self.kills.lock().push((path.to_owned(), by.to_owned()));
         Ok(actor)
     }
+
+    fn park(&self, path: &str, by: &str, reason: &str) -> Result<ActorView, FleetError> {
+        self.kill(path, &format!("{by} parks: {reason}"))
+    }
+
+    /// Only what is parked can be resumed.
+    fn resume(&self, path: &str) -> Result<ActorView, FleetError> {
+        let actor = self.tree().into_iter().find(|actor| actor.path.as_str() == path);
+        match actor.ok_or_else(|| FleetError::UnknownActor(path.to_owned()))? {
+            parked if parked.status == ActorStatus::Parked => Ok(parked),
+            other => Err(FleetError::NotNow(format!("{} needs no resuming", other.path))),
+        }
+    }
 }
 
 impl Health for TestFleet {

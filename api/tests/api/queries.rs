@@ -206,6 +206,24 @@ async fn a_kill_names_the_operator_and_answers_how_the_actor_stood() {
 }
 
 #[tokio::test]
+async fn parking_names_the_operator_and_the_reason_and_resuming_answers_who_was_parked() {
+    let api = Api::new();
+    let park = "mutation { parkActor(path: \"node/devices/pack-1\", reason: \"new cells\") { path status } }";
+    let expected = json!({ "parkActor": { "path": "node/devices/pack-1", "status": "running" } });
+    assert_eq!(api.data(park).await, expected);
+    let told = "operator parks: new cells".to_owned();
+    assert_eq!(*api.fleet.kills.lock(), [("node/devices/pack-1".to_owned(), told)]);
+    let resume = |pack: u8| {
+        format!(
+            "mutation {{ resumeActor(path: \"node/devices/pack-{pack}\", reason: \"done\") {{ status }} }}"
+        )
+    };
+    assert_eq!(api.data(&resume(2)).await, json!({ "resumeActor": { "status": "parked" } }));
+    let (code, message) = api.error(&resume(1)).await;
+    assert_eq!((code.as_str(), message.as_str()), ("NOT_NOW", "node/devices/pack-1 needs no resuming"));
+}
+
+#[tokio::test]
 async fn what_the_console_asks_every_second_is_allowed() {
     let data = Api::new()
         .data(
