@@ -86,7 +86,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Reads what was kept in `file`, or begins with nothing. `keeper` is whoever runs [`super::Keeper`].
+    /// Reads what was kept in `file`, or begins with nothing. `keeper` is the address of the actor that saves it.
     pub fn open(
         file: PathBuf,
         registry: Arc<Registry>,
