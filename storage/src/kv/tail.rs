@@ -93,8 +93,8 @@ impl<K: Kv> TailKv<K> {
         Ok(())
     }
 
-    /// Gives the engine all of it, key by key: given many at once, sled makes pages that are too large for its segments
-    /// and leaves them behind as files. So all of it must be in our file first, to be found again after a cut.
+    /// Gives the engine all of it, key by key, so that no batch grows with what waits. A cut between two keys leaves some
+    /// of them behind, so all of it must be in our file first, to be found again.
     fn spill(&self, state: &mut State) -> Result<(), KvError> {
         if !state.unwritten.is_empty() {
             self.append(state).map_err(failed)?;
