@@ -12,9 +12,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use tokio::time::Instant;
-use voltree_model::{DeviceId, Reading};
+use voltree_model::{DeviceId, Reading, Timestamp};
 use voltree_protocols::mqtt::telemetry_json;
 use voltree_runtime::clock;
+use voltree_storage::KeepDays;
 
 use self::recording::Columns;
 pub(crate) use self::recording::Recording;
@@ -72,6 +73,7 @@ pub(crate) struct Replayed {
 pub(crate) fn run(options: &ReplayOptions) -> anyhow::Result<()> {
     let recording = load(&options.file, &options.columns)?;
     let device = recording.device().clone();
+    let old = recording.older_than(kept_since());
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     let replayed = runtime.block_on(publish(recording, options.mqtt, true))?;
     let rate = replayed.rows as f64 / replayed.took.as_secs_f64().max(0.001);
@@ -80,7 +82,20 @@ pub(crate) fn run(options: &ReplayOptions) -> anyhow::Result<()> {
         replayed.rows,
         replayed.took.as_secs_f64()
     ));
+    if old > 0 {
+        say(&format!(
+            "{old} of them are more than {} days old: unless the node's retention.raw_days is longer, it rejected them as \
+             too_old (the ledger counts them); without --keep-time a recording is moved so that it ends now",
+            KeepDays::default().raw
+        ));
+    }
     Ok(())
+}
+
+/// From when on a node keeps readings unless its configuration says otherwise.
+fn kept_since() -> Timestamp {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    voltree_actors::now().minus(DAY * KeepDays::default().raw)
 }
 
 /// Reads a recording whole, so that a mistake in it is found before anything is sent.

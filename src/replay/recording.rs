@@ -133,6 +133,11 @@ impl Recording {
         self.rows.iter_mut().for_each(|row| row.at = Timestamp::from_millis(row.at.as_millis() + shift));
     }
 
+    /// How many rows are older than this.
+    pub(super) fn older_than(&self, limit: Timestamp) -> usize {
+        self.rows.iter().filter(|row| row.at < limit).count()
+    }
+
     /// The rows as readings.
     pub(super) fn into_rows(self) -> Vec<Reading> {
         self.rows
@@ -208,6 +213,7 @@ mod tests {
     fn the_end_moves_and_the_intervals_stay() {
         let mut recording = read("time_s,v\n0,1\n1.5,2\n9,3\n", &[], &[]).unwrap();
         recording.end_at(Timestamp::from_millis(1_000_000));
+        assert_eq!(recording.older_than(Timestamp::from_millis(992_500)), 1);
         let times: Vec<_> = recording.into_rows().iter().map(|row| row.at.as_millis()).collect();
         assert_eq!(times, [991_000, 992_500, 1_000_000]);
     }

@@ -1,53 +1,24 @@
 // GraphiQL as a visitor of /graphql uses it, in a real browser against a real node: the page comes up, its documentation
 // knows the schema, a question is answered, a subscription lives, and nothing is asked of anybody but the node.
 //
-//   VOLTREE_URL         the node's address, e.g. http://127.0.0.1:8000
-//   CHROMIUM            the browser's executable (default /usr/bin/chromium)
-//   VOLTREE_SCREENSHOT  where to write a picture, taken at the end or at the failure
+//   VOLTREE_URL  the node's address, e.g. http://127.0.0.1:8000
 //
 // Prints one line of JSON with what it saw. Exits with 1 and a message on stderr when something is not as it must be.
 
-import { createRequire } from 'node:module'
-
-const require = createRequire(new URL('../../api/console/package.json', import.meta.url))
+import { Broken, eventually, report, until, visitWith } from './browser.mjs'
 
 const WITHIN_MS = 30_000
 
-// The browser must neither call home nor keep anything; its profile is a fresh one that goes with it.
-const ARGUMENTS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
-
 const node = new URL(process.env.VOLTREE_URL ?? 'http://127.0.0.1:8000')
-const screenshot = process.env.VOLTREE_SCREENSHOT
 const saw = { asked: [], sockets: [] }
-
-/** A promise of the page that was not kept. */
-class Broken extends Error {}
 
 /** Waits until the answer's pane holds what `pattern` describes, and returns all of it. */
 async function answer(page, what, pattern) {
-  const text = () => document.querySelector('.graphiql-response')?.innerText ?? ''
-  try {
-    await page.waitForFunction(
-      (source) => new RegExp(source).test(document.querySelector('.graphiql-response')?.innerText ?? ''),
-      pattern,
-      { timeout: WITHIN_MS, polling: 100 },
-    )
-  } catch (error) {
-    if (error.name !== 'TimeoutError') throw error
-    throw new Broken(`${what}: no answer like ${pattern}; the page shows ${await page.evaluate(text)}`, {
-      cause: error,
-    })
-  }
-  return await page.evaluate(text)
+  const shown = () => document.querySelector('.graphiql-response')?.innerText ?? ''
+  const matches = (source) =>
+    new RegExp(source).test(document.querySelector('.graphiql-response')?.innerText ?? '')
+  await until(page, what, WITHIN_MS, matches, pattern, shown)
+  return await page.evaluate(shown)
 }
 
 /** Replaces what stands in the editor, as a person who pastes would, and runs it. */
@@ -64,9 +35,6 @@ async function readDocumentation(page) {
 }
 
 async function visit(page) {
-  const problems = []
-  page.on('pageerror', (error) => problems.push(error.message))
-  page.on('console', (message) => message.type() === 'error' && problems.push(message.text()))
   page.on('request', (request) => saw.asked.push(request.url()))
   page.on('websocket', (socket) => saw.sockets.push(socket.url()))
   await page.goto(new URL('/graphql', node).href)
@@ -77,44 +45,13 @@ async function visit(page) {
   if (!device) throw new Broken(`the node has no device to watch: ${text}`)
   await ask(page, `subscription { telemetryReceived(deviceId: "${device}") { metricName value time } }`)
   const first = await answer(page, 'a subscription', '"telemetryReceived"')
-  const more = Date.now() + WITHIN_MS
-  while ((await answer(page, 'a subscription', '"telemetryReceived"')) === first) {
-    if (Date.now() > more) throw new Broken(`the subscription says nothing after ${first}`)
-    await page.waitForTimeout(50)
-  }
+  await eventually('the subscription goes on', WITHIN_MS, async () => {
+    const now = await answer(page, 'a subscription', '"telemetryReceived"')
+    return { ok: now !== first, now }
+  })
   const elsewhere = [...saw.asked, ...saw.sockets].filter((url) => new URL(url).host !== node.host)
   if (elsewhere.length > 0) throw new Broken(`the page asked others: ${elsewhere.join(' ')}`)
   if (saw.sockets.length === 0) throw new Broken('the subscription opened no WebSocket')
-  if (problems.length > 0) throw new Broken(`the browser complained: ${problems.join(' | ')}`)
 }
 
-async function main() {
-  const { chromium } = require('playwright-core')
-  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
-  const browser = await chromium.launch({ executablePath, args: ARGUMENTS })
-  try {
-    const page = await browser.newPage({ viewport: { width: 1400, height: 900 } })
-    try {
-      await visit(page)
-    } finally {
-      if (screenshot) await page.screenshot({ path: screenshot })
-    }
-  } finally {
-    await browser.close()
-  }
-}
-
-try {
-  await main()
-  console.log(JSON.stringify({ ok: true, requests: saw.asked.length, sockets: saw.sockets }))
-} catch (error) {
-  // What the browser's driver says comes in colour; logs want it plain and in one line.
-  const plain = String(error?.message ?? error)
-    .replaceAll(/\u001b\[\d+m/g, '')
-    .replaceAll(/\s+/g, ' ')
-    .trim()
-  const message = error instanceof Broken ? plain : `could not look at GraphiQL: ${plain}`
-  console.log(JSON.stringify({ ok: false, error: message, ...saw }))
-  console.error(message)
-  process.exitCode = 1
-}
+await report(saw, () => visitWith({}, visit))

@@ -1,4 +1,4 @@
-//! The console in chromium: scripts of tests/console, each with a node of its own. A script says in one line of JSON
+//! The console and GraphiQL in chromium: scripts of tests/console, each with a node of its own. A script says in one line of JSON
 //! what it saw, and why it failed.
 
 use std::path::{Path, PathBuf};
@@ -78,6 +78,15 @@ async fn the_console_speaks_french_fits_a_phone_and_needs_no_mouse() {
     let dir = tempfile::tempdir().unwrap();
     let node = demo(dir.path()).await;
     browser.run("pages.mjs", &[("VOLTREE_URL", &node.http)]);
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn graphiql_asks_and_watches_and_nothing_leaves_the_node() {
+    let Some(browser) = Browser::find() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let node = demo(dir.path()).await;
+    browser.run("graphiql.mjs", &[("VOLTREE_URL", &node.http)]);
     assert_eq!(node.stop().await, Some(0));
 }
 

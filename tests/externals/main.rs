@@ -16,7 +16,6 @@
 
 mod console;
 mod dalybms;
-mod graphiql;
 mod mosquitto;
 #[path = "../support/mod.rs"]
 mod support;

@@ -191,11 +191,32 @@ async fn a_real_cells_recording_over_mqtt_is_stored_sample_for_sample_and_gives_
 
 /// Runs `voltree replay` against a node and gives back what it said.
 fn replay(node: &Node, file: &std::path::Path, device: &str) -> String {
+    replay_with(node, file, device, &[])
+}
+
+fn replay_with(node: &Node, file: &std::path::Path, device: &str, more: &[&str]) -> String {
     let mqtt = node.mqtt.to_string();
     let args = ["replay", file.to_str().unwrap(), "--mqtt", &mqtt, "--device", device];
-    let output = std::process::Command::new(VOLTREE).args(args).output().unwrap();
+    let output = std::process::Command::new(VOLTREE).args(args).args(more).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_keeps_its_time_is_refused_as_far_as_it_is_older_than_readings_are_kept() {
+    let site = Site::new();
+    let node = site.start().await;
+    let file = site.dir.path().join("old.csv");
+    let seconds = now_ms() / 1_000;
+    let old = seconds - 200 * 86_400;
+    std::fs::write(&file, format!("epoch_s,v\n{old},1\n{},2\n{},3\n", old + 1, seconds - 60)).unwrap();
+    let said = replay_with(&node, &file, "old", &["--keep-time"]);
+    assert!(said.contains("2 of them are more than 90 days old") && said.contains("too_old"), "{said}");
+    let ledger = node.ledger_settled("old", 3).await;
+    assert_eq!((ledger.stored, ledger.rejected), (1, 2), "{ledger:?}");
+    let said = replay(&node, &file, "moved");
+    assert!(said.contains("2 of them are more than 90 days old"), "it spans more than what is kept: {said}");
+    assert_eq!(node.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
