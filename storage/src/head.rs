@@ -21,6 +21,10 @@ pub(crate) use device::OpenReading;
 pub(crate) use job::{DeviceJob, Job as SealJobKind, Outcome as SealedKind};
 pub use job::{SealJob, Sealed};
 
+/// How many open readings a head may hold before it seals without waiting for age: they are memory, about a kilobyte each
+/// for a reading of eight metrics.
+const MOST_OPEN_READINGS: u64 = 100_000;
+
 /// The fold over the entries of some devices and, in one head of a node, over those that name no device.
 #[derive(Debug)]
 pub struct Head {
@@ -60,8 +64,19 @@ impl Head {
 
     /// The devices that should be sealed now; `at_rest` says that nothing new has come to the node for a while.
     pub fn seal_due(&self, now: Timestamp, at_rest: bool) -> Vec<DeviceId> {
-        let due = self.devices.iter().filter(|(_, head)| head.seal_due(now, at_rest));
-        due.map(|(id, _)| id.clone()).collect()
+        let much = self.much();
+        let is_due = |head: &DeviceHead| {
+            head.seal_due(now, at_rest) || much.is_some_and(|much| head.pending() >= much)
+        };
+        self.devices.iter().filter(|(_, head)| is_due(head)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// While the whole head holds too many open readings: from how many on a device has its fair share of them. Those
+    /// that have less are left alone, because many tiny parts cost more than they free.
+    fn much(&self) -> Option<u64> {
+        let open: u64 = self.devices.values().map(DeviceHead::pending).sum();
+        let devices = u64::try_from(self.devices.len()).unwrap_or(u64::MAX).max(1);
+        (open >= MOST_OPEN_READINGS).then_some((open / devices / 2).max(1))
     }
 
     /// All jobs that are due; `at_rest` says that nothing new has come to the node for a while.

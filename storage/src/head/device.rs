@@ -119,6 +119,10 @@ impl DeviceHead {
         at_rest || self.pending >= SEAL_AT_READINGS || self.is_old(now) && self.paced(now)
     }
 
+    pub(super) fn pending(&self) -> u64 {
+        self.pending
+    }
+
     fn is_old(&self, now: Timestamp) -> bool {
         self.unsealed_since.is_some_and(|since| now.since(since) >= SEAL_AT_AGE)
     }

@@ -118,6 +118,27 @@ fn sealing_is_due_at_rest_or_when_the_oldest_is_old_or_when_there_is_much() {
 }
 
 #[test]
+fn a_crowd_of_open_readings_is_sealed_where_most_of_them_are() {
+    let of = |device: usize, sequence: u64| {
+        let mut entry = reading(sequence, 1, &[("v", 1.0)]);
+        if let Entry::Reading { reading, .. } = &mut entry {
+            reading.device = DeviceId::new(format!("pack-{device}")).unwrap();
+        }
+        entry
+    };
+    let mut head = Head::new(BTreeMap::new(), None);
+    let devices = 40;
+    head.apply(Lsn(1), &of(devices, 1));
+    let crowd = usize::try_from(MOST_OPEN_READINGS).unwrap() - 1;
+    for n in 1..crowd {
+        head.apply(Lsn(n as u64 + 1), &of(n % devices, n as u64));
+    }
+    assert!(head.seal_due(at(2), false).is_empty(), "not yet a crowd, nor old, nor much of one device");
+    head.apply(Lsn(MOST_OPEN_READINGS), &of(0, crowd as u64));
+    assert_eq!(head.seal_due(at(2), false).len(), devices, "all but the one that has a single reading");
+}
+
+#[test]
 fn stragglers_of_a_sealed_hour_wait_for_their_turn() {
     let mut head = head(&[reading(1, 0, &[("v", 1.0)])]);
     let now = at(10_000_000);
