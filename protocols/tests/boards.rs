@@ -379,8 +379,9 @@ proptest! {
         agrees(&reading.unwrap(), &pack, JBD)?;
     }
 
+    // Sixteen full NMC cells have more than the 65.535 V that Pylontech's two bytes can say.
     #[test]
-    fn a_seplos_or_pylontech_pack_gives_its_values(pack in packs(2..=16), pylontech: bool, address: u8) {
+    fn a_seplos_or_pylontech_pack_gives_its_values(pack in packs(2..=14), pylontech: bool, address: u8) {
         let (maker, scale) = if pylontech {
             (telecom::Maker::Pylontech, PYLONTECH)
         } else {
