@@ -169,15 +169,17 @@ impl Broker {
         mut deliveries: mpsc::Receiver<Delivery>,
     ) {
         let mut members = self.members.write();
-        let away = members.values().filter(|member| member.connection == 0).count();
-        let Some(member) = members.get_mut(client_id).filter(|member| member.connection == connection) else {
+        let Some(member) = members.get(client_id).filter(|member| member.connection == connection) else {
             return;
         };
         member.gone.notify_one();
-        if !member.lasting || away >= MOST_AWAY {
+        let stays = member.lasting
+            && members.values().filter(|member| member.connection == 0).take(MOST_AWAY).count() < MOST_AWAY;
+        if !stays {
             members.remove(client_id);
             return;
         }
+        let Some(member) = members.get_mut(client_id) else { return };
         // Nobody can add to the outbox while this lock is held.
         while let Ok(delivery) = deliveries.try_recv() {
             left.waiting.push_back(delivery);

@@ -19,8 +19,25 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The node's retained messages.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Kept")]
 pub(super) struct Retained {
     messages: BTreeMap<String, Message>,
+    /// What the payloads have together.
+    #[serde(skip)]
+    bytes: usize,
+}
+
+/// What of it is on disk.
+#[derive(Deserialize)]
+struct Kept {
+    messages: BTreeMap<String, Message>,
+}
+
+impl From<Kept> for Retained {
+    fn from(Kept { messages }: Kept) -> Self {
+        let bytes = messages.values().map(|message| message.payload.len()).sum();
+        Self { messages, bytes }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,15 +53,16 @@ pub(super) struct NoRoom;
 impl Retained {
     /// Keeps a message as the topic's last one; an empty one takes the last one away (MQTT 3.1.1, 3.3.1.3).
     pub(super) fn keep(&mut self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), NoRoom> {
-        let before = self.messages.remove(topic);
+        let before = self.messages.get(topic).map(|message| message.payload.len());
+        let bytes = self.bytes - before.unwrap_or_default() + payload.len();
         if payload.is_empty() {
-            return Ok(());
-        }
-        if self.messages.len() >= MOST || self.bytes() + payload.len() > MOST_BYTES {
-            self.messages.extend(before.map(|before| (topic.to_owned(), before)));
+            self.messages.remove(topic);
+        } else if bytes > MOST_BYTES || (before.is_none() && self.messages.len() >= MOST) {
             return Err(NoRoom);
+        } else {
+            self.messages.insert(topic.to_owned(), Message { payload: payload.to_vec(), qos: qos as u8 });
         }
-        self.messages.insert(topic.to_owned(), Message { payload: payload.to_vec(), qos: qos as u8 });
+        self.bytes = bytes;
         Ok(())
     }
 
@@ -61,10 +79,6 @@ impl Retained {
 
     pub(super) fn count(&self) -> usize {
         self.messages.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.messages.values().map(|message| message.payload.len()).sum()
     }
 }
 
@@ -96,6 +110,6 @@ mod tests {
         retained.keep("small", b"x", QoS::AtMostOnce).unwrap();
         assert_eq!(retained.keep("small", b"xy", QoS::AtMostOnce), Err(NoRoom));
         assert_eq!(retained.keep("more", b"x", QoS::AtMostOnce), Err(NoRoom));
-        assert_eq!((retained.count(), retained.bytes()), (2, MOST_BYTES));
+        assert_eq!((retained.count(), retained.bytes), (2, MOST_BYTES));
     }
 }

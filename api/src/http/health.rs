@@ -29,7 +29,13 @@ pub(super) async fn ready(State(served): State<Served>) -> Response {
     (status, Json(json!({ "status": word, "checks": checks }))).into_response()
 }
 
-/// The node's metrics.
-pub(super) async fn metrics(State(served): State<Served>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], (served.metrics)())
+/// The node's metrics. Measuring what the disk holds walks directories, so it is done where it may block.
+pub(super) async fn metrics(State(served): State<Served>) -> Response {
+    match tokio::task::spawn_blocking(move || (served.metrics)()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "measuring for /metrics failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
