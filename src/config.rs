@@ -5,6 +5,7 @@ pub(crate) mod brokers;
 mod device;
 mod reader;
 mod retention;
+mod users;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use voltree_actors::AlertLimits;
+use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
@@ -33,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) http_listen: SocketAddr,
     pub(crate) http_hosts: Vec<String>,
     pub(crate) mqtt_listen: SocketAddr,
+    pub(crate) mqtt_access: Access,
     pub(crate) brokers: Vec<OutsideBroker>,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
@@ -116,6 +119,7 @@ impl Config {
             config.mqtt_listen = mqtt
                 .parsed("listen", "an address such as 127.0.0.1:1883", mistakes)
                 .unwrap_or(config.mqtt_listen);
+            config.mqtt_access = users::read(mqtt, mistakes);
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
         root.section("retention", &mut mistakes, |section, mistakes| {
@@ -147,6 +151,7 @@ impl Default for Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             http_hosts: Vec::new(),
             mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            mqtt_access: Access::new(BTreeMap::new(), true),
             brokers: Vec::new(),
             retention: retention::default(),
             alerts: AlertLimits::default(),
@@ -257,7 +262,12 @@ mod tests {
         let with_label = PackConfig { labels: config.packs[0].labels.clone(), ..example.packs[0].clone() };
         let broker = brokers::broker("house", "192.168.1.10".to_owned(), "garage");
         let with_login = OutsideBroker { login: Some(("voltree".to_owned(), Secret::new(""))), ..broker };
-        assert_eq!(config, Config { packs: vec![with_label], brokers: vec![with_login], ..example });
+        let mqtt_access = config.mqtt_access.clone();
+        assert!(!mqtt_access.is_local_only());
+        assert_eq!(
+            config,
+            Config { packs: vec![with_label], brokers: vec![with_login], mqtt_access, ..example }
+        );
         assert!(!config.packs[0].labels.is_empty());
     }
 

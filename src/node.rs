@@ -99,6 +99,12 @@ impl Node {
                 "set in the environment, and without effect in this version"
             );
         }
+        if !config.mqtt_listen.ip().is_loopback() && config.mqtt_access.is_local_only() {
+            tracing::warn!(
+                listen = %config.mqtt_listen,
+                "MQTT clients on other machines will be turned away: there is no [[mqtt.user]]; voltree passwd makes a hash"
+            );
+        }
         let metrics =
             voltree_runtime::metrics::install(metric_table::TABLE).context("installing the metrics")?;
         let data = DataDir::open(&config.data_dir)?;
@@ -203,7 +209,8 @@ impl Estate {
         let live = Arc::new(LiveBus::new(Arc::clone(&journal)));
         let keeper = directory.handle(&root.child("mqtt").child("keeper"));
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
-        let broker = Arc::new(Broker::open(data.path("broker"), known, durable, keeper)?);
+        let access = Arc::new(config.mqtt_access.clone());
+        let broker = Arc::new(Broker::open(data.path("broker"), known, durable, access, keeper)?);
         Ok(Self {
             directory,
             events,

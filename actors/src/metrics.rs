@@ -17,6 +17,7 @@ const MQTT_CONNECTIONS: &str = "actors_mqtt_connections";
 const MQTT_OUTSIDE: &str = "actors_mqtt_outside_brokers_connected";
 const MQTT_RETAINED: &str = "actors_mqtt_retained_messages";
 const MQTT_NOT_RETAINED: &str = "actors_mqtt_messages_not_retained_total";
+const MQTT_REFUSED: &str = "actors_mqtt_clients_refused_total";
 const MQTT_UNDELIVERED: &str = "actors_mqtt_messages_undelivered_total";
 const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
@@ -56,6 +57,12 @@ pub const METRICS: &[MetricInfo] = &[
     info(MQTT_OUTSIDE, MetricKind::Gauge, &[], "Outside MQTT brokers that are heard now."),
     info(MQTT_RETAINED, MetricKind::Gauge, &[], "Retained MQTT messages."),
     info(MQTT_NOT_RETAINED, MetricKind::Counter, &[], "Messages that were to be retained and found no room."),
+    info(
+        MQTT_REFUSED,
+        MetricKind::Counter,
+        &[],
+        "MQTT clients that were turned away: no name, a wrong password, no right.",
+    ),
     info(MQTT_UNDELIVERED, MetricKind::Counter, &[], "Messages that a slow MQTT subscriber did not get."),
     info(ALERTS, MetricKind::Counter, &["severity"], "Alerts that began."),
     info(POLLS, MetricKind::Counter, &["result"], "Polls of battery management systems, by result."),
@@ -123,6 +130,10 @@ pub(crate) fn mqtt_retained(count: usize) {
 
 pub(crate) fn mqtt_not_retained() {
     counter!(MQTT_NOT_RETAINED).increment(1);
+}
+
+pub(crate) fn mqtt_refused() {
+    counter!(MQTT_REFUSED).increment(1);
 }
 
 pub(crate) fn mqtt_undelivered() {

@@ -20,6 +20,7 @@ mod doctor;
 mod links;
 mod live;
 mod load;
+mod mqtt_login;
 mod mqtt_sessions;
 mod outside_brokers;
 mod real_data;

@@ -50,6 +50,12 @@ impl Site {
         self
     }
 
+    /// Adds sections of the MQTT listener as they stand in a file.
+    pub(crate) fn mqtt_sections(mut self, sections: &str) -> Self {
+        self.brokers += sections;
+        self
+    }
+
     /// Adds a Daly pack on this port.
     pub(crate) fn pack(mut self, id: &str, port: &Path, poll_interval_ms: u64) -> Self {
         self.devices += &format!(

@@ -6,6 +6,7 @@
 mod kept;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,14 +15,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rumqttc::{LastWill, QoS};
-use tokio::sync::{Notify, mpsc, watch};
-use voltree_protocols::mqtt::{Filter, OpenDelivery};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use voltree_protocols::mqtt::{Credentials, Filter, OpenDelivery};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
 use self::kept::Changes;
 use super::keeper::KeeperMsg;
 use super::retained::Retained;
+use crate::access::{Access, Denied, Identity};
 use crate::metrics;
 use crate::registry::Registry;
 
@@ -29,6 +31,8 @@ use crate::registry::Registry;
 const OUTBOX: usize = 1_000;
 /// How many clients that are away may have a session.
 const MOST_AWAY: usize = 10_000;
+/// How many passwords are hashed side by side.
+const HASHING_AT_ONCE: usize = 2;
 /// How long a client that comes a second time waits for its first connection to be gone.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -75,6 +79,9 @@ pub(super) struct Joined {
 pub struct Broker {
     pub(super) registry: Arc<Registry>,
     pub(super) journal: Arc<JournalSlot>,
+    pub(super) access: Arc<Access>,
+    /// How many passwords may be hashed at once: each takes 19 MiB and a thread.
+    hashing: Semaphore,
     members: RwLock<HashMap<String, Member>>,
     retained: RwLock<Retained>,
     wills: Mutex<VecDeque<LastWill>>,
@@ -91,6 +98,7 @@ impl Broker {
         file: PathBuf,
         registry: Arc<Registry>,
         journal: Arc<JournalSlot>,
+        access: Arc<Access>,
         keeper: Handle<KeeperMsg>,
     ) -> Result<Self, voltree_storage::Error> {
         let (retained, members) = kept::load(&file)?;
@@ -98,6 +106,8 @@ impl Broker {
         Ok(Self {
             registry,
             journal,
+            access,
+            hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(members),
             retained: RwLock::new(retained),
             wills: Mutex::default(),
@@ -122,6 +132,27 @@ impl Broker {
     /// A number that no other connection of this node has.
     pub(super) fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Judges who knocks, off the async threads and a few at a time.
+    pub(super) async fn judge(
+        &self,
+        credentials: Option<Credentials>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Identity, Denied> {
+        let on_this_machine = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+        if credentials.is_none() || self.access.is_local_only() {
+            let credentials = credentials.as_ref().map(|c| (c.username.as_str(), c.password.as_str()));
+            return self.access.judge(credentials, on_this_machine);
+        }
+        let access = Arc::clone(&self.access);
+        // The semaphore is never closed; a judge that panicked lets nobody in.
+        let _turn = self.hashing.acquire().await;
+        let judged = tokio::task::spawn_blocking(move || {
+            let credentials = credentials.as_ref().map(|c| (c.username.as_str(), c.password.as_str()));
+            access.judge(credentials, on_this_machine)
+        });
+        judged.await.unwrap_or(Err(Denied::BadCredentials))
     }
 
     /// Lets a client in. One of the same id that is in already is sent away first, and leaves its session to this one.

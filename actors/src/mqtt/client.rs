@@ -21,12 +21,13 @@ use tokio::sync::{mpsc, watch};
 use voltree_model::Timestamp;
 use voltree_protocols::mqtt::PacketCodec;
 use voltree_protocols::mqtt::{
-    Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Session,
+    Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Refusal, Session,
 };
 use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
 use super::broker::{Broker, Delivery, Joined, Left};
 use super::ingest::{self, Committed, Incoming};
+use crate::access::{Denied, Identity};
 use crate::fault_points::{MQTT_SESSION, NODE_CLOCK};
 use crate::metrics;
 
@@ -85,6 +86,7 @@ struct Connection {
     session: Session,
     commits: FuturesUnordered<Ticketed>,
     member: Option<Membership>,
+    identity: Identity,
     /// Messages for the client that the window has no room for yet.
     waiting: VecDeque<Delivery>,
     /// Some of it only waits for the outgoing buffer to be written.
@@ -246,6 +248,7 @@ impl Connection {
             session: Session::new(Limits::default(), format!("voltree-{number}"), now()),
             commits: FuturesUnordered::new(),
             member: None,
+            identity: Identity::Anonymous,
             waiting: VecDeque::new(),
             more_to_write: false,
             stopping,
@@ -292,8 +295,9 @@ impl Connection {
                 Effect::Send(packet) => self.send(packet),
                 Effect::Ingest { ticket, topic, payload, qos, retain, .. } => {
                     metrics::mqtt_message(qos);
+                    let allowed = self.identity.may_publish(&topic);
                     let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
-                    let incoming = Incoming { topic, payload, qos, retain, relay: true };
+                    let incoming = Incoming { topic, payload, qos, retain, relay: true, allowed };
                     let committed = ingest::ingest(broker, incoming, now).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
@@ -317,18 +321,41 @@ impl Connection {
     }
 
     async fn admit(&mut self, request: ConnectRequest, broker: &Arc<Broker>, number: u64) -> Vec<Effect> {
+        let will = request.will.as_ref().map(|will| will.topic.as_str());
+        let identity = match broker.judge(request.credentials, self.stream.peer_addr().ok()).await {
+            Ok(identity) if will.is_none_or(|topic| identity.may_publish(topic)) => identity,
+            Ok(_) => return self.refuse(Refusal::NotAuthorized, "no right to the topic of its will", number),
+            Err(denied @ Denied::BadCredentials) => {
+                return self.refuse(Refusal::BadCredentials, &denied.to_string(), number);
+            }
+            Err(denied @ Denied::NameNeeded) => {
+                return self.refuse(Refusal::NotAuthorized, &denied.to_string(), number);
+            }
+        };
+        let key = identity.session_key(&request.client_id);
         let Joined { deliveries, session_present, left } =
-            broker.join(&request.client_id, number, request.clean_session).await;
+            broker.join(&key, number, request.clean_session).await;
         self.member = Some(Membership {
             deliveries,
             broker: Arc::clone(broker),
-            client_id: request.client_id,
+            client_id: key,
             session: number,
             _counted: Counted::new(),
         });
         self.waiting = left.waiting;
         let Left { open, unreleased, .. } = left;
-        self.session.accept(Admission { session_present, open, unreleased, may_subscribe: None }, now())
+        let may_subscribe = match &identity {
+            Identity::Anonymous => None,
+            Identity::User(_, rights) => Some(rights.subscribe.clone()),
+        };
+        self.identity = identity;
+        self.session.accept(Admission { session_present, open, unreleased, may_subscribe }, now())
+    }
+
+    fn refuse(&mut self, refusal: Refusal, why: &str, number: u64) -> Vec<Effect> {
+        metrics::mqtt_refused();
+        tracing::warn!(client = number, peer = ?self.stream.peer_addr().ok(), why, "an MQTT client was turned away");
+        self.session.refuse(refusal)
     }
 
     /// Hands over what waits, as far as the client's window and the outgoing buffer have room.

@@ -33,11 +33,17 @@ pub(super) struct Incoming {
     pub(super) retain: bool,
     /// Whether this node's own subscribers are to hear it.
     pub(super) relay: bool,
+    /// Whether its sender may publish to this topic.
+    pub(super) allowed: bool,
 }
 
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
 pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
-    let Incoming { topic, payload, qos, retain, relay } = incoming;
+    let Incoming { topic, payload, qos, retain, relay, allowed } = incoming;
+    if !allowed {
+        let reason = RejectReason::NotAuthorized;
+        return reject(broker, None, reason, format!("{topic:?}"), qos, now).await;
+    }
     let subject = match DeviceTopic::parse(&topic) {
         Ok(subject) => subject,
         Err(error) => {

@@ -75,6 +75,7 @@ async fn publish_wills(broker: &Arc<Broker>) {
             qos: will.qos,
             retain: will.retain,
             relay: true,
+            allowed: true,
         };
         let committed = ingest::ingest(broker, incoming, crate::now()).await;
         // A retained will is on disk only after our own save, so nothing here may wait for it.

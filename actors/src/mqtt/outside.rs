@@ -303,6 +303,7 @@ impl Connection {
                 qos: publish.qos,
                 retain: publish.retain,
                 relay: false,
+                allowed: true,
             };
             let committed = ingest::ingest(&broker, incoming, crate::now()).await;
             (publish, committed)

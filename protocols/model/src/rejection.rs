@@ -31,11 +31,13 @@ pub enum RejectReason {
     Parked,
     /// The time stamp is older than readings are kept.
     TooOld,
+    /// Whoever sent it has no right to that topic.
+    NotAuthorized,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadTopic,
         Self::BadPayload,
         Self::DeviceMismatch,
@@ -48,6 +50,7 @@ impl RejectReason {
         Self::Busy,
         Self::Parked,
         Self::TooOld,
+        Self::NotAuthorized,
     ];
 
     /// The stable label.
@@ -65,6 +68,7 @@ impl RejectReason {
             Self::Busy => "busy",
             Self::Parked => "parked",
             Self::TooOld => "too_old",
+            Self::NotAuthorized => "not_authorized",
         }
     }
 }

@@ -1,0 +1,152 @@
+//! Who may come in, and what they may do then: users with hashed passwords, and rights by topic.
+//!
+//! Pure but for the hashing, which takes tens of milliseconds on purpose and so belongs on a blocking thread. Knows
+//! nothing of sockets; the broker asks, and tells the client.
+
+mod password;
+mod rights;
+
+use std::collections::BTreeMap;
+
+pub use password::{PasswordHash, PasswordHashError};
+pub use rights::Rights;
+
+/// Somebody with a name and a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// What proves that it is them.
+    pub password: PasswordHash,
+    /// What they may do.
+    pub rights: Rights,
+}
+
+/// Who was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody in particular, from this machine, who may do everything.
+    Anonymous,
+    /// A user, by name, within their rights.
+    User(String, Rights),
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// There is no such user, or the password is another; which of the two is nobody's business.
+    #[error("user name or password is wrong")]
+    BadCredentials,
+    /// Without a name one comes in from this machine only, and only where that is allowed.
+    #[error("a user name is needed")]
+    NameNeeded,
+}
+
+/// The node's users.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    users: BTreeMap<String, User>,
+    anonymous: bool,
+}
+
+impl Access {
+    /// These users, and whether anyone on this machine may come in without a name.
+    pub fn new(users: BTreeMap<String, User>, anonymous: bool) -> Self {
+        Self { users, anonymous }
+    }
+
+    /// Whether nobody can come in from another machine.
+    pub fn is_local_only(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Judges whoever knocks with a name and a password, or without. Hashes, so not for an async thread.
+    pub fn judge(
+        &self,
+        credentials: Option<(&str, &str)>,
+        on_this_machine: bool,
+    ) -> Result<Identity, Denied> {
+        match credentials {
+            Some((name, password)) if !self.users.is_empty() => self.log_in(name, password),
+            // Where nobody has a password, a name proves nothing and harms nothing.
+            Some(_) | None if self.anonymous && on_this_machine => Ok(Identity::Anonymous),
+            Some(_) => Err(Denied::BadCredentials),
+            None => Err(Denied::NameNeeded),
+        }
+    }
+
+    /// An unknown name costs as much time as a wrong password, so that names can't be guessed by the clock.
+    fn log_in(&self, name: &str, password: &str) -> Result<Identity, Denied> {
+        let Some(user) = self.users.get(name) else {
+            if let Some(any) = self.users.values().next() {
+                any.password.verify(password);
+            }
+            return Err(Denied::BadCredentials);
+        };
+        if user.password.verify(password) {
+            Ok(Identity::User(name.to_owned(), user.rights.clone()))
+        } else {
+            Err(Denied::BadCredentials)
+        }
+    }
+}
+
+impl Identity {
+    /// Whether they may publish to this topic.
+    pub fn may_publish(&self, topic: &str) -> bool {
+        match self {
+            Self::Anonymous => true,
+            Self::User(_, rights) => rights.may_publish(topic),
+        }
+    }
+
+    /// The key of a client's session. A user can't take over the session of another by choosing the same client id: the
+    /// parts are divided by NUL, which no MQTT text may contain.
+    pub fn session_key(&self, client_id: &str) -> String {
+        match self {
+            Self::Anonymous => client_id.to_owned(),
+            Self::User(name, _) => format!("{name}\0{client_id}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(anonymous: bool) -> Access {
+        let user = User { password: PasswordHash::of("secret").unwrap(), rights: Rights::default() };
+        Access::new([("ann".to_owned(), user)].into(), anonymous)
+    }
+
+    #[test]
+    fn only_name_and_password_together_let_a_user_in() {
+        let access = access(false);
+        let identity = access.judge(Some(("ann", "secret")), false).unwrap();
+        assert_eq!(identity, Identity::User("ann".to_owned(), Rights::default()));
+        for wrong in [("ann", "Secret"), ("ann", ""), ("bob", "secret"), ("", "")] {
+            assert_eq!(access.judge(Some(wrong), true), Err(Denied::BadCredentials), "{wrong:?}");
+        }
+        assert_eq!(access.judge(None, true), Err(Denied::NameNeeded));
+    }
+
+    #[test]
+    fn without_a_name_one_comes_in_from_this_machine_only_and_a_wrong_password_is_never_overlooked() {
+        let access = access(true);
+        assert_eq!(access.judge(None, true), Ok(Identity::Anonymous));
+        assert_eq!(access.judge(None, false), Err(Denied::NameNeeded));
+        assert_eq!(access.judge(Some(("ann", "wrong")), true), Err(Denied::BadCredentials));
+    }
+
+    #[test]
+    fn where_nobody_has_a_password_names_mean_nothing() {
+        let access = Access::new(BTreeMap::new(), true);
+        assert_eq!(access.judge(Some(("tasmota", "x")), true), Ok(Identity::Anonymous));
+        assert_eq!(access.judge(Some(("tasmota", "x")), false), Err(Denied::BadCredentials));
+    }
+
+    #[test]
+    fn sessions_of_two_users_never_meet() {
+        let of = |name: &str| Identity::User(name.to_owned(), Rights::default());
+        assert_ne!(of("a").session_key("b"), of("b").session_key("b"));
+        assert_ne!(of("a").session_key("b"), Identity::Anonymous.session_key("a:b"));
+    }
+}
