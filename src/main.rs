@@ -10,6 +10,7 @@ mod doctor;
 mod environment;
 mod http;
 mod ledger;
+mod login;
 mod metric_table;
 mod node;
 mod passwd;

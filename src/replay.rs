@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use tokio::time::Instant;
-use voltree_model::{DeviceId, Reading, Timestamp};
+use voltree_model::{DeviceId, Reading, Secret, Timestamp};
 use voltree_protocols::mqtt::telemetry_json;
 use voltree_runtime::clock;
 use voltree_storage::KeepDays;
@@ -20,6 +20,7 @@ use voltree_storage::KeepDays;
 use self::recording::Columns;
 pub(crate) use self::recording::Recording;
 use crate::cli::say;
+use crate::login::LoginOptions;
 
 /// How many rows may be under way.
 const WINDOW: u16 = 100;
@@ -39,6 +40,8 @@ pub(crate) struct ReplayOptions {
     /// Where MQTT is served.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     mqtt: SocketAddr,
+    #[command(flatten)]
+    login: LoginOptions,
 }
 
 /// How the columns of a recording are understood.
@@ -75,7 +78,8 @@ pub(crate) fn run(options: &ReplayOptions) -> anyhow::Result<()> {
     let device = recording.device().clone();
     let old = recording.older_than(kept_since());
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    let replayed = runtime.block_on(publish(recording, options.mqtt, true))?;
+    let login = options.login.read()?;
+    let replayed = runtime.block_on(publish(recording, options.mqtt, login, true))?;
     let rate = replayed.rows as f64 / replayed.took.as_secs_f64().max(0.001);
     say(&format!(
         "{} rows of {device} acknowledged in {:.1} s ({rate:.0}/s)",
@@ -125,11 +129,15 @@ fn named_after(file: &std::path::Path) -> anyhow::Result<DeviceId> {
 pub(crate) async fn publish(
     recording: Recording,
     broker: SocketAddr,
+    login: Option<(String, Secret)>,
     progress: bool,
 ) -> anyhow::Result<Replayed> {
     let device = recording.device().clone();
     let mut options = MqttOptions::new(format!("replay-{device}"), broker.ip().to_string(), broker.port());
     options.set_inflight(WINDOW);
+    if let Some((user, password)) = login {
+        options.set_credentials(user, password.reveal());
+    }
     let (client, events) = AsyncClient::new(options, usize::from(WINDOW));
     let rows = recording.into_rows();
     let (total, begun) = (rows.len(), clock::monotonic());

@@ -36,7 +36,7 @@ pub(super) fn start(devices: u16, broker: SocketAddr) -> JoinSet<()> {
 /// Adds a recorded device; it ends with its recording.
 pub(super) fn replay(set: &mut JoinSet<()>, recording: Recording, broker: SocketAddr) {
     set.spawn(async move {
-        if let Err(error) = replay::publish(recording, broker, false).await {
+        if let Err(error) = replay::publish(recording, broker, None, false).await {
             tracing::warn!(error = format!("{error:#}"), "the replay ended early");
         }
     });

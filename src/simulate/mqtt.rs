@@ -18,6 +18,7 @@ use voltree_runtime::clock;
 
 use self::connection::{Books, Connection, Plan};
 use crate::cli::say;
+use crate::login::LoginOptions;
 
 /// How many devices, how fast, how long.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +26,8 @@ pub(crate) struct MqttOptions {
     /// The broker.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     to: SocketAddr,
+    #[command(flatten)]
+    login: LoginOptions,
     /// How many devices, each with a connection of its own.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     devices: u32,
@@ -110,10 +113,11 @@ async fn load(options: &MqttOptions) -> anyhow::Result<Report> {
 }
 
 async fn connect(options: &MqttOptions) -> anyhow::Result<Vec<Connection>> {
+    let login = options.login.read()?;
     let mut connections = Vec::new();
     for number in 0..options.devices {
         let device = format!("{}-{number:05}", options.prefix);
-        let connecting = Connection::open(options.to, device, options.qos, options.window, options.metrics);
+        let connecting = Connection::open(device, login.as_ref(), options);
         let connection = tokio::time::timeout(PATIENCE, connecting).await;
         let connection = connection.map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()));
         connections.push(connection.and_then(|made| made).with_context(|| {

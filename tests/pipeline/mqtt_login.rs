@@ -127,3 +127,27 @@ async fn a_device_speaks_for_itself_alone_and_what_it_may_not_say_is_counted() {
     assert_eq!(node.ledger_at_rest(None).await.rejected, 2);
     assert_eq!(node.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_publish_log_in_with_a_password_from_a_file() {
+    let site = site_with_users();
+    let node = site.start().await;
+    let file = site.dir.path().join("password");
+    std::fs::write(&file, "hub's\n").unwrap();
+    let (to, file) = (node.mqtt.to_string(), file.to_str().unwrap().to_owned());
+    let simulate = |more: &'static [&'static str]| {
+        let (to, file) = (to.clone(), file.clone());
+        tokio::task::spawn_blocking(move || {
+            let args = ["simulate", "mqtt", "--devices", "1", "--rate", "20", "--seconds", "1", "--to", &to];
+            let login = ["--password-file", &file].into_iter().filter(|_| !more.is_empty());
+            Command::new(VOLTREE).args(args).args(more).args(login).output().unwrap()
+        })
+    };
+    let stranger = simulate(&[]).await.unwrap();
+    let said = String::from_utf8(stranger.stderr).unwrap();
+    assert!(!stranger.status.success() && said.contains("NotAuthorized"), "{said}");
+    let user = simulate(&["--user", "hub"]).await.unwrap();
+    assert!(user.status.success(), "{}", String::from_utf8(user.stderr).unwrap());
+    assert_eq!(node.ledger_settled("load-00000", 20).await.stored, 20);
+    assert_eq!(node.stop().await, Some(0));
+}

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -10,11 +9,11 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use voltree_model::Timestamp;
+use voltree_model::{Secret, Timestamp};
 use voltree_protocols::mqtt::{Connect, ConnectReturnCode, Packet, PacketCodec, PubRel, Publish, QoS};
 use voltree_runtime::clock;
 
-use super::until;
+use super::{MqttOptions, until};
 
 /// When to publish.
 #[derive(Debug, Clone, Copy)]
@@ -54,13 +53,12 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects and waits until the broker lets the device in.
     pub(super) async fn open(
-        broker: SocketAddr,
         device: String,
-        qos: u8,
-        window: u16,
-        metrics: u16,
+        login: Option<&(String, Secret)>,
+        options: &MqttOptions,
     ) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(broker).await?;
+        let &MqttOptions { to, qos, window, metrics, .. } = options;
+        let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         let mut this = Self {
             stream,
@@ -79,6 +77,9 @@ impl Connection {
         };
         let mut connect = Connect::new(&this.device);
         connect.keep_alive = 60;
+        if let Some((user, password)) = login {
+            connect.set_login(user, password.reveal());
+        }
         this.write(Packet::Connect(connect)).await?;
         loop {
             if let Some(packet) = this.codec.decode(&mut this.incoming)? {
