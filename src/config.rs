@@ -5,6 +5,7 @@ pub(crate) mod brokers;
 mod device;
 mod reader;
 mod retention;
+pub(crate) mod tls;
 mod users;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use voltree_storage::Retention;
 
 pub(crate) use self::reader::Mistake;
 use self::reader::Section;
+use self::tls::TlsListener;
 use crate::environment::Environment;
 
 /// A valid configuration.
@@ -36,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) http_hosts: Vec<String>,
     pub(crate) mqtt_listen: SocketAddr,
     pub(crate) mqtt_access: Access,
+    pub(crate) mqtt_tls: Option<TlsListener>,
     pub(crate) brokers: Vec<OutsideBroker>,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
@@ -119,7 +122,9 @@ impl Config {
             config.mqtt_listen = mqtt
                 .parsed("listen", "an address such as 127.0.0.1:1883", mistakes)
                 .unwrap_or(config.mqtt_listen);
-            config.mqtt_access = users::read(mqtt, mistakes);
+            config.mqtt_tls = tls::read(mqtt, mistakes);
+            let by_certificate = config.mqtt_tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
+            config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
         root.section("retention", &mut mistakes, |section, mistakes| {
@@ -152,6 +157,7 @@ impl Default for Config {
             http_hosts: Vec::new(),
             mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             mqtt_access: Access::new(BTreeMap::new(), true),
+            mqtt_tls: None,
             brokers: Vec::new(),
             retention: retention::default(),
             alerts: AlertLimits::default(),
@@ -252,7 +258,7 @@ mod tests {
             .filter(|line| !["hosts =", "devices =", "max_mib ="].iter().any(|key| line.contains(key)))
             .map(|line| {
                 line.strip_prefix("# ")
-                    .filter(|rest| rest.contains(" = ") || rest.starts_with("[["))
+                    .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
                     .unwrap_or(line)
             })
             .flat_map(|line| [line, "\n"])
@@ -264,9 +270,11 @@ mod tests {
         let with_login = OutsideBroker { login: Some(("voltree".to_owned(), Secret::new(""))), ..broker };
         let mqtt_access = config.mqtt_access.clone();
         assert!(!mqtt_access.is_local_only());
+        let mqtt_tls = config.mqtt_tls.clone();
+        assert!(mqtt_tls.is_some());
         assert_eq!(
             config,
-            Config { packs: vec![with_label], brokers: vec![with_login], mqtt_access, ..example }
+            Config { packs: vec![with_label], brokers: vec![with_login], mqtt_access, mqtt_tls, ..example }
         );
         assert!(!config.packs[0].labels.is_empty());
     }

@@ -17,6 +17,7 @@ use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
+use voltree_actors::mqtt::tls::Tls;
 use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket, keeper};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
@@ -30,6 +31,7 @@ use voltree_runtime::{
 };
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
+use crate::config::tls::TlsListener;
 use crate::config::{Config, PackConfig};
 use crate::environment::Environment;
 use crate::http::{Http, HttpArgs};
@@ -51,6 +53,7 @@ pub(crate) struct Node {
     config: Config,
     http: SocketAddr,
     mqtt: SocketAddr,
+    mqtts: Option<SocketAddr>,
     root: ActorPath,
     directory: Directory,
     tree: Children,
@@ -84,6 +87,7 @@ struct Estate {
     live: Arc<LiveBus>,
     broker: Arc<Broker>,
     mqtt: Arc<ListenerSocket>,
+    mqtts: Option<(Arc<ListenerSocket>, Tls)>,
     http: Arc<ListenerSocket>,
 }
 
@@ -110,6 +114,7 @@ impl Node {
         let data = DataDir::open(&config.data_dir)?;
         let estate = Estate::open(&config, &data)?;
         let (http, mqtt) = (estate.http.address()?, estate.mqtt.address()?);
+        let mqtts = estate.mqtts.as_ref().map(|(socket, _)| socket.address()).transpose()?;
         let fleet = estate.fleet();
         let reach = Reach { fleet: fleet.clone(), faults: estate.faults.clone() };
         let identity = NodeIdentity::new(&config.node_id, config.site.as_deref());
@@ -136,16 +141,17 @@ impl Node {
         let tree = estate.tree(router, metrics, &config.brokers);
         estate.subscribe_to_commits();
         let Estate { root, directory, events, .. } = estate;
-        Ok(Self { config, http, mqtt, root, directory, tree, events, reach, _data: data })
+        Ok(Self { config, http, mqtt, mqtts, root, directory, tree, events, reach, _data: data })
     }
 
     /// Where everything is, for whoever started the node.
     pub(crate) fn welcome(&self) -> String {
         let Self { http, mqtt, config, .. } = self;
+        let mqtts = self.mqtts.map(|at| format!("  mqtts    mqtts://{at}\n")).unwrap_or_default();
         let data = config.data_dir.display();
         format!(
             "voltree {} is up\n  console  http://{http}/\n  graphql  http://{http}/graphql\n  metrics  \
-             http://{http}/metrics\n  mqtt     mqtt://{mqtt}\n  data     {data}\nCtrl-C stops it.",
+             http://{http}/metrics\n  mqtt     mqtt://{mqtt}\n{mqtts}  data     {data}\nCtrl-C stops it.",
             env!("CARGO_PKG_VERSION")
         )
     }
@@ -174,6 +180,7 @@ impl Estate {
     fn open(config: &Config, data: &DataDir) -> anyhow::Result<Self> {
         let http = bind("http.listen", config.http_listen)?;
         let mqtt = bind("mqtt.listen", config.mqtt_listen)?;
+        let mqtts = config.mqtt_tls.as_ref().map(bind_tls).transpose()?;
         let disk = Arc::new(RealDisk);
         let faults = Faults::new(FAULT_POINTS, 0);
         let store = Store::open(data, disk.clone())?;
@@ -227,6 +234,7 @@ impl Estate {
             live,
             broker,
             mqtt,
+            mqtts,
             http,
         })
     }
@@ -305,12 +313,18 @@ impl Estate {
             group("devices", self.devices.clone()).in_parallel(),
             group(
                 "mqtt",
-                Children::new([
-                    keeper::child(Arc::clone(&self.broker)),
-                    group("clients", clients.clone()).in_parallel(),
-                    self.listener(&mqtt_path, clients),
-                    group("brokers", Children::new(outside)).in_parallel(),
-                ]),
+                Children::new(
+                    [
+                        keeper::child(Arc::clone(&self.broker)),
+                        group("clients", clients.clone()).in_parallel(),
+                        self.listener("listener", &mqtt_path, clients.clone(), &self.mqtt, None),
+                    ]
+                    .into_iter()
+                    .chain(self.mqtts.as_ref().map(|(socket, tls)| {
+                        self.listener("listener-tls", &mqtt_path, clients, socket, Some(tls.clone()))
+                    }))
+                    .chain([group("brokers", Children::new(outside)).in_parallel()]),
+                ),
             ),
             group("edges", Children::new([self.http(router, metrics)])),
         ])
@@ -380,17 +394,23 @@ impl Estate {
         })
     }
 
-    fn listener(&self, mqtt: &ActorPath, clients: Children) -> ChildSpec {
+    fn listener(
+        &self,
+        name: &str,
+        mqtt: &ActorPath,
+        clients: Children,
+        socket: &Arc<ListenerSocket>,
+        tls: Option<Tls>,
+    ) -> ChildSpec {
         let args = ListenerArgs {
-            socket: Arc::clone(&self.mqtt),
+            socket: Arc::clone(socket),
+            tls,
             broker: Arc::clone(&self.broker),
             clients: mqtt.child("clients"),
             children: clients,
             directory: self.directory.clone(),
         };
-        ChildSpec::worker("listener", "mqtt_listener", RestartPolicy::SERVICE, move |_| {
-            (Listener, args.clone())
-        })
+        ChildSpec::worker(name, "mqtt_listener", RestartPolicy::SERVICE, move |_| (Listener, args.clone()))
     }
 
     fn http(&self, router: axum::Router, metrics: MetricsHandle) -> ChildSpec {
@@ -419,6 +439,11 @@ impl Estate {
 
 fn shards() -> impl Iterator<Item = Shard> {
     (0..SHARDS).map(|index| Shard { index, count: SHARDS })
+}
+
+fn bind_tls(listener: &TlsListener) -> anyhow::Result<(Arc<ListenerSocket>, Tls)> {
+    let tls = Tls::load(&listener.files).context("mqtt.tls can't be used")?;
+    Ok((bind("mqtt.tls.listen", listener.listen)?, tls))
 }
 
 fn bind(key: &str, address: SocketAddr) -> anyhow::Result<Arc<ListenerSocket>> {

@@ -14,8 +14,8 @@ pub use rights::Rights;
 /// Somebody with a name and a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// What proves that it is them.
-    pub password: PasswordHash,
+    /// What proves that it is them, besides a certificate in their name.
+    pub password: Option<PasswordHash>,
     /// What they may do.
     pub rights: Rights,
 }
@@ -38,6 +38,9 @@ pub enum Denied {
     /// Without a name one comes in from this machine only, and only where that is allowed.
     #[error("a user name is needed")]
     NameNeeded,
+    /// A good certificate in a name that no user has.
+    #[error("the certificate's name is no user's")]
+    UnknownCertificate,
 }
 
 /// The node's users.
@@ -73,15 +76,22 @@ impl Access {
         }
     }
 
+    /// Judges whoever showed a certificate of the authority that the node trusts.
+    pub fn by_certificate(&self, name: &str) -> Result<Identity, Denied> {
+        let user = self.users.get(name).ok_or(Denied::UnknownCertificate)?;
+        Ok(Identity::User(name.to_owned(), user.rights.clone()))
+    }
+
     /// An unknown name costs as much time as a wrong password, so that names can't be guessed by the clock.
     fn log_in(&self, name: &str, password: &str) -> Result<Identity, Denied> {
-        let Some(user) = self.users.get(name) else {
-            if let Some(any) = self.users.values().next() {
-                any.password.verify(password);
+        let user = self.users.get(name);
+        let Some((user, hash)) = user.and_then(|user| Some((user, user.password.as_ref()?))) else {
+            if let Some(any) = self.users.values().find_map(|user| user.password.as_ref()) {
+                any.verify(password);
             }
             return Err(Denied::BadCredentials);
         };
-        if user.password.verify(password) {
+        if hash.verify(password) {
             Ok(Identity::User(name.to_owned(), user.rights.clone()))
         } else {
             Err(Denied::BadCredentials)
@@ -113,7 +123,7 @@ mod tests {
     use super::*;
 
     fn access(anonymous: bool) -> Access {
-        let user = User { password: PasswordHash::of("secret").unwrap(), rights: Rights::default() };
+        let user = User { password: PasswordHash::of("secret").ok(), rights: Rights::default() };
         Access::new([("ann".to_owned(), user)].into(), anonymous)
     }
 
@@ -126,6 +136,17 @@ mod tests {
             assert_eq!(access.judge(Some(wrong), true), Err(Denied::BadCredentials), "{wrong:?}");
         }
         assert_eq!(access.judge(None, true), Err(Denied::NameNeeded));
+    }
+
+    #[test]
+    fn a_certificate_is_as_good_as_a_password_if_a_user_has_its_name() {
+        let by_certificate_alone = User { password: None, rights: Rights::default() };
+        let access = Access::new([("pack".to_owned(), by_certificate_alone)].into(), true);
+        assert!(matches!(access.by_certificate("pack"), Ok(Identity::User(name, _)) if name == "pack"));
+        for name in ["", "other"] {
+            assert_eq!(access.by_certificate(name), Err(Denied::UnknownCertificate));
+        }
+        assert_eq!(access.judge(Some(("pack", "")), true), Err(Denied::BadCredentials));
     }
 
     #[test]

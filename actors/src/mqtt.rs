@@ -10,6 +10,7 @@ pub mod keeper;
 mod listener;
 pub mod outside;
 mod retained;
+pub mod tls;
 
 pub use broker::Broker;
 pub use listener::{Listener, ListenerArgs, ListenerMsg, ListenerSocket};

@@ -9,12 +9,12 @@ use voltree_protocols::mqtt::Filter;
 use super::reader::{Mistake, Section};
 
 /// Reads every section. Without any, programs on this machine come in without a name and nobody else does; as soon as
-/// there is one, `anonymous = "loopback"` must be said.
-pub(super) fn read(mqtt: &mut Section, mistakes: &mut Vec<Mistake>) -> Access {
+/// there is one, `anonymous = "loopback"` must be said. Where clients show certificates, a user may do without a password.
+pub(super) fn read(mqtt: &mut Section, by_certificate: bool, mistakes: &mut Vec<Mistake>) -> Access {
     let anonymous = mqtt.choice("anonymous", &[("loopback", true), ("never", false)], mistakes);
     let mut users = BTreeMap::new();
     for mut section in mqtt.sections("user", mistakes) {
-        let read = read_one(&mut section, mistakes);
+        let read = read_one(&mut section, by_certificate, mistakes);
         if let Some((name, user)) = read
             && users.insert(name.clone(), user).is_some()
         {
@@ -26,8 +26,15 @@ pub(super) fn read(mqtt: &mut Section, mistakes: &mut Vec<Mistake>) -> Access {
     Access::new(users, anonymous)
 }
 
-fn read_one(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<(String, User)> {
-    section.required(&["name", "password_hash"], mistakes);
+fn read_one(
+    section: &mut Section,
+    by_certificate: bool,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<(String, User)> {
+    section.required(&["name"], mistakes);
+    if !by_certificate {
+        section.required(&["password_hash"], mistakes);
+    }
     let name = section.checked("name", user_name, mistakes);
     let parse = |text: &str| text.parse::<PasswordHash>().map_err(|error| error.to_string());
     let password = section.checked("password_hash", parse, mistakes);
@@ -42,7 +49,7 @@ fn read_one(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<(Strin
             mistakes,
         );
     }
-    Some((name?, User { password: password?, rights }))
+    Some((name?, User { password, rights }))
 }
 
 fn user_name(text: &str) -> Result<String, String> {

@@ -22,6 +22,7 @@ mod live;
 mod load;
 mod mqtt_login;
 mod mqtt_sessions;
+mod mqtt_tls;
 mod outside_brokers;
 mod real_data;
 mod simulated;

@@ -20,6 +20,7 @@ pub(crate) struct Node {
     process: Child,
     pub(crate) http: String,
     pub(crate) mqtt: SocketAddr,
+    pub(crate) mqtts: Option<SocketAddr>,
     pub(crate) log: PathBuf,
     client: reqwest::Client,
 }
@@ -117,13 +118,18 @@ impl Node {
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let (mut http, mut mqtt) = (None, None);
+        let (mut http, mut mqtt, mut mqtts) = (None, None, None);
         for line in stdout.by_ref() {
             if let Some(url) = line.trim().strip_prefix("console  ") {
                 http = Some(url.trim_end_matches('/').to_owned());
             }
+            if let Some(address) = line.trim().strip_prefix("mqtts    mqtts://") {
+                mqtts = Some(address.parse().unwrap());
+            }
             if let Some(address) = line.trim().strip_prefix("mqtt     mqtt://") {
                 mqtt = Some(address.parse().unwrap());
+            }
+            if line.trim().starts_with("data  ") {
                 break;
             }
         }
@@ -132,7 +138,7 @@ impl Node {
         let (Some(http), Some(mqtt)) = (http, mqtt) else {
             panic!("the node did not start: {}", std::fs::read_to_string(&log).unwrap());
         };
-        let node = Self { process, http, mqtt, log, client: reqwest::Client::new() };
+        let node = Self { process, http, mqtt, mqtts, log, client: reqwest::Client::new() };
         until("the node is ready", BOUND, || async {
             let answer = node.client.get(format!("{}/health/ready", node.http)).send().await;
             match answer {

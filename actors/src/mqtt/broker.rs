@@ -134,13 +134,17 @@ impl Broker {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Judges who knocks, off the async threads and a few at a time.
+    /// Judges who knocks; passwords off the async threads and a few at a time.
     pub(super) async fn judge(
         &self,
         credentials: Option<Credentials>,
+        certificate: Option<String>,
         peer: Option<SocketAddr>,
     ) -> Result<Identity, Denied> {
         let on_this_machine = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+        if let Some(name) = certificate {
+            return self.access.by_certificate(&name);
+        }
         if credentials.is_none() || self.access.is_local_only() {
             let credentials = credentials.as_ref().map(|c| (c.username.as_str(), c.password.as_str()));
             return self.access.judge(credentials, on_this_machine);

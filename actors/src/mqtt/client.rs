@@ -5,6 +5,7 @@
 //! by: mqtt/clients, as a temporary child: it ends with its connection.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use rumqttc::Packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use voltree_model::Timestamp;
 use voltree_protocols::mqtt::PacketCodec;
 use voltree_protocols::mqtt::{
@@ -27,6 +30,7 @@ use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
 use super::broker::{Broker, Delivery, Joined, Left};
 use super::ingest::{self, Committed, Incoming};
+use super::tls::Tls;
 use crate::access::{Denied, Identity};
 use crate::fault_points::{MQTT_SESSION, NODE_CLOCK};
 use crate::metrics;
@@ -35,6 +39,8 @@ use crate::metrics;
 const TURN: Duration = Duration::from_secs(30);
 /// How long a turn may wait for a device's door: while the disk is full, long.
 const STALL: Duration = Duration::from_secs(3_600);
+/// How long a client may take to agree on keys.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take to read what it is sent.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 16 * 1024;
@@ -59,14 +65,15 @@ pub(super) struct Client;
 pub(super) struct ClientArgs {
     broker: Arc<Broker>,
     stream: Arc<Mutex<Option<TcpStream>>>,
+    tls: Option<Tls>,
     session: u64,
 }
 
 /// How the clients' supervisor gives birth to it.
-pub(super) fn child(broker: &Arc<Broker>, stream: TcpStream) -> ChildSpec {
+pub(super) fn child(broker: &Arc<Broker>, stream: TcpStream, tls: Option<Tls>) -> ChildSpec {
     let session = broker.next_connection();
     let stream = Arc::new(Mutex::new(Some(stream)));
-    let args = ClientArgs { broker: Arc::clone(broker), stream, session };
+    let args = ClientArgs { broker: Arc::clone(broker), stream, tls, session };
     let name = format!("client-{session}");
     ChildSpec::worker(name, "mqtt_client", RestartPolicy::SESSION, move |_| (Client, args.clone()))
         .with_stall_limit(STALL)
@@ -75,11 +82,19 @@ pub(super) fn child(broker: &Arc<Broker>, stream: TcpStream) -> ChildSpec {
 pub(super) struct ClientState {
     broker: Arc<Broker>,
     number: u64,
+    /// A connection that has not shaken hands yet.
+    arriving: Option<(TcpStream, Tls)>,
     connection: Option<Connection>,
 }
 
+/// The bytes of a connection, in the clear or not.
+type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 struct Connection {
-    stream: TcpStream,
+    stream: Wire,
+    peer: Option<SocketAddr>,
+    /// The name in the client's certificate, where it had to show one.
+    certificate: Option<String>,
     incoming: BytesMut,
     outgoing: BytesMut,
     codec: PacketCodec,
@@ -146,9 +161,15 @@ impl Actor for Client {
         args: ClientArgs,
     ) -> Result<ClientState, ActorProcessingErr> {
         let stream = args.stream.lock().take();
-        let connection = stream.map(|stream| Connection::new(stream, args.session, args.broker.stopping()));
         myself.send_message(ClientMsg::Turn)?;
-        Ok(ClientState { broker: args.broker, number: args.session, connection })
+        let mut state =
+            ClientState { broker: args.broker, number: args.session, arriving: None, connection: None };
+        match (stream, args.tls) {
+            (Some(stream), Some(tls)) => state.arriving = Some((stream, tls)),
+            (Some(stream), None) => state.begin(stream.peer_addr().ok(), Either::Left(stream), None),
+            (None, _) => {}
+        }
+        Ok(state)
     }
 
     async fn post_stop(
@@ -190,8 +211,34 @@ enum Happening {
 }
 
 impl ClientState {
+    fn begin(&mut self, peer: Option<SocketAddr>, stream: Wire, certificate: Option<String>) {
+        let mut connection = Connection::new(stream, self.number, self.broker.stopping());
+        (connection.peer, connection.certificate) = (peer, certificate);
+        self.connection = Some(connection);
+    }
+
+    /// Shakes hands with whoever waits for it; a failed one leaves no connection.
+    async fn shake_hands(&mut self) {
+        let Some((stream, tls)) = self.arriving.take() else { return };
+        let peer = stream.peer_addr().ok();
+        let mut stopping = self.broker.stopping();
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(stream)) => shaken,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        match shaken {
+            Ok(Ok((stream, certificate))) => self.begin(peer, Either::Right(Box::new(stream)), certificate),
+            Ok(Err(error)) => {
+                metrics::mqtt_refused();
+                tracing::warn!(client = self.number, ?peer, %error, "a TLS handshake failed");
+            }
+            Err(_) => tracing::debug!(client = self.number, ?peer, "a TLS handshake took too long"),
+        }
+    }
+
     /// Waits for one thing to happen and deals with it; false when the connection has ended.
     async fn turn(&mut self) -> bool {
+        self.shake_hands().await;
         let Some(connection) = &mut self.connection else { return false };
         let client = connection.member.as_ref().map_or("", |member| &member.client_id);
         if self.broker.registry.faults().pass(MQTT_SESSION, client).await.is_err() {
@@ -239,9 +286,11 @@ impl ClientState {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, number: u64, stopping: watch::Receiver<bool>) -> Self {
+    fn new(stream: Wire, number: u64, stopping: watch::Receiver<bool>) -> Self {
         Self {
             stream,
+            peer: None,
+            certificate: None,
             incoming: BytesMut::with_capacity(READ_BUFFER),
             outgoing: BytesMut::new(),
             codec: PacketCodec::default(),
@@ -322,13 +371,13 @@ impl Connection {
 
     async fn admit(&mut self, request: ConnectRequest, broker: &Arc<Broker>, number: u64) -> Vec<Effect> {
         let will = request.will.as_ref().map(|will| will.topic.as_str());
-        let identity = match broker.judge(request.credentials, self.stream.peer_addr().ok()).await {
+        let identity = match broker.judge(request.credentials, self.certificate.take(), self.peer).await {
             Ok(identity) if will.is_none_or(|topic| identity.may_publish(topic)) => identity,
             Ok(_) => return self.refuse(Refusal::NotAuthorized, "no right to the topic of its will", number),
             Err(denied @ Denied::BadCredentials) => {
                 return self.refuse(Refusal::BadCredentials, &denied.to_string(), number);
             }
-            Err(denied @ Denied::NameNeeded) => {
+            Err(denied @ (Denied::NameNeeded | Denied::UnknownCertificate)) => {
                 return self.refuse(Refusal::NotAuthorized, &denied.to_string(), number);
             }
         };
@@ -354,7 +403,7 @@ impl Connection {
 
     fn refuse(&mut self, refusal: Refusal, why: &str, number: u64) -> Vec<Effect> {
         metrics::mqtt_refused();
-        tracing::warn!(client = number, peer = ?self.stream.peer_addr().ok(), why, "an MQTT client was turned away");
+        tracing::warn!(client = number, peer = ?self.peer, why, "an MQTT client was turned away");
         self.session.refuse(refusal)
     }
 
@@ -386,8 +435,12 @@ impl Connection {
         if self.outgoing.is_empty() {
             return true;
         }
-        let written =
-            tokio::time::timeout(WRITE_PATIENCE, self.stream.write_all_buf(&mut self.outgoing)).await;
+        let writing = async {
+            self.stream.write_all_buf(&mut self.outgoing).await?;
+            // TLS may still hold a part of it back.
+            self.stream.flush().await
+        };
+        let written = tokio::time::timeout(WRITE_PATIENCE, writing).await;
         matches!(written, Ok(Ok(())))
     }
 }

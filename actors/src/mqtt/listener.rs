@@ -15,6 +15,7 @@ use voltree_runtime::{ActorPath, Children, Directory, Failure};
 
 use super::broker::Broker;
 use super::client;
+use super::tls::Tls;
 
 /// The longest a turn waits for a connection, so that an order to stop is heard.
 const TURN: Duration = Duration::from_millis(250);
@@ -58,6 +59,8 @@ pub enum ListenerMsg {
 pub struct ListenerArgs {
     /// The node's socket.
     pub socket: Arc<ListenerSocket>,
+    /// What its clients must speak; without it, TCP.
+    pub tls: Option<Tls>,
     /// The node's broker.
     pub broker: Arc<Broker>,
     /// The supervisor of client actors.
@@ -142,7 +145,7 @@ impl ListenerState {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
         }
-        let spec = client::child(&self.args.broker, stream);
+        let spec = client::child(&self.args.broker, stream, self.args.tls.clone());
         self.args.children.add(&self.args.directory, &self.args.clients, spec);
     }
 }
