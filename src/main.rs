@@ -12,6 +12,7 @@ mod http;
 mod ledger;
 mod metric_table;
 mod node;
+mod postmortem;
 mod probe;
 mod replay;
 mod simulate;

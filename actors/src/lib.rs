@@ -4,6 +4,7 @@
 pub mod aggregator;
 pub mod alerts;
 pub mod bms;
+pub mod crash_reports;
 pub mod cursor;
 pub mod dead_letters;
 pub mod device;
@@ -18,6 +19,7 @@ pub mod live;
 pub mod metrics;
 pub mod mqtt;
 pub mod mqtt_device;
+pub mod postmortem;
 pub mod presence;
 pub mod recorder;
 pub mod registry;

@@ -5,6 +5,8 @@
 //! that [`replay_all`] can lead any of them again through the same code. What a driver must keep to itself (a password)
 //! is never written down. Recording changes nothing of what is recorded.
 
+#[cfg(feature = "mqtt")]
+mod publishes;
 mod recorded;
 mod replay;
 
@@ -19,6 +21,8 @@ use voltree_model::{PackReading, Timestamp};
 
 use crate::bms::Driver;
 
+#[cfg(feature = "mqtt")]
+pub use publishes::{Publish, PublishRecorder, ReadAs};
 pub use recorded::Recorded;
 pub use replay::{Replayed, replay_all};
 
@@ -258,5 +262,5 @@ fn blot_out(bytes: &mut [u8], secret: &[u8]) {
     }
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
 mod tests;

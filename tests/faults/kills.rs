@@ -17,6 +17,7 @@ const KINDS: [&str; 15] = [
     "aggregator",
     "alerts",
     "daly_bms",
+    "crash_reporter",
     "event_log",
     "http",
     "journal",
