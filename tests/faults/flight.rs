@@ -63,7 +63,7 @@ fn flip_a_byte(report: &mut Value) {
 }
 
 fn hex(digits: &str) -> Vec<u8> {
-    voltree_protocols::decode::parse_hex(digits).unwrap().concat()
+    voltree_protocols::decode::parse_hex(digits).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
