@@ -1,13 +1,18 @@
 //! `voltree postmortem`: leads the conversations of a flight report again and says whether they come to the same.
 
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use voltree_actors::postmortem::{Build, FlightReport, Postmortem, ReasonFound, examine};
+use voltree_actors::postmortem::{Build, FlightReport, Postmortem, ReasonFound, ReportError, examine};
+use voltree_runtime::ExitReason;
 
 use crate::cli::say;
 
+/// How long leading all conversations again may take; a sound codec needs milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many differences are printed.
 const MOST_TOLD: usize = 20;
 
@@ -33,16 +38,33 @@ pub(crate) fn run(options: &PostmortemOptions) -> anyhow::Result<()> {
     let file = options.report.display();
     let text = std::fs::read(&options.report).with_context(|| format!("{file} can't be read"))?;
     let report = FlightReport::parse(&text).with_context(|| format!("{file} can't be examined"))?;
+    let frozen = report.crash.as_ref().is_some_and(|crash| matches!(crash.reason, ExitReason::Frozen { .. }));
     tell_builds(&report.build, &this_build());
     say(&format!("device    {} ({}), written {}", report.device, report.kind, report.written_at));
     if let Some(crash) = &report.crash {
         say(&format!("crash     {} of incarnation {}: {}", crash.at, crash.incarnation, crash.reason));
     }
+    match examined(report) {
+        Some(found) => tell(&found.with_context(|| format!("{file} can't be examined"))?),
+        None if frozen => {
+            say("reason    same: the codec does not come back from what it is told");
+            Ok(())
+        }
+        None => bail!(
+            "the codec does not come back from what it is told, and it was not so when this was recorded"
+        ),
+    }
+}
+
+/// What an examination found; none if the codec does not return from it. Its thread then ends with the process.
+fn examined(report: FlightReport) -> Option<Result<Postmortem, ReportError>> {
     // A panic is caught and told as a finding; the default hook would print it besides.
     std::panic::set_hook(Box::new(|_| {}));
-    let found = examine(&report);
-    drop(std::panic::take_hook());
-    tell(&found.with_context(|| format!("{file} can't be examined"))?)
+    let (done, found) = mpsc::channel();
+    // Nobody waits any more for what comes too late.
+    let examine = move || done.send(examine(&report)).unwrap_or_default();
+    std::thread::spawn(examine);
+    found.recv_timeout(PATIENCE).ok()
 }
 
 fn tell_builds(wrote: &Build, reads: &Build) {

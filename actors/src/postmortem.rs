@@ -215,3 +215,6 @@ fn reason(crash: Option<&Crash>, last: Option<(&Cycle, &Replayed)>) -> ReasonFou
 fn is_panic_of(fault: &str, message: &str) -> bool {
     fault.strip_suffix(": panic") == Some(message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,3 +97,93 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value;
+    use voltree_model::{PackReading, Timestamp};
+
+    use super::*;
+    use crate::bms::Driver;
+    use crate::codec::PollError;
+    use crate::flight::{FlightRecorder, Recorded};
+
+    /// A codec with a mistake: it can't bear the byte 0xEE.
+    #[derive(Default)]
+    struct Brittle {
+        done: bool,
+    }
+
+    impl PollCycle for Brittle {
+        fn begin(&mut self, _now: Duration) {
+            self.done = false;
+        }
+
+        fn next_request(&mut self, _now: Duration) -> Option<Vec<u8>> {
+            Some(vec![1])
+        }
+
+        fn handle_input(&mut self, bytes: &[u8], _now: Duration) {
+            assert!(!bytes.contains(&0xEE), "can't bear {:#x}", bytes[0]);
+            self.done = true;
+        }
+
+        fn poll_timeout(&self) -> Option<Duration> {
+            None
+        }
+
+        fn handle_timeout(&mut self, _now: Duration) {}
+
+        fn is_done(&self) -> bool {
+            self.done
+        }
+
+        fn finish(&mut self) -> Result<PackReading, PollError> {
+            Ok(PackReading::default())
+        }
+
+        fn bad_frames(&self) -> u64 {
+            0
+        }
+    }
+
+    /// The record of a cycle in which the device says this.
+    fn record(says: &[u8]) -> Cycle {
+        let (recorder, mut codec) = (Arc::new(FlightRecorder::default()), Brittle::default());
+        let pen = recorder.pen(&Driver::Jk, 1);
+        let led = catch_unwind(AssertUnwindSafe(|| {
+            let mut recorded = Recorded::new(&mut codec, &pen, Timestamp::from_millis(1));
+            recorded.begin(Duration::ZERO);
+            recorded.next_request(Duration::ZERO);
+            recorded.handle_input(says, Duration::from_millis(1));
+            recorded.finish().ok();
+        }));
+        assert_eq!(led.is_err(), says.contains(&0xEE));
+        recorder.flight().and_then(|flight| flight.cycles.into_iter().next()).expect("a cycle was recorded")
+    }
+
+    #[test]
+    fn a_codec_that_panicked_panics_again_with_the_same_words() {
+        let cycle = record(&[0xEE]);
+        assert_eq!((cycle.calls.len(), &cycle.end), (3, &None), "the last thing heard was recorded");
+        let mut differences = Vec::new();
+        let end = lead(&mut Brittle::default(), &cycle, &mut differences);
+        assert_eq!(end, Some(End::Panicked("can't bear 0xee".to_owned())));
+        assert!(differences.is_empty(), "{differences:?}");
+    }
+
+    #[test]
+    fn a_codec_that_panics_only_now_differs() {
+        let mut cycle = record(&[0xAA]);
+        let mut differences = Vec::new();
+        lead(&mut Brittle::default(), &cycle, &mut differences);
+        assert!(differences.is_empty(), "{differences:?}");
+        cycle.calls[2] = Call::Heard { at_ns: 1, bytes: vec![0xEE] };
+        cycle.memory = Value::Null;
+        lead(&mut Brittle::default(), &cycle, &mut differences);
+        assert_eq!(differences.len(), 1, "{differences:?}");
+        assert!(differences[0].contains("now with {\"panicked\":\"can't bear 0xee\"}"), "{differences:?}");
+    }
+}
