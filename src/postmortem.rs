@@ -1,7 +1,7 @@
 //! `voltree postmortem`: leads the conversations of a flight report again and says whether they come to the same.
 
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -45,26 +45,27 @@ pub(crate) fn run(options: &PostmortemOptions) -> anyhow::Result<()> {
         say(&format!("crash     {} of incarnation {}: {}", crash.at, crash.incarnation, crash.reason));
     }
     match examined(report) {
-        Some(found) => tell(&found.with_context(|| format!("{file} can't be examined"))?),
-        None if frozen => {
+        Ok(found) => tell(&found.with_context(|| format!("{file} can't be examined"))?),
+        Err(RecvTimeoutError::Timeout) if frozen => {
             say("reason    same: the codec does not come back from what it is told");
             Ok(())
         }
-        None => bail!(
+        Err(RecvTimeoutError::Disconnected) => bail!("reading the recorded payloads again panics"),
+        Err(RecvTimeoutError::Timeout) => bail!(
             "the codec does not come back from what it is told, and it was not so when this was recorded"
         ),
     }
 }
 
-/// What an examination found; none if the codec does not return from it. Its thread then ends with the process.
-fn examined(report: FlightReport) -> Option<Result<Postmortem, ReportError>> {
+/// What an examination found; a timeout if the codec does not return from it. Its thread then ends with the process.
+fn examined(report: FlightReport) -> Result<Result<Postmortem, ReportError>, RecvTimeoutError> {
     // A panic is caught and told as a finding; the default hook would print it besides.
     std::panic::set_hook(Box::new(|_| {}));
     let (done, found) = mpsc::channel();
     // Nobody waits any more for what comes too late.
     let examine = move || done.send(examine(&report)).unwrap_or_default();
     std::thread::spawn(examine);
-    found.recv_timeout(PATIENCE).ok()
+    found.recv_timeout(PATIENCE)
 }
 
 fn tell_builds(wrote: &Build, reads: &Build) {

@@ -66,15 +66,15 @@ pub struct CrashBook {
     events: Events,
     registry: Arc<Registry>,
     build: Build,
-    state: Mutex<State>,
+    /// Oldest first; never held over a write, as the API looks at it.
+    kept: Mutex<Vec<CrashSummary>>,
+    progress: Mutex<Progress>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Progress {
     /// The number of the last event that was looked at.
     seen: u64,
-    /// Oldest first.
-    kept: Vec<CrashSummary>,
     failing: bool,
 }
 
@@ -92,18 +92,18 @@ impl CrashBook {
         let mut kept: Vec<_> = names.iter().filter_map(|name| summary(disk.as_ref(), &dir, name)).collect();
         kept.sort_by_key(|summary| summary.at);
         let (_, seen) = events.after(u64::MAX);
-        let state = Mutex::new(State { seen, kept, failing: false });
-        Ok(Self { disk, dir, events, registry, build, state })
+        let progress = Mutex::new(Progress { seen, failing: false });
+        Ok(Self { disk, dir, events, registry, build, kept: Mutex::new(kept), progress })
     }
 
     /// The reports, the newest first.
     pub fn list(&self) -> Vec<CrashSummary> {
-        self.state.lock().kept.iter().rev().cloned().collect()
+        self.kept.lock().iter().rev().cloned().collect()
     }
 
     /// The text of a report; none if there is none of this name. Blocks.
     pub fn read(&self, id: &str) -> Result<Option<Vec<u8>>, CrashReportError> {
-        if !self.state.lock().kept.iter().any(|kept| kept.id == id) {
+        if !self.kept.lock().iter().any(|kept| kept.id == id) {
             return Ok(None);
         }
         let path = self.path(id);
@@ -118,9 +118,14 @@ impl CrashBook {
 
     /// Reports the crashes since the last time; blocks.
     pub fn flush(&self) {
-        let mut state = self.state.lock();
-        let (new, last) = self.events.after(state.seen);
-        state.seen = last;
+        let mut progress = self.progress.lock();
+        let (new, last) = self.events.after(progress.seen);
+        progress.seen = last;
+        self.look_at(&new, &mut progress.failing);
+    }
+
+    /// Reports the crashes among these events.
+    fn look_at(&self, new: &[Arc<SupervisionEvent>], failing: &mut bool) {
         // Of more crashes at once than there is room for, the last are reported.
         let crashes: Vec<_> = new.iter().filter_map(|event| self.crash(event)).collect();
         for (device, crash) in crashes.into_iter().rev().take(REPORTS_KEPT).rev() {
@@ -128,12 +133,11 @@ impl CrashBook {
                 Ok(None) => {}
                 Ok(Some(summary)) => {
                     tracing::info!(event = "crash_report.written", device = %summary.device, id = summary.id);
-                    state.kept.retain(|kept| kept.id != summary.id);
-                    state.kept.push(summary);
-                    state.failing = false;
+                    self.keep(summary);
+                    *failing = false;
                 }
-                Err(error) if !state.failing => {
-                    state.failing = true;
+                Err(error) if !*failing => {
+                    *failing = true;
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::warn!(
                         event = "crash_report.failing",
@@ -144,9 +148,19 @@ impl CrashBook {
                 Err(_) => {}
             }
         }
-        while state.kept.len() > REPORTS_KEPT {
-            let oldest = state.kept.remove(0);
-            // One that is gone already needs no removal, one that can't be removed is overwritten by nobody.
+    }
+
+    /// Lists a report, and removes the oldest if there are too many.
+    fn keep(&self, summary: CrashSummary) {
+        let surplus = {
+            let mut kept = self.kept.lock();
+            kept.retain(|kept| kept.id != summary.id);
+            kept.push(summary);
+            let surplus = kept.len().saturating_sub(REPORTS_KEPT);
+            kept.drain(..surplus).collect::<Vec<_>>()
+        };
+        for oldest in surplus {
+            // One that is gone already needs no removal; one that can't be removed is listed again by the next start.
             self.disk.remove(&self.path(&oldest.id)).ok();
         }
     }
@@ -263,3 +277,6 @@ impl Actor for CrashReporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
