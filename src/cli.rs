@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{bench, chaos, decode, demo, doctor, ledger, node, passwd, probe, replay, simulate};
+use crate::{bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, simulate};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -50,6 +50,8 @@ enum Command {
     Passwd,
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
+    /// Lead the conversations of a flight report again, and say whether they come to the same readings and reason.
+    Postmortem(postmortem::PostmortemOptions),
     /// Measure what this build can do on this machine.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -115,6 +117,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Probe(options) => probe::run(&options),
         Command::Passwd => passwd::run(),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Postmortem(options) => postmortem::run(&options),
         Command::Bench(bench) => bench::run(&bench),
     }
 }

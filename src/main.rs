@@ -14,6 +14,7 @@ mod login;
 mod metric_table;
 mod node;
 mod passwd;
+mod postmortem;
 mod probe;
 mod replay;
 mod simulate;

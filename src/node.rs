@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
 use voltree_actors::alerts::{AlertBook, Alerting};
 use voltree_actors::bms::{self, BmsSettings};
+use voltree_actors::crash_reports::{CrashBook, CrashReporter};
 use voltree_actors::dead_letters::DeadLetters;
 use voltree_actors::event_log::{EventBook, EventLog};
 use voltree_actors::fault_points::FAULT_POINTS;
@@ -35,7 +36,7 @@ use crate::config::tls::TlsListener;
 use crate::config::{Config, PackConfig};
 use crate::environment::Environment;
 use crate::http::{Http, HttpArgs};
-use crate::metric_table;
+use crate::{metric_table, postmortem};
 
 /// How many shards the devices are spread over.
 const SHARDS: u32 = 2;
@@ -58,6 +59,7 @@ pub(crate) struct Node {
     directory: Directory,
     tree: Children,
     events: Arc<EventBook>,
+    crashes: Arc<CrashBook>,
     reach: Reach,
     /// Held for as long as the node lives: it is the lock on the data directory.
     _data: DataDir,
@@ -74,6 +76,7 @@ pub(crate) struct Reach {
 struct Estate {
     directory: Directory,
     events: Arc<EventBook>,
+    crashes: Arc<CrashBook>,
     faults: Faults,
     root: ActorPath,
     journal: Arc<JournalSlot>,
@@ -140,8 +143,8 @@ impl Node {
         estate.remember_devices(&config, &data)?;
         let tree = estate.tree(router, metrics, &config.brokers);
         estate.subscribe_to_commits();
-        let Estate { root, directory, events, .. } = estate;
-        Ok(Self { config, http, mqtt, mqtts, root, directory, tree, events, reach, _data: data })
+        let Estate { root, directory, events, crashes, .. } = estate;
+        Ok(Self { config, http, mqtt, mqtts, root, directory, tree, events, crashes, reach, _data: data })
     }
 
     /// Where everything is, for whoever started the node.
@@ -170,8 +173,12 @@ impl Node {
     pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let ran = run_tree(self.root, self.directory, self.tree, stop).await;
         // The end of the tree belongs to its history too, and nobody in it is left to write it.
-        let events = self.events;
-        tokio::task::spawn_blocking(move || events.flush()).await.context("storing the last events")?;
+        let (events, crashes) = (self.events, self.crashes);
+        let last_words = move || {
+            crashes.flush();
+            events.flush();
+        };
+        tokio::task::spawn_blocking(last_words).await.context("storing the last events")?;
         Ok(ran?)
     }
 }
@@ -192,7 +199,7 @@ impl Estate {
             last_resort: Some(|| std::process::exit(STUCK)),
             ..WatchOptions::default()
         });
-        let events = Arc::new(EventBook::open(disk, data.root(), directory.events().clone())?);
+        let events = Arc::new(EventBook::open(disk.clone(), data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
         let dead_letters = Arc::new(DeadLetters::open(data.path("dead-letters"))?);
@@ -205,6 +212,13 @@ impl Estate {
             Arc::clone(&dead_letters),
             faults.clone(),
         ));
+        let crashes = Arc::new(CrashBook::open(
+            disk,
+            data.path("crashes"),
+            directory.events().clone(),
+            Arc::clone(&registry),
+            postmortem::this_build(),
+        )?);
         let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
         let alerts = Arc::new(AlertBook::open(
             data.path("alerts"),
@@ -221,6 +235,7 @@ impl Estate {
         Ok(Self {
             directory,
             events,
+            crashes,
             faults,
             root,
             journal,
@@ -247,6 +262,7 @@ impl Estate {
             store: Arc::clone(&self.store),
             journal: Arc::clone(&self.journal),
             faults: self.faults.clone(),
+            crashes: Arc::clone(&self.crashes),
             alerts: Arc::clone(&self.alerts),
             presence: Arc::clone(&self.presence),
             live: Arc::clone(&self.live),
@@ -304,7 +320,9 @@ impl Estate {
             group(
                 "storage",
                 Children::new(
-                    [self.event_log(), self.journal()].into_iter().chain(shards().map(|s| self.recorder(s))),
+                    [self.event_log(), self.crash_reporter(), self.journal()]
+                        .into_iter()
+                        .chain(shards().map(|s| self.recorder(s))),
                 ),
             ),
             group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()])))
@@ -334,6 +352,13 @@ impl Estate {
         let book = Arc::clone(&self.events);
         ChildSpec::worker("events", "event_log", RestartPolicy::SERVICE, move |_| {
             (EventLog, Arc::clone(&book))
+        })
+    }
+
+    fn crash_reporter(&self) -> ChildSpec {
+        let book = Arc::clone(&self.crashes);
+        ChildSpec::worker("crash-reports", "crash_reporter", RestartPolicy::SERVICE, move |_| {
+            (CrashReporter, Arc::clone(&book))
         })
     }
 

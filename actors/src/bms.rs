@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use voltree_model::{PackReading, RejectReason};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::codec::PollCycle;
+use voltree_protocols::flight::{End, Pen, Recorded};
 use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
 use voltree_runtime::{ChildSpec, Failure, Fence, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
@@ -52,7 +53,9 @@ pub fn child(entry: Arc<DeviceEntry>, journal: Arc<JournalSlot>, settings: BmsSe
     let name = entry.id.to_string();
     let kind = settings.driver.kind();
     let args = BmsArgs { entry, journal, settings };
-    ChildSpec::worker(name, kind, RestartPolicy::DEVICE, move |birth| (Bms, (args.clone(), birth.fence)))
+    ChildSpec::worker(name, kind, RestartPolicy::DEVICE, move |birth| {
+        (Bms, (args.clone(), birth.incarnation, birth.fence))
+    })
 }
 
 /// Everything the actor needs in order to be born again.
@@ -72,6 +75,7 @@ pub struct BmsState {
     args: BmsArgs,
     fence: Fence,
     poll: Box<dyn PollCycle + Send>,
+    pen: Pen,
     link: Option<FaultyLink<SerialLink>>,
     failures: u32,
     bad_frames: u64,
@@ -91,17 +95,18 @@ impl fmt::Debug for BmsState {
 impl Actor for Bms {
     type Msg = DeviceMsg;
     type State = BmsState;
-    type Arguments = (BmsArgs, Fence);
+    type Arguments = (BmsArgs, u64, Fence);
 
     async fn pre_start(
         &self,
         myself: ActorRef<DeviceMsg>,
-        (args, fence): (BmsArgs, Fence),
+        (args, incarnation, fence): (BmsArgs, u64, Fence),
     ) -> Result<BmsState, ActorProcessingErr> {
         let poll = args.settings.driver.poll();
         myself.send_message(DeviceMsg::Wake)?;
         myself.send_message(DeviceMsg::Poll)?;
-        Ok(BmsState { args, fence, poll, link: None, failures: 0, bad_frames: 0 })
+        let pen = args.entry.flight.pen(&args.settings.driver, incarnation);
+        Ok(BmsState { args, fence, poll, pen, link: None, failures: 0, bad_frames: 0 })
     }
 
     async fn handle(
@@ -144,7 +149,11 @@ impl BmsState {
             Some(link) => link,
             None => self.open()?,
         };
-        let polled = run_cycle(&mut link, &mut *self.poll).await;
+        let mut recorded = Recorded::new(&mut *self.poll, &self.pen, self.args.entry.now());
+        let polled = run_cycle(&mut link, &mut recorded).await;
+        if let Err(CycleError::Link(error)) = &polled {
+            self.pen.end(End::LinkFailed(Failure::new(error).to_string()));
+        }
         // A board that is silent keeps its port; a port that failed is opened anew.
         if !matches!(polled, Err(CycleError::Link(_))) {
             self.link = Some(link);
@@ -155,7 +164,7 @@ impl BmsState {
     fn open(&self) -> Result<FaultyLink<SerialLink>, CycleError> {
         let BmsArgs { entry, settings, .. } = &self.args;
         let link = SerialLink::open(&settings.port.to_string_lossy(), settings.baud)?;
-        Ok(FaultyLink::new(link, entry.faults.clone(), entry.id.clone()))
+        Ok(FaultyLink::new(link, entry.faults.clone(), entry.id.clone(), self.pen.clone()))
     }
 
     /// From here on the reading is received: it is in the intake before anything can interrupt it.

@@ -7,6 +7,7 @@ mod alerts;
 mod dead_letters;
 mod devices;
 mod faults;
+mod flights;
 mod health;
 mod ledgers;
 mod local;
@@ -23,6 +24,7 @@ pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
 pub use dead_letters::SetAside;
 pub use devices::{DeviceView, Devices, LatestMetric, StateChange};
 pub use faults::{ActiveFault, FaultInjection, FaultPointView};
+pub use flights::Flights;
 pub use health::{Health, HealthCheck};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
@@ -47,6 +49,8 @@ pub struct Fleet {
     pub dead_letters: Arc<dyn SetAside>,
     /// Faults on demand.
     pub faults: Arc<dyn FaultInjection>,
+    /// Flight records and crash reports.
+    pub flights: Arc<dyn Flights>,
     /// The tree of actors.
     pub supervision: Arc<dyn Supervision>,
     /// Whether the node can serve.
@@ -79,6 +83,9 @@ pub enum FleetError {
     /// No dead letter has this id.
     #[error("no dead letter has the id {0:?}; deadLetters lists those there are")]
     UnknownLetter(String),
+    /// No crash report has this id.
+    #[error("no crash report has the id {0:?}; crashReports lists those there are")]
+    UnknownReport(String),
     /// A fault that can't be injected.
     #[error("{0}")]
     Fault(#[from] FaultError),

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
+use voltree_protocols::flight::{FlightRecorder, PublishRecorder};
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle};
 use voltree_storage::{AgeLimits, JournalSlot};
 
@@ -64,6 +65,10 @@ pub struct DeviceEntry {
     pub actor: Handle<DeviceMsg>,
     /// The node's faults.
     pub faults: Faults,
+    /// What was last said between this node and the device.
+    pub flight: Arc<FlightRecorder>,
+    /// What the device last published.
+    pub publishes: PublishRecorder,
     link: Mutex<Link>,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
@@ -261,6 +266,8 @@ impl Registry {
             wanted: spec.wanted,
             actor,
             faults: self.faults.clone(),
+            flight: Arc::default(),
+            publishes: PublishRecorder::default(),
             link: Mutex::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),
             last_own_time: Mutex::new(i64::MIN + 1),

@@ -4,6 +4,7 @@
 //! listed here belong to the console's files or to nobody.
 
 mod console;
+mod flights;
 mod graphiql;
 mod graphql;
 mod guard;
@@ -55,12 +56,14 @@ pub fn router(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer) -> Router 
 pub fn router_for(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer, hosts: Hosts) -> Router {
     let schema = schema::build(fleet.clone(), node);
     let served = Served { schema, fleet, metrics, hosts, sockets: Arc::new(Semaphore::new(MAX_SOCKETS)) };
-    let graphql = Router::new()
+    let guarded = Router::new()
         .route("/graphql", post(graphql::answer).get(websocket::upgrade_or_help))
         .route("/graphql/ws", get(websocket::upgrade_or_help))
+        .route("/api/v1/devices/{id}/flight-record", get(flights::record))
+        .route("/api/v1/crash-reports/{id}", get(flights::crash_report))
         .route_layer(from_fn_with_state(served.clone(), guard::only_from_here));
     Router::new()
-        .merge(graphql)
+        .merge(guarded)
         .route("/graphiql", get(graphiql::page))
         .route("/graphiql/", get(graphiql::page))
         .route("/graphiql/{*file}", get(graphiql::asset))

@@ -42,6 +42,7 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
         alerts: node.clone(),
         dead_letters: node.clone(),
         faults: node.clone(),
+        flights: node.clone(),
         supervision: node.clone(),
         health: node,
     }

@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use voltree_model::PackReading;
 
 /// Why a poll cycle ended without a reading.
@@ -56,7 +59,7 @@ pub trait PollCycle {
     /// Starts a new cycle and forgets an unfinished one; what was learned about the device stays.
     fn begin(&mut self, now: Duration);
 
-    /// Hands out the next request once its time has come. Input that was waiting on the wire should be discarded first.
+    /// Hands out the next request once its time has come; to ask too early changes nothing. Input that was waiting on the wire should be discarded first.
     fn next_request(&mut self, now: Duration) -> Option<Vec<u8>>;
 
     /// Takes what arrived.
@@ -76,4 +79,30 @@ pub trait PollCycle {
 
     /// Counts the frames so far that failed their checks.
     fn bad_frames(&self) -> u64;
+
+    /// What was learned about the device and stays from one cycle to the next, so that a cycle can be repeated
+    /// elsewhere. Only asked for between cycles.
+    fn memory(&self) -> Value {
+        Value::Null
+    }
+
+    /// Takes back what [`PollCycle::memory`] gave out.
+    fn remember(&mut self, memory: &Value) -> Result<(), BadMemory> {
+        recall(memory)
+    }
+}
+
+/// A memory that is not of the conversation that is to have it.
+#[derive(Debug, thiserror::Error)]
+#[error("what the conversation had learned can't be read")]
+pub struct BadMemory(#[source] serde_json::Error);
+
+/// Puts what was learned into a memory.
+pub fn learned<T: Serialize>(learned: &T) -> Value {
+    serde_json::to_value(learned).unwrap_or_default()
+}
+
+/// Reads a memory.
+pub fn recall<T: DeserializeOwned>(memory: &Value) -> Result<T, BadMemory> {
+    T::deserialize(memory).map_err(BadMemory)
 }

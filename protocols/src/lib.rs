@@ -8,6 +8,7 @@ pub mod bms;
 pub mod checksum;
 pub mod codec;
 pub mod decode;
+pub mod flight;
 #[cfg(feature = "serial")]
 pub mod link;
 #[cfg(feature = "mqtt")]

@@ -13,9 +13,10 @@ use crate::support::{hush, now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "aggregator",
     "alerts",
+    "crash_reporter",
     "daly_bms",
     "event_log",
     "http",

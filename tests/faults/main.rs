@@ -15,6 +15,7 @@
 
 mod chaos;
 mod crash;
+mod flight;
 mod injected;
 mod kills;
 mod memory;

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod faults;
+mod flights;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
+use crate::crash_reports::CrashBook;
 use crate::dead_letters::DeadLetters;
 use crate::live::LiveBus;
 use crate::now;
@@ -40,6 +42,8 @@ pub struct LocalFleet {
     pub journal: Arc<JournalSlot>,
     /// The faults.
     pub faults: Faults,
+    /// The crash reports.
+    pub crashes: Arc<CrashBook>,
     /// The alerts.
     pub alerts: Arc<AlertBook>,
     /// Who came and went.

@@ -79,7 +79,9 @@ async fn telemetry(
     now: Timestamp,
 ) -> Committed {
     let entry = broker.registry.adopt(device, now);
-    let inbound = match parse_telemetry(device, payload, now, || entry.own_time(now)) {
+    let parsed = parse_telemetry(device, payload, now, || entry.own_time(now));
+    entry.publishes.record(now, payload, &parsed);
+    let inbound = match parsed {
         Ok(reading) if broker.registry.is_too_old(device, reading.at, now) => Inbound::Rejected {
             at: now,
             reason: RejectReason::TooOld,

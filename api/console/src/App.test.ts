@@ -222,6 +222,7 @@ it('a device has a page of its own, with its state, its ledger and its actor', a
   expect(find('device-page').textContent).toContain('rack: 7')
   expect(find('state-change-1').textContent).toContain('nothing heard for 30 s')
   expect(find('device-actor').textContent).toContain('restarted')
+  expect(find('flight-record').getAttribute('href')).toMatch(/^\/api\/v1\/devices\/[^/]+\/flight-record$/)
   expect(document.title).toContain('pack-1')
   await click('language-fr')
   expect(find('state-change-1').textContent).toContain('silencieux depuis 30 s')

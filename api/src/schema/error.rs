@@ -69,9 +69,10 @@ pub(super) fn unknown_device(id: &voltree_model::DeviceId) -> Error {
 /// What the fleet answered instead of an answer. Never use `?` on a fleet's result: it would lose the code.
 pub(super) fn fleet_error(error: FleetError) -> Error {
     match error {
-        FleetError::UnknownDevice(_) | FleetError::UnknownActor(_) | FleetError::UnknownLetter(_) => {
-            coded(Code::NotFound, error.to_string())
-        }
+        FleetError::UnknownDevice(_)
+        | FleetError::UnknownActor(_)
+        | FleetError::UnknownLetter(_)
+        | FleetError::UnknownReport(_) => coded(Code::NotFound, error.to_string()),
         FleetError::Fault(_) => coded(Code::BadUserInput, error.to_string()),
         FleetError::NotNow(_) => coded(Code::NotNow, error.to_string()),
         FleetError::NotRunning { .. } => coded(Code::NotRunning, error.to_string()),

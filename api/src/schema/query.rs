@@ -6,6 +6,7 @@ use voltree_model::DeviceId;
 
 use super::alert::{Alert, AlertSeverity};
 use super::arguments;
+use super::crash_report::CrashReport;
 use super::dead_letter::DeadLetter;
 use super::device::Device;
 use super::error::{fleet_error, unknown_device};
@@ -199,6 +200,32 @@ impl Query {
         let letters = doors(ctx)?.dead_letters.letters().into_iter();
         let wanted = letters.filter(|letter| device.as_ref().is_none_or(|device| *device == letter.device));
         Ok(wanted.take(limit).map(|letter| DeadLetter::from(letter.as_ref())).collect())
+    }
+
+    /// The reports of devices' actors that crashed, the newest first. The node keeps the last 20, also across its restarts.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn crash_reports(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this device.")] device_id: Option<ID>,
+    ) -> Result<Vec<CrashReport>> {
+        let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
+        let reports = doors(ctx)?.flights.crash_reports().into_iter();
+        let wanted = reports.filter(|report| device.as_ref().is_none_or(|device| *device == report.device));
+        Ok(wanted.map(CrashReport::from).collect())
+    }
+
+    /// What was last said between the node and a device, byte for byte, as the JSON text that `voltree postmortem` reads.
+    /// It holds no secrets.
+    #[graphql(complexity = "STORE_COST + child_complexity")]
+    async fn flight_record(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+    ) -> Result<String> {
+        let device = arguments::device_id("deviceId", &device_id)?;
+        let text = doors(ctx)?.flights.flight_record(&device).await.map_err(fleet_error)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The places in the node where injectFault can make faults strike.

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Health, HealthCheck,
-    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside, StateChange,
-    Supervision, Telemetry,
+    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, Health,
+    HealthCheck, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside,
+    StateChange, Supervision, Telemetry,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -57,6 +58,7 @@ impl TestFleet {
             alerts: self.clone(),
             dead_letters: self.clone(),
             faults: self.clone(),
+            flights: self.clone(),
             supervision: self.clone(),
             health: self.clone(),
         }
@@ -270,6 +272,34 @@ impl SetAside for TestFleet {
         let known = id == letter().id();
         let id = id.to_owned();
         Box::pin(async move { if known { Ok(letter()) } else { Err(FleetError::UnknownLetter(id)) } })
+    }
+}
+
+/// What the fleet's only crash report says.
+pub(crate) const REPORT: &str = "{\"a\":\"report\"}";
+
+impl Flights for TestFleet {
+    fn crash_reports(&self) -> Vec<CrashSummary> {
+        vec![CrashSummary {
+            id: "pack-1-1768471200000".to_owned(),
+            device: id("pack-1"),
+            at: START,
+            incarnation: 2,
+            reason: ExitReason::Panic { message: "boom".to_owned(), location: None },
+            bytes: 14,
+        }]
+    }
+
+    fn crash_report(&self, id: &str) -> Answer<'_, Vec<u8>> {
+        let (known, id) = (id == "pack-1-1768471200000", id.to_owned());
+        Box::pin(async move { if known { Ok(REPORT.into()) } else { Err(FleetError::UnknownReport(id)) } })
+    }
+
+    fn flight_record(&self, device: &DeviceId) -> Answer<'_, Vec<u8>> {
+        let (known, device) = (device.as_str() == "pack-1", device.clone());
+        Box::pin(
+            async move { if known { Ok(REPORT.into()) } else { Err(FleetError::UnknownDevice(device)) } },
+        )
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::{Request, StatusCode};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
+use crate::fleet::REPORT;
 use crate::support::{Answer, Api};
 
 #[tokio::test]
@@ -141,4 +142,29 @@ async fn programs_at_the_endpoint_never_get_a_page() {
     assert_eq!(link.status, StatusCode::METHOD_NOT_ALLOWED, "a link must not be able to ask");
     assert_eq!(api.get("/graphiql/assets/gone.js").await.status, StatusCode::NOT_FOUND);
     assert_eq!(api.get("/graphiql/..%2fpackage.json").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn flight_records_and_crash_reports_are_files_to_take_along() {
+    let api = Api::new();
+    for (path, name) in [
+        ("/api/v1/devices/pack-1/flight-record", "voltree-pack-1-flight.json"),
+        ("/api/v1/crash-reports/pack-1-1768471200000", "voltree-pack-1-1768471200000.json"),
+    ] {
+        let answer = api.get(path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, REPORT), "{path}");
+        assert_eq!(answer.header("content-disposition"), format!("attachment; filename=\"{name}\""));
+    }
+    for (path, status) in [
+        ("/api/v1/devices/nobody/flight-record", StatusCode::NOT_FOUND),
+        ("/api/v1/devices/no%20id/flight-record", StatusCode::BAD_REQUEST),
+        ("/api/v1/crash-reports/..%2F..%2Fdevices", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(api.get(path).await.status, status, "{path}");
+    }
+    let foreign = Request::get("/api/v1/devices/pack-1/flight-record")
+        .header("host", "127.0.0.1:8080")
+        .header("origin", "http://evil.example");
+    let answer = api.send(foreign.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "a foreign page may not have it");
 }

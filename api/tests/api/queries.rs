@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::fleet::REPORT;
 use crate::support::Api;
 
 #[tokio::test]
@@ -298,4 +299,20 @@ async fn faults_are_injected_with_a_reason_and_only_where_they_are_possible() {
     }
     let cleared = api.data("mutation { clearFaults(reason: \"the drill is over\") }").await;
     assert_eq!(cleared["clearFaults"], 1);
+}
+
+#[tokio::test]
+async fn crash_reports_and_flight_records_are_found() {
+    let api = Api::new();
+    let data =
+        api.data("{ crashReports { id deviceId time incarnation reason reasonKind bytes url } }").await;
+    let expected = json!({ "crashReports": [{
+        "id": "pack-1-1768471200000", "deviceId": "pack-1", "time": "2026-01-15T10:00:00Z", "incarnation": 2,
+        "reason": "panicked: boom", "reasonKind": "panic", "bytes": 14,
+        "url": "/api/v1/crash-reports/pack-1-1768471200000"
+    }]});
+    assert_eq!(data, expected);
+    assert_eq!(api.data("{ crashReports(deviceId: \"other\") { id } }").await["crashReports"], json!([]));
+    assert_eq!(api.data("{ flightRecord(deviceId: \"pack-1\") }").await["flightRecord"], REPORT);
+    assert_eq!(api.error("{ flightRecord(deviceId: \"nobody\") }").await.0, "NOT_FOUND");
 }

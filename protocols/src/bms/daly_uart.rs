@@ -13,6 +13,8 @@ mod poll;
 mod settings;
 mod wire;
 
+use serde::{Deserialize, Serialize};
+
 pub use answer::{
     Answer, BalanceAnswer, CellExtremesAnswer, CellsAnswer, FaultsAnswer, PackAnswer, StatusAnswer,
     SwitchesAnswer, TemperatureExtremesAnswer, TemperaturesAnswer,
@@ -94,7 +96,8 @@ pub mod command {
 }
 
 /// One board of up to 31 on a line, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Board(u8);
 
 /// A board number that no board has.
@@ -102,6 +105,20 @@ pub struct Board(u8);
 #[error("board {number} is not one of 1 to 31")]
 pub struct InvalidBoard {
     number: u8,
+}
+
+impl TryFrom<u8> for Board {
+    type Error = InvalidBoard;
+
+    fn try_from(number: u8) -> Result<Self, InvalidBoard> {
+        Self::new(number)
+    }
+}
+
+impl From<Board> for u8 {
+    fn from(board: Board) -> Self {
+        board.number()
+    }
 }
 
 impl Board {

@@ -4,12 +4,15 @@
 //! request, a bound on every answer, a few attempts, then the question is given up, and the cycle with it if nothing
 //! can be read without it. Whatever a device sends or doesn't, a cycle ends.
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::time::Duration;
 
+use serde_json::Value;
 use voltree_model::PackReading;
 
 use super::framing::FrameStats;
-use crate::codec::{PollCycle, PollError};
+use crate::codec::{BadMemory, PollCycle, PollError, learned, recall};
 
 /// The pace of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub enum Heard {
 /// What a vendor's protocol adds to a conversation.
 pub trait Dialect {
     /// Something to ask.
-    type Question: Copy + PartialEq;
+    type Question: Copy + PartialEq + Debug;
 
     /// The pace.
     fn timing(&self) -> Timing;
@@ -110,6 +113,16 @@ pub trait Dialect {
 
     /// What was seen of frames so far.
     fn frame_stats(&self) -> FrameStats;
+
+    /// What was learned about the device and stays from one cycle to the next.
+    fn memory(&self) -> Value {
+        Value::Null
+    }
+
+    /// Takes back what [`Dialect::memory`] gave out.
+    fn remember(&mut self, memory: &Value) -> Result<(), BadMemory> {
+        recall(memory)
+    }
 }
 
 /// What happened on the line since the dialogue was made.
@@ -174,8 +187,8 @@ impl<Q> Cycle<Q> {
 pub struct Dialogue<D: Dialect> {
     dialect: D,
     cycle: Cycle<D::Question>,
-    /// Questions that went unanswered; they get one attempt until they are answered again.
-    silent: Vec<D::Question>,
+    /// Questions that went unanswered, as `Debug` shows them; they get one attempt until they are answered again.
+    silent: BTreeSet<String>,
     phase: Phase,
     stats: DialogueStats,
 }
@@ -184,7 +197,7 @@ impl<D: Dialect> Dialogue<D> {
     /// Knows nothing of the device yet.
     pub fn new(dialect: D) -> Self {
         let stats = DialogueStats::default();
-        Self { dialect, cycle: Cycle::new(0), silent: Vec::new(), phase: Phase::Idle, stats }
+        Self { dialect, cycle: Cycle::new(0), silent: BTreeSet::new(), phase: Phase::Idle, stats }
     }
 
     /// What happened on the line so far.
@@ -212,8 +225,12 @@ impl<D: Dialect> Dialogue<D> {
         }
     }
 
+    fn is_silent(&self, question: D::Question) -> bool {
+        !self.silent.is_empty() && self.silent.contains(&format!("{question:?}"))
+    }
+
     fn attempts(&self, question: D::Question) -> u32 {
-        let once = self.silent.contains(&question) && !self.dialect.describe(question).essential;
+        let once = self.is_silent(question) && !self.dialect.describe(question).essential;
         if once { 1 } else { self.dialect.timing().attempts.max(1) }
     }
 
@@ -225,7 +242,9 @@ impl<D: Dialect> Dialogue<D> {
                 Heard::Stray => self.stats.stray_frames += 1,
                 Heard::Part => self.wait_for_more(now),
                 Heard::Answer => {
-                    self.silent.retain(|silent| *silent != question);
+                    if !self.silent.is_empty() {
+                        self.silent.remove(&format!("{question:?}"));
+                    }
                     self.advance(now, self.dialect.timing().gap);
                 }
                 Heard::Implausible => {
@@ -262,9 +281,7 @@ impl<D: Dialect> Dialogue<D> {
             self.phase = Phase::Done;
             return;
         }
-        if !self.silent.contains(&question) {
-            self.silent.push(question);
-        }
+        self.silent.insert(format!("{question:?}"));
         self.dialect.give_up(question);
         self.advance(now, self.dialect.timing().gap);
     }
@@ -366,6 +383,17 @@ impl<D: Dialect> PollCycle for Dialogue<D> {
 
     fn bad_frames(&self) -> u64 {
         self.dialect.frame_stats().bad_frames()
+    }
+
+    fn memory(&self) -> Value {
+        learned(&(&self.silent, self.dialect.memory()))
+    }
+
+    fn remember(&mut self, memory: &Value) -> Result<(), BadMemory> {
+        let (silent, of_dialect): (BTreeSet<String>, Value) = recall(memory)?;
+        self.dialect.remember(&of_dialect)?;
+        self.silent = silent;
+        Ok(())
     }
 }
 

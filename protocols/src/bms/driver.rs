@@ -1,5 +1,7 @@
 //! What a configured battery is asked in: one line a vendor, so that whoever polls needs to know none of them.
 
+use serde::{Deserialize, Serialize};
+
 use super::daly_uart::{DalyConfig, DalyPoll};
 use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
 use super::jk::{self, JkPoll};
@@ -9,7 +11,7 @@ use super::telecom::{Maker, TelecomConfig, TelecomDialect, TelecomPoll};
 use crate::codec::PollCycle;
 
 /// A protocol and how to speak it to one device.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Driver {
     /// Daly's A5 protocol.
     Daly(DalyConfig),
@@ -49,6 +51,14 @@ impl Driver {
             Self::Jbd(_) => jbd::BAUD,
             Self::Jk => jk::BAUD,
             Self::Telecom(config) => config.maker.default_baud(),
+        }
+    }
+
+    /// What it sends that nobody else may read.
+    pub fn secrets(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Jbd(JbdConfig { secret }) => secret.iter().map(|secret| secret.0.to_vec()).collect(),
+            Self::Daly(_) | Self::Jk | Self::Modbus(_) | Self::Sunspec(_) | Self::Telecom(_) => Vec::new(),
         }
     }
 

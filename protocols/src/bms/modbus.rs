@@ -4,6 +4,8 @@
 //! that, or an exception to it. `map` makes a battery of any device by a table of registers; `pylontech_rt` is one such
 //! table that comes from a maker.
 
+use serde::{Deserialize, Serialize};
+
 mod map;
 mod poll;
 mod pylontech_rt;
@@ -20,7 +22,7 @@ pub use tcp::TcpAnswers;
 pub const MAX_REGISTERS: u16 = 125;
 
 /// Which registers are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Table {
     /// Function 3.
     Holding,

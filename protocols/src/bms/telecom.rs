@@ -5,6 +5,8 @@
 //! pack's values are scaled and ordered (`analog`) and in what they tell of alarms (`alarms`). A frame does not say which
 //! of the two it is: whoever configures a battery does.
 
+use serde::{Deserialize, Serialize};
+
 mod alarms;
 mod analog;
 mod frame;
@@ -19,7 +21,7 @@ pub use poll::{TelecomConfig, TelecomDialect, TelecomPoll};
 pub use wire::{decode_pylontech, decode_seplos};
 
 /// Who made the battery, which decides how its values are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Maker {
     /// Seplos boards of the second generation, and PACE.
     Seplos,

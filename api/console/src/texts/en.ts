@@ -335,6 +335,9 @@ export const en = {
       heading: 'Its actor',
       gone: 'This device has no actor: only its history is left.',
       events: 'What happened to it',
+      record: 'Download flight record',
+      recordTitle:
+        'The last bytes between the node and this device, for “voltree postmortem” or a bug report; no secrets inside',
     },
 
     values: { heading: 'All values' },

@@ -334,6 +334,9 @@ export const fr: Texts = {
       heading: 'Son acteur',
       gone: 'Cet appareil n’a plus d’acteur : il n’en reste que l’historique.',
       events: 'Ce qui lui est arrivé',
+      record: 'Télécharger l’enregistrement de vol',
+      recordTitle:
+        'Les derniers octets échangés entre le nœud et cet appareil, pour « voltree postmortem » ou un rapport d’anomalie ; sans aucun secret',
     },
 
     values: { heading: 'Toutes les valeurs' },

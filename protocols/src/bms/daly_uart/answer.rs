@@ -3,6 +3,8 @@
 //! Nothing is judged here: out-of-range values pass through as they were sent. Bytes that an answer does not define
 //! are ignored when reading and zero when writing.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Frame, command};
 
 /// 0x90: the pack as a whole.
@@ -80,7 +82,7 @@ pub struct SwitchesAnswer {
 }
 
 /// 0x94: what the board consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusAnswer {
     /// Cells in series.
     pub cells: u8,

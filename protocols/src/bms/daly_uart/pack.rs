@@ -3,6 +3,7 @@
 //! Boards send corrupt values now and then, with a good checksum. A value outside of what its quantity can be is
 //! withheld with its reason, never clamped or zero-filled, and the values beside it are kept.
 
+use serde::{Deserialize, Serialize};
 use voltree_model::{
     AmpHours, Amps, Celsius, Millivolts, PackReading, PackState, Percent, Volts, Withheld, WithheldReason,
 };
@@ -28,7 +29,7 @@ const MIN_AMPS_FOR_SIGN: f64 = 1.0;
 const CONTRADICTIONS_TO_RELEARN: u8 = 3;
 
 /// How a board's current is to be read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CurrentSign {
     /// Learned from the board's own state.
     #[default]
@@ -40,7 +41,7 @@ pub enum CurrentSign {
 }
 
 /// What was learned of a board's sign.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignMemory {
     inverted: Option<bool>,
     contradictions: u8,

@@ -7,6 +7,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use voltree_model::PackReading;
 
 use super::pack::{self, Answers, Several};
@@ -14,7 +16,7 @@ use super::{
     Answer, Assembly, Board, CurrentSign, Frame, FrameDecoder, FrameStats, SignMemory, StatusAnswer, command,
     read_request,
 };
-use crate::codec::{PollCycle, PollError};
+use crate::codec::{BadMemory, PollCycle, PollError, learned, recall};
 
 /// Quiet time before a request; grows while answers fail.
 const GAP: Duration = Duration::from_millis(20);
@@ -31,7 +33,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const ATTEMPTS: u32 = 3;
 
 /// What stands in the eight data bytes of a read request. Boards with a weak UART misread fewer requests of 0xAA.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filler {
     /// 0x00.
     #[default]
@@ -50,7 +52,7 @@ impl Filler {
 }
 
 /// How to talk to one board.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DalyConfig {
     /// Which board on the line.
     pub board: Board,
@@ -105,7 +107,7 @@ enum Phase {
 }
 
 /// What stays known from one cycle to the next.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Learned {
     status: Option<StatusAnswer>,
     cycles_since_status: u32,
@@ -405,6 +407,15 @@ impl PollCycle for DalyPoll {
 
     fn bad_frames(&self) -> u64 {
         self.decoder.stats().bad_frames()
+    }
+
+    fn memory(&self) -> Value {
+        learned(&self.learned)
+    }
+
+    fn remember(&mut self, memory: &Value) -> Result<(), BadMemory> {
+        self.learned = recall(memory)?;
+        Ok(())
     }
 }
 

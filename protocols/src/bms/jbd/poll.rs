@@ -6,12 +6,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use voltree_model::PackReading;
 
 use super::frame::{Answer, AnswerFraming, parse_secret};
 use super::{BasicInfo, pack, read_request, register, secret_request};
 use crate::bms::dialogue::{Ask, Dialect, Dialogue, Heard, Timing};
 use crate::bms::framing::{FrameStats, StreamDecoder};
+use crate::codec::{BadMemory, recall};
 
 /// Polls a board.
 pub type JbdPoll = Dialogue<JbdDialect>;
@@ -20,6 +24,19 @@ pub type JbdPoll = Dialogue<JbdDialect>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 6]);
 
+/// A secret is never written out: what is read back is stars.
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self(*b"******"))
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -27,7 +44,7 @@ impl fmt::Debug for Secret {
 }
 
 /// How to talk to a board.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JbdConfig {
     /// Handed over first where it is set; boards on a wire want none.
     pub secret: Option<Secret>,
@@ -175,5 +192,14 @@ impl Dialect for JbdDialect {
 
     fn frame_stats(&self) -> FrameStats {
         self.decoder.stats()
+    }
+
+    fn memory(&self) -> Value {
+        self.admitted.into()
+    }
+
+    fn remember(&mut self, memory: &Value) -> Result<(), BadMemory> {
+        self.admitted = recall(memory)?;
+        Ok(())
     }
 }

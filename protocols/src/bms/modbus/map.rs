@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use voltree_model::{PackReading, WithheldReason};
 
 use super::{MAX_REGISTERS, ReadRegisters, Table};
 use crate::bms::sieve::Sieve;
 
 /// How a value stands in its registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encoding {
     /// One register.
     U16,
@@ -26,7 +27,7 @@ pub enum Encoding {
 }
 
 /// Which of two registers holds the upper half.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WordOrder {
     /// The first.
     #[default]
@@ -36,7 +37,7 @@ pub enum WordOrder {
 }
 
 /// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MapField {
     /// V.
     PackVoltage,
@@ -90,7 +91,7 @@ impl MapField {
 }
 
 /// One row of the table: `value = raw * scale + offset`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MapRow {
     /// The first register, counted from 0 as on the wire.
     pub register: u16,

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use voltree_model::PackReading;
 
 use super::{MapRow, ReadRegisters, Registers, RegistersAnswer, RtuAnswers, Table, exception_text, map};
@@ -14,7 +15,7 @@ use crate::bms::framing::{FrameStats, StreamDecoder};
 pub type MapPoll = Dialogue<MapDialect>;
 
 /// How to talk to a device and what its registers mean.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MapConfig {
     /// Which device on the line.
     pub unit: u8,

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use voltree_model::{PackReading, PackState};
 
 use super::models::{BankModel, BatteryModel, END_MODEL, MARKER};
@@ -14,6 +16,7 @@ use crate::bms::dialogue::{Ask, Dialect, Dialogue, Heard, Timing};
 use crate::bms::framing::{FrameStats, StreamDecoder};
 use crate::bms::modbus::{ReadRegisters, Registers, RegistersAnswer, RtuAnswers, Table, exception_text};
 use crate::bms::sieve::Sieve;
+use crate::codec::{BadMemory, learned, recall};
 
 /// Polls a device.
 pub type SunspecPoll = Dialogue<SunspecDialect>;
@@ -24,7 +27,7 @@ const BLOCK: u16 = 100;
 const MAX_MODELS: usize = 60;
 
 /// How to talk to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SunspecConfig {
     /// Which device on the line.
     pub unit: u8,
@@ -33,7 +36,7 @@ pub struct SunspecConfig {
 }
 
 /// Where a model stands and how long it is, its header included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     at: u16,
     length: u16,
@@ -264,4 +267,27 @@ impl Dialect for SunspecDialect {
     fn frame_stats(&self) -> FrameStats {
         self.decoder.stats()
     }
+
+    fn memory(&self) -> Value {
+        let Self { searched, battery, bank, found, read, sign, .. } = *self;
+        learned(&Learned { searched, battery, bank, found, read, sign })
+    }
+
+    fn remember(&mut self, memory: &Value) -> Result<(), BadMemory> {
+        let Learned { searched, battery, bank, found, read, sign } = recall(memory)?;
+        (self.searched, self.battery, self.bank) = (searched, battery, bank);
+        (self.found, self.read, self.sign) = (found, read, sign);
+        Ok(())
+    }
+}
+
+/// What stays known from one cycle to the next.
+#[derive(Serialize, Deserialize)]
+struct Learned {
+    searched: usize,
+    battery: Option<Place>,
+    bank: Option<Place>,
+    found: bool,
+    read: bool,
+    sign: SignMemory,
 }

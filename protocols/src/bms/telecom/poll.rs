@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use voltree_model::PackReading;
 
 use super::frame::{BATTERY, TelecomFrame, TelecomFraming};
@@ -15,7 +16,7 @@ use crate::bms::framing::{FrameStats, StreamDecoder};
 pub type TelecomPoll = Dialogue<TelecomDialect>;
 
 /// How to talk to a pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TelecomConfig {
     /// Who made it.
     pub maker: Maker,

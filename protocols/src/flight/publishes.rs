@@ -1,0 +1,185 @@
+//! The last payloads of a device that publishes by itself, and what each was read as.
+//!
+//! Of a reading only a checksum is kept, so that recording costs a publish next to nothing. A payload that is larger than
+//! the whole record is not kept.
+
+use std::collections::VecDeque;
+
+use crc::{CRC_64_XZ, Crc};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use voltree_model::{DeviceId, Reading, Timestamp};
+
+use crate::mqtt::{PayloadRejection, parse_telemetry};
+
+/// How much of a device's payloads is kept, in bytes of memory.
+const KEPT_BYTES: usize = 8 * 1024;
+/// What a payload costs besides its bytes.
+const ENTRY_BYTES: usize = 96;
+const CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
+
+/// What a payload was read as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReadAs {
+    /// A reading.
+    Reading {
+        /// Its time.
+        at: Timestamp,
+        /// The CRC-64/XZ of all it says, in hexadecimal digits.
+        crc: String,
+    },
+    /// Nothing, and why.
+    Rejected(String),
+}
+
+/// A payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// When it arrived.
+    pub at: Timestamp,
+    /// Its bytes.
+    #[serde(with = "hex::serde")]
+    pub payload: Vec<u8>,
+    /// What it was read as.
+    pub read_as: ReadAs,
+}
+
+/// What was read of a payload, as compact as it is kept.
+#[derive(Debug)]
+enum Kept {
+    Reading { at: Timestamp, crc: u64 },
+    Rejected(Box<str>),
+}
+
+/// The last payloads of one device.
+#[derive(Debug, Default)]
+pub struct PublishRecorder(Mutex<Payloads>);
+
+#[derive(Debug, Default)]
+struct Payloads {
+    kept: VecDeque<(Timestamp, Box<[u8]>, Kept)>,
+    bytes: usize,
+}
+
+impl PublishRecorder {
+    /// Writes down a payload and what it was read as.
+    pub fn record(&self, at: Timestamp, payload: &[u8], parsed: &Result<Reading, PayloadRejection>) {
+        let cost = ENTRY_BYTES + payload.len();
+        if cost > KEPT_BYTES {
+            return;
+        }
+        let read_as = match parsed {
+            Ok(reading) => Kept::Reading { at: reading.at, crc: checksum(reading) },
+            Err(rejection) => Kept::Rejected(rejection.to_string().into()),
+        };
+        let mut payloads = self.0.lock();
+        payloads.kept.push_back((at, payload.into(), read_as));
+        payloads.bytes += cost;
+        while payloads.bytes > KEPT_BYTES {
+            let Some((_, oldest, _)) = payloads.kept.pop_front() else { break };
+            payloads.bytes = payloads.bytes.saturating_sub(ENTRY_BYTES + oldest.len());
+        }
+    }
+
+    /// What is kept, oldest first.
+    pub fn publishes(&self) -> Vec<Publish> {
+        let payloads = self.0.lock();
+        let publish = |(at, payload, kept): &(Timestamp, Box<[u8]>, Kept)| Publish {
+            at: *at,
+            payload: payload.to_vec(),
+            read_as: match kept {
+                Kept::Reading { at, crc } => ReadAs::Reading { at: *at, crc: format!("{crc:016x}") },
+                Kept::Rejected(why) => ReadAs::Rejected(why.to_string()),
+            },
+        };
+        payloads.kept.iter().map(publish).collect()
+    }
+}
+
+impl Publish {
+    /// Whether it was read as a reading.
+    pub const fn is_reading(&self) -> bool {
+        matches!(self.read_as, ReadAs::Reading { .. })
+    }
+
+    /// Reads the payload once more, and says what differs if anything does.
+    pub fn read_again(&self, device: &DeviceId) -> Option<String> {
+        // A reading without a time of its own was given one when it arrived.
+        let own_time = || match &self.read_as {
+            ReadAs::Reading { at, .. } => *at,
+            ReadAs::Rejected(_) => self.at,
+        };
+        let now = match parse_telemetry(device, &self.payload, self.at, own_time) {
+            Ok(reading) => ReadAs::Reading { at: reading.at, crc: format!("{:016x}", checksum(&reading)) },
+            Err(rejection) => ReadAs::Rejected(rejection.to_string()),
+        };
+        (now != self.read_as).then(|| format!("it was read as {:?}, now as {now:?}", self.read_as))
+    }
+}
+
+fn checksum(reading: &Reading) -> u64 {
+    let mut digest = CRC.digest();
+    let mut text = |text: &str| {
+        digest.update(text.as_bytes());
+        // No text holds this byte, so that none runs into the next.
+        digest.update(&[0xFF]);
+    };
+    for metric in &reading.metrics {
+        text(metric.name.as_str());
+        text(metric.unit.as_ref().map_or("", |unit| unit.as_str()));
+    }
+    for (name, value) in &reading.attributes {
+        text(name.as_str());
+        text(value);
+    }
+    reading.left_out.iter().for_each(|left| text(&left.name));
+    for metric in &reading.metrics {
+        digest.update(&metric.value.to_bits().to_le_bytes());
+    }
+    digest.update(&reading.at.as_millis().to_le_bytes());
+    digest.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(payloads: &[&str]) -> Vec<Publish> {
+        let (device, recorder) = (DeviceId::new("sensor").unwrap(), PublishRecorder::default());
+        for (number, payload) in (1_700_000_000_000..).zip(payloads) {
+            let at = Timestamp::from_millis(number);
+            let parsed = parse_telemetry(&device, payload.as_bytes(), at, || at);
+            recorder.record(at, payload.as_bytes(), &parsed);
+        }
+        recorder.publishes()
+    }
+
+    #[test]
+    fn what_was_published_is_read_the_same_again_and_a_changed_byte_is_not() {
+        let device = DeviceId::new("sensor").unwrap();
+        let payload = r#"{"device_id":"sensor","metrics":[{"name":"t","value":21.5,"unit":"C"}]}"#;
+        let publishes = recorded(&[payload, "not json", "{}"]);
+        assert_eq!(publishes.len(), 3);
+        assert!(publishes.iter().all(|publish| publish.read_again(&device).is_none()), "{publishes:?}");
+        assert!(matches!(publishes[1].read_as, ReadAs::Rejected(_)), "{publishes:?}");
+        let text = serde_json::to_string(&publishes).unwrap();
+        let mut read: Vec<Publish> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, publishes);
+        let digit = payload.find("21.5").unwrap();
+        read[0].payload[digit] = b'3';
+        assert!(read[0].read_again(&device).unwrap().starts_with("it was read as "), "{read:?}");
+    }
+
+    #[test]
+    fn the_oldest_make_room_and_one_that_is_too_large_is_not_kept() {
+        let large = "x".repeat(KEPT_BYTES);
+        assert!(recorded(&[&large]).is_empty());
+        let some = "y".repeat(1_000);
+        let payloads: Vec<_> = (0..50).map(|_| some.as_str()).collect();
+        let kept = recorded(&payloads);
+        assert_eq!(kept.len(), KEPT_BYTES / (1_000 + ENTRY_BYTES));
+        assert_eq!(kept.last().unwrap().at.as_millis(), 1_700_000_000_049);
+    }
+}
