@@ -26,7 +26,7 @@ pub use faults::{ActiveFault, FaultInjection, FaultPointView};
 pub use health::{Health, HealthCheck};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
-pub use supervision::{ActorStatus, ActorView, Supervision};
+pub use supervision::{ActorStatus, ActorView, Kill, Supervision};
 pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};
 
 /// An answer that may need the disk or another node.

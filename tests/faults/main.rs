@@ -14,6 +14,7 @@
 )]
 
 mod chaos;
+mod counted;
 mod crash;
 mod injected;
 mod kills;

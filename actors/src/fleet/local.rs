@@ -14,7 +14,7 @@ use voltree_storage::{Cancel, Interval, JournalSlot, SeriesPoint, Store, aligned
 
 use super::{
     AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck,
-    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange, Supervision,
+    Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange, Supervision,
     Telemetry,
 };
 use crate::aggregator::{PublishedHead, Shard};
@@ -260,8 +260,12 @@ impl Supervision for LocalFleet {
         self.directory.events().subscribe()
     }
 
-    fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError> {
-        self.directory.kill(path, by).map_err(|error| match error {
+    fn kill(&self, path: &str, by: &str, kill: Kill) -> Result<ActorView, FleetError> {
+        let killed = match kill {
+            Kill::Uncounted => self.directory.kill(path, by),
+            Kill::Counted => self.directory.kill_counted(path, by),
+        };
+        killed.map_err(|error| match error {
             KillError::Unknown(path) => FleetError::UnknownActor(path),
             KillError::NotRunning { path, status } => {
                 FleetError::NotRunning { path: path.to_string(), status: status.as_str() }

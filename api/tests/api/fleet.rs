@@ -11,7 +11,7 @@ use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
     Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Health, HealthCheck,
-    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside, StateChange,
+    Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside, StateChange,
     Supervision, Telemetry,
 };
 use voltree_actors::intake::Inbound;
@@ -326,18 +326,19 @@ impl Supervision for TestFleet {
         self.events.subscribe()
     }
 
-    fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError> {
+    fn kill(&self, path: &str, by: &str, kill: Kill) -> Result<ActorView, FleetError> {
         let actor = self.tree().into_iter().find(|actor| actor.path.as_str() == path);
         let actor = actor.ok_or_else(|| FleetError::UnknownActor(path.to_owned()))?;
         if actor.status != ActorStatus::Running {
             return Err(FleetError::NotRunning { path: path.to_owned(), status: actor.status.as_str() });
         }
-        self.kills.lock().push((path.to_owned(), by.to_owned()));
+        let counted = if kill == Kill::Counted { ", counted" } else { "" };
+        self.kills.lock().push((path.to_owned(), format!("{by}{counted}")));
         Ok(actor)
     }
 
     fn park(&self, path: &str, by: &str, reason: &str) -> Result<ActorView, FleetError> {
-        self.kill(path, &format!("{by} parks: {reason}"))
+        self.kill(path, &format!("{by} parks: {reason}"), Kill::Uncounted)
     }
 
     /// Only what is parked can be resumed.
