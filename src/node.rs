@@ -21,6 +21,7 @@ use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket, keepe
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
+use voltree_actors::uptime::{Uptime, UptimeBook};
 use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
@@ -55,6 +56,7 @@ pub(crate) struct Node {
     directory: Directory,
     tree: Children,
     events: Arc<EventBook>,
+    uptime: Arc<UptimeBook>,
     reach: Reach,
     /// Held for as long as the node lives: it is the lock on the data directory.
     _data: DataDir,
@@ -71,6 +73,7 @@ pub(crate) struct Reach {
 struct Estate {
     directory: Directory,
     events: Arc<EventBook>,
+    uptime: Arc<UptimeBook>,
     faults: Faults,
     root: ActorPath,
     journal: Arc<JournalSlot>,
@@ -129,8 +132,8 @@ impl Node {
         estate.remember_devices(&config, &data)?;
         let tree = estate.tree(router, metrics, &config.brokers);
         estate.subscribe_to_commits();
-        let Estate { root, directory, events, .. } = estate;
-        Ok(Self { config, http, mqtt, root, directory, tree, events, reach, _data: data })
+        let Estate { root, directory, events, uptime, .. } = estate;
+        Ok(Self { config, http, mqtt, root, directory, tree, events, uptime, reach, _data: data })
     }
 
     /// Where everything is, for whoever started the node.
@@ -158,8 +161,12 @@ impl Node {
     pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let ran = run_tree(self.root, self.directory, self.tree, stop).await;
         // The end of the tree belongs to its history too, and nobody in it is left to write it.
-        let events = self.events;
-        tokio::task::spawn_blocking(move || events.flush()).await.context("storing the last events")?;
+        let (events, uptime) = (self.events, self.uptime);
+        let last_words = move || {
+            events.flush();
+            uptime.beat(now());
+        };
+        tokio::task::spawn_blocking(last_words).await.context("storing the last events")?;
         Ok(ran?)
     }
 }
@@ -179,6 +186,7 @@ impl Estate {
             last_resort: Some(|| std::process::exit(STUCK)),
             ..WatchOptions::default()
         });
+        let uptime = Arc::new(UptimeBook::open(disk.clone(), data.root(), now())?);
         let events = Arc::new(EventBook::open(disk, data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
@@ -207,6 +215,7 @@ impl Estate {
         Ok(Self {
             directory,
             events,
+            uptime,
             faults,
             root,
             journal,
@@ -234,6 +243,7 @@ impl Estate {
             faults: self.faults.clone(),
             alerts: Arc::clone(&self.alerts),
             presence: Arc::clone(&self.presence),
+            uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
             directory: self.directory.clone(),
             way_out: vec![self.root.child("edges").child("http")],
@@ -289,7 +299,9 @@ impl Estate {
             group(
                 "storage",
                 Children::new(
-                    [self.event_log(), self.journal()].into_iter().chain(shards().map(|s| self.recorder(s))),
+                    [self.event_log(), self.uptime(), self.journal()]
+                        .into_iter()
+                        .chain(shards().map(|s| self.recorder(s))),
                 ),
             ),
             group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()])))
@@ -314,6 +326,11 @@ impl Estate {
         ChildSpec::worker("events", "event_log", RestartPolicy::SERVICE, move |_| {
             (EventLog, Arc::clone(&book))
         })
+    }
+
+    fn uptime(&self) -> ChildSpec {
+        let book = Arc::clone(&self.uptime);
+        ChildSpec::worker("uptime", "uptime", RestartPolicy::SERVICE, move |_| (Uptime, Arc::clone(&book)))
     }
 
     fn journal(&self) -> ChildSpec {

@@ -21,6 +21,8 @@ pub mod mqtt_device;
 pub mod presence;
 pub mod recorder;
 pub mod registry;
+pub mod timeline;
+pub mod uptime;
 mod wall_clock;
 
 pub use alerts::AlertLimits;

@@ -39,7 +39,7 @@ pub use head::{DeviceSummary, Head, SealJob, Sealed};
 pub use integral::Integral;
 pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, Numbered, read_journal};
 pub use kv::{Engine, Kv, KvError, MemoryEngine, Pair, SledEngine};
-pub use ledgers::read_ledgers;
+pub use ledgers::{read_head, read_ledgers};
 pub use local_days::local_day_edges;
 pub use positions::Positions;
 pub use recount::{Recount, recount};

@@ -10,6 +10,7 @@ mod query;
 mod rebuild;
 mod retain;
 mod rollups;
+mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -10,8 +10,7 @@ const PATH: &str = "node/devices/pack";
 const INTENSITY: u64 = 5;
 
 async fn kill(node: &Node, counted: bool) -> Value {
-    let mutation =
-        "mutation($p: String!, $c: Boolean!) { killActor(path: $p, counted: $c) { incarnation } }";
+    let mutation = "mutation($p: String!, $c: Boolean!) { killActor(path: $p, counted: $c) { incarnation } }";
     node.ask(mutation, json!({ "p": PATH, "c": counted })).await.unwrap()
 }
 

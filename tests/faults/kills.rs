@@ -13,7 +13,7 @@ use crate::support::{hush, now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "aggregator",
     "alerts",
     "daly_bms",
@@ -29,6 +29,7 @@ const KINDS: [&str; 15] = [
     "presence",
     "recorder",
     "supervisor",
+    "uptime",
 ];
 const PUBLISHERS: usize = 3;
 /// How many more acknowledgements each publisher gets between two kills.

@@ -22,3 +22,4 @@ mod memory;
 mod recount;
 #[path = "../support/mod.rs"]
 mod support;
+mod timeline;

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod faults;
+mod timelines;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use voltree_runtime::{ActorPath, ActorView, Directory, Faults, KillError, ParkEr
 use voltree_storage::{Cancel, Interval, JournalSlot, SeriesPoint, Store, aligned_edges, merge_series};
 
 use super::{
-    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck,
-    Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange, Supervision,
+    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck, Kill,
+    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange, Supervision,
     Telemetry,
 };
 use crate::aggregator::{PublishedHead, Shard};
@@ -24,6 +25,7 @@ use crate::live::LiveBus;
 use crate::now;
 use crate::presence::PresenceBook;
 use crate::registry::{DeviceEntry, Registry};
+use crate::uptime::UptimeBook;
 
 /// Everything of a node that outlives its actors, as far as questions need it.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub struct LocalFleet {
     pub alerts: Arc<AlertBook>,
     /// Who came and went.
     pub presence: Arc<PresenceBook>,
+    /// When the node was up.
+    pub uptime: Arc<UptimeBook>,
     /// The live bus.
     pub live: Arc<LiveBus>,
     /// Who runs where.

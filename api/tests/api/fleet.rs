@@ -10,9 +10,9 @@ use tokio::sync::broadcast;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Health, HealthCheck,
-    Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside, StateChange,
-    Supervision, Telemetry,
+    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, GapCause, GapRange,
+    Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series,
+    SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -53,6 +53,7 @@ impl TestFleet {
         Fleet {
             devices: self.clone(),
             telemetry: self.clone(),
+            timelines: self.clone(),
             ledgers: self.clone(),
             alerts: self.clone(),
             dead_letters: self.clone(),
@@ -146,6 +147,21 @@ impl Devices for TestFleet {
 
     fn changes(&self) -> broadcast::Receiver<DeviceId> {
         self.changes.subscribe()
+    }
+}
+
+impl Timelines for TestFleet {
+    /// One of each cause, as long as the least that counts, from the start of the range on.
+    fn gaps(&self, range: GapRange, limit: usize) -> Answer<'_, Vec<TimelineGap>> {
+        let causes = [GapCause::NodeDown, GapCause::LinkDown, GapCause::Parked, GapCause::None];
+        let mut from = range.from;
+        let gaps = causes.into_iter().map(|cause| {
+            let to =
+                Timestamp::from_millis(from.as_millis() + i64::try_from(range.least.as_millis()).unwrap());
+            TimelineGap { from: std::mem::replace(&mut from, to), to, cause }
+        });
+        let gaps = gaps.take(limit).collect();
+        Box::pin(async move { Ok(gaps) })
     }
 }
 
