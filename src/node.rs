@@ -206,6 +206,8 @@ impl Estate {
             config.alerts.clone(),
             Arc::clone(&journal),
             Arc::clone(&registry),
+            Arc::clone(&store),
+            root.child("storage"),
         )?);
         let presence = Arc::new(PresenceBook::open(data.path("presence"), Arc::clone(&registry))?);
         let live = Arc::new(LiveBus::new(Arc::clone(&journal)));

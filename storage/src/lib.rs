@@ -48,4 +48,4 @@ pub use rollup::{Gap, Moment, Rollup};
 pub use row::{Absorbed, Row, Sample};
 pub use series::{SeriesPoint, merge_series};
 pub use snapshot::{load_snapshot, save_snapshot};
-pub use store::{Cancel, DiskUse, Interval, Intervals, Level, Store, aligned_edges};
+pub use store::{Cancel, DiskUse, Interval, Intervals, Level, NearlyFull, Store, aligned_edges};

@@ -33,7 +33,7 @@ async fn gaps_are_listed_with_their_length_and_cause() {
     let causes: Vec<_> = gaps.as_array().unwrap().iter().map(|gap| gap["cause"].as_str().unwrap()).collect();
     assert_eq!(causes, ["NODE_DOWN", "LINK_DOWN", "PARKED", "NONE"]);
     let (code, message) = api.error(&query.replace("30", "0")).await;
-    assert_eq!(code, "BAD_ARGUMENT");
+    assert_eq!(code, "BAD_USER_INPUT");
     assert!(message.contains("leastSeconds"), "{message}");
 }
 
