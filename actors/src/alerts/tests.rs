@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test's tree runs beside the test, in real time")]
+
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::oneshot;
@@ -80,7 +82,6 @@ impl Actor for Spinner {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[expect(clippy::disallowed_methods, reason = "a test's tree runs beside the test")]
 async fn a_stuck_thread_is_an_alert_until_it_lets_go() {
     let tick = Duration::from_millis(20);
     let directory = Directory::watched(WatchOptions { tick, ..WatchOptions::default() });
