@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use voltree_actors::fleet::Kill;
 use voltree_model::DeviceId;
 use voltree_runtime::faults::plan::Deed;
 use voltree_runtime::{ActorStatus, clock};
@@ -222,7 +223,10 @@ impl Run {
         let victim = dice.choice(&victims);
         let by = format!("plan {}", self.plan.plan.name);
         // One that ended by itself in this very moment is not killed.
-        victim.is_some_and(|victim| self.reach.fleet.supervision.kill(victim.path.as_str(), &by).is_ok())
+        victim.is_some_and(|victim| {
+            let kill = |path| self.reach.fleet.supervision.kill(path, &by, Kill::Uncounted);
+            kill(victim.path.as_str()).is_ok()
+        })
     }
 
     /// Lets everything under way arrive and the ledger settle. Faults that are left may strike on for a while: what

@@ -1,14 +1,19 @@
-//! `voltree ledger`: what became of every reading, read from a data directory without starting anything, and counted
-//! once more from the stored frames where no node has the directory.
+//! `voltree ledger`: what became of every reading, read from a data directory without starting anything. Where no node
+//! has the directory it is counted once more from the stored frames, and the gaps in each device's time line are listed.
+
+mod gaps;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use voltree_actors::timeline::{LEAST_GAP, TimelineGap};
 use voltree_model::{DeviceId, Ledger};
-use voltree_storage::{DataDir, Error, Recount, read_ledgers, recount};
+use voltree_storage::{DataDir, Error, Head, Recount, read_head, recount};
 
+use self::gaps::{GapFinder, Gaps};
 use crate::cli::say;
 
 /// Which data directory.
@@ -18,6 +23,9 @@ pub(crate) struct LedgerOptions {
     /// can't be counted again.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// List no silence of a device that is shorter, in seconds; nor one of less than three of its usual periods.
+    #[arg(long, value_name = "SECONDS", default_value_t = LEAST_GAP.as_secs())]
+    least_gap: u64,
     /// Print one JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
@@ -27,8 +35,10 @@ type Ledgers = BTreeMap<Option<DeviceId>, Ledger>;
 
 /// Folds checkpoint and journal, prints the ledgers, the node's own first, and fails if the frames say otherwise.
 pub(crate) fn run(options: &LedgerOptions) -> anyhow::Result<()> {
-    let ledgers = read_ledgers(&DataDir::read_only(&options.data)?)?;
-    let counted = count_again(options, &ledgers)?;
+    let head = read_head(&DataDir::read_only(&options.data)?)?;
+    let of_devices = head.ledgers().into_iter().map(|(device, ledger)| (Some(device), ledger));
+    let ledgers: Ledgers = of_devices.chain([(None, head.node_ledger())]).collect();
+    let counted = count_again(options, &head)?;
     if !options.json {
         let columns =
             ["device", "received", "stored", "duplicate", "rejected", "dead", "pending", "in frames"];
@@ -36,12 +46,20 @@ pub(crate) fn run(options: &LedgerOptions) -> anyhow::Result<()> {
     }
     for (device, ledger) in &ledgers {
         let name = device.as_ref().map_or("(no device)", |device| device.as_str());
-        let frames = counted.as_ref().map(|counted| in_frames(counted, device.as_ref()));
-        say(&if options.json { json(name, ledger, frames) } else { line(name, ledger, frames) });
+        let frames = counted.as_ref().map(|(counted, _)| in_frames(counted, device.as_ref()));
+        let gaps = counted.as_ref().and_then(|(_, gaps)| gaps.get(device.as_ref()?)).map(Vec::as_slice);
+        if options.json {
+            say(&json(name, ledger, frames, gaps));
+        } else {
+            say(&line(name, ledger, frames));
+            gaps.unwrap_or_default().iter().for_each(|gap| say(&gaps::line(gap)));
+        }
     }
-    let Some(counted) = counted else {
+    let Some((counted, _)) = counted else {
         if !options.json {
-            say("A node is running on this directory, so its frames were not counted again.");
+            say(
+                "A node is running on this directory: its frames were not counted again, nor were gaps looked for.",
+            );
         }
         return Ok(());
     };
@@ -52,10 +70,14 @@ pub(crate) fn run(options: &LedgerOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the frames hold; nothing while a node has them.
-fn count_again(options: &LedgerOptions, ledgers: &Ledgers) -> anyhow::Result<Option<Recount>> {
+/// What the frames hold, and the gaps between them; nothing while a node has them.
+fn count_again(options: &LedgerOptions, head: &Head) -> anyhow::Result<Option<(Recount, Gaps)>> {
     match DataDir::open(&options.data) {
-        Ok(held) => Ok(Some(recount(&held, ledgers.keys().flatten())?)),
+        Ok(held) => {
+            let mut gaps = GapFinder::open(held.root(), head, Duration::from_secs(options.least_gap))?;
+            let counted = recount(&held, head.devices(), &mut |device, times| gaps.take(device, times))?;
+            Ok(Some((counted, gaps.finish())))
+        }
         Err(Error::Locked { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -102,7 +124,7 @@ fn row(cells: [String; 8]) -> String {
     numbers.iter().fold(format!("{device:<24}"), |row, number| format!("{row} {number:>10}"))
 }
 
-fn json(name: &str, ledger: &Ledger, frames: Option<u64>) -> String {
+fn json(name: &str, ledger: &Ledger, frames: Option<u64>, gaps: Option<&[TimelineGap]>) -> String {
     let by_reason = |counts: &BTreeMap<voltree_model::RejectReason, u64>| {
         counts
             .iter()
@@ -119,6 +141,7 @@ fn json(name: &str, ledger: &Ledger, frames: Option<u64>) -> String {
         "pending": ledger.pending,
         "metrics_left_out": by_reason(&ledger.metrics_left_out),
         "in_frames": frames,
+        "gaps": gaps.map(|gaps| gaps.iter().map(gaps::json).collect::<Vec<_>>()),
     })
     .to_string()
 }

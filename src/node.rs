@@ -23,6 +23,7 @@ use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket, keepe
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
+use voltree_actors::uptime::{Uptime, UptimeBook};
 use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
@@ -60,6 +61,7 @@ pub(crate) struct Node {
     tree: Children,
     events: Arc<EventBook>,
     crashes: Arc<CrashBook>,
+    uptime: Arc<UptimeBook>,
     reach: Reach,
     /// Held for as long as the node lives: it is the lock on the data directory.
     _data: DataDir,
@@ -77,6 +79,7 @@ struct Estate {
     directory: Directory,
     events: Arc<EventBook>,
     crashes: Arc<CrashBook>,
+    uptime: Arc<UptimeBook>,
     faults: Faults,
     root: ActorPath,
     journal: Arc<JournalSlot>,
@@ -143,8 +146,21 @@ impl Node {
         estate.remember_devices(&config, &data)?;
         let tree = estate.tree(router, metrics, &config.brokers);
         estate.subscribe_to_commits();
-        let Estate { root, directory, events, crashes, .. } = estate;
-        Ok(Self { config, http, mqtt, mqtts, root, directory, tree, events, crashes, reach, _data: data })
+        let Estate { root, directory, events, crashes, uptime, .. } = estate;
+        Ok(Self {
+            config,
+            http,
+            mqtt,
+            mqtts,
+            root,
+            directory,
+            tree,
+            events,
+            crashes,
+            uptime,
+            reach,
+            _data: data,
+        })
     }
 
     /// Where everything is, for whoever started the node.
@@ -173,10 +189,11 @@ impl Node {
     pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let ran = run_tree(self.root, self.directory, self.tree, stop).await;
         // The end of the tree belongs to its history too, and nobody in it is left to write it.
-        let (events, crashes) = (self.events, self.crashes);
+        let (events, crashes, uptime) = (self.events, self.crashes, self.uptime);
         let last_words = move || {
             crashes.flush();
             events.flush();
+            uptime.beat(now());
         };
         tokio::task::spawn_blocking(last_words).await.context("storing the last events")?;
         Ok(ran?)
@@ -199,6 +216,7 @@ impl Estate {
             last_resort: Some(|| std::process::exit(STUCK)),
             ..WatchOptions::default()
         });
+        let uptime = Arc::new(UptimeBook::open(disk.clone(), data.root(), now())?);
         let events = Arc::new(EventBook::open(disk.clone(), data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
@@ -225,6 +243,8 @@ impl Estate {
             config.alerts.clone(),
             Arc::clone(&journal),
             Arc::clone(&registry),
+            Arc::clone(&store),
+            root.child("storage"),
         )?);
         let presence = Arc::new(PresenceBook::open(data.path("presence"), Arc::clone(&registry))?);
         let live = Arc::new(LiveBus::new(Arc::clone(&journal)));
@@ -236,6 +256,7 @@ impl Estate {
             directory,
             events,
             crashes,
+            uptime,
             faults,
             root,
             journal,
@@ -265,6 +286,7 @@ impl Estate {
             crashes: Arc::clone(&self.crashes),
             alerts: Arc::clone(&self.alerts),
             presence: Arc::clone(&self.presence),
+            uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
             directory: self.directory.clone(),
             way_out: vec![self.root.child("edges").child("http")],
@@ -320,7 +342,7 @@ impl Estate {
             group(
                 "storage",
                 Children::new(
-                    [self.event_log(), self.crash_reporter(), self.journal()]
+                    [self.event_log(), self.uptime(), self.crash_reporter(), self.journal()]
                         .into_iter()
                         .chain(shards().map(|s| self.recorder(s))),
                 ),
@@ -360,6 +382,11 @@ impl Estate {
         ChildSpec::worker("crash-reports", "crash_reporter", RestartPolicy::SERVICE, move |_| {
             (CrashReporter, Arc::clone(&book))
         })
+    }
+
+    fn uptime(&self) -> ChildSpec {
+        let book = Arc::clone(&self.uptime);
+        ChildSpec::worker("uptime", "uptime", RestartPolicy::SERVICE, move |_| (Uptime, Arc::clone(&book)))
     }
 
     fn journal(&self) -> ChildSpec {

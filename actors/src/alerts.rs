@@ -1,25 +1,29 @@
-//! The alert actor: holds committed readings against the built-in limits and notices devices that fell silent.
+//! The alert actor: holds committed readings against the built-in limits, notices devices that fell silent, threads that
+//! are stuck and storage that is nearly full.
 //!
 //! Owns: its turn; engine and cursor belong to the node and are saved together. Receives: news of commits, ticks.
 //! Lost on restart: what was not saved yet, which is read again from the journal and judged alike.
 //! Supervised by: analysis.
 
 mod engine;
+mod node_conditions;
 mod rules;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::broadcast;
 use voltree_model::Timestamp;
-use voltree_runtime::Failure;
-use voltree_storage::{Entry, JournalSlot, Lsn};
+use voltree_runtime::{ActorPath, Failure};
+use voltree_storage::{Entry, JournalSlot, Lsn, Store};
 
 pub use engine::{AlertEngine, Change};
 pub use rules::AlertLimits;
+use rules::Rule;
 
 use crate::cursor::{self, CursorMsg};
 use crate::fault_points::ALERTS_HANDLE;
@@ -29,6 +33,8 @@ use crate::registry::Registry;
 
 /// After how many entries the state is saved even if no alert changed, so that little is read again.
 const SAVE_EVERY: u64 = 10_000;
+/// How often it is looked at how full the storage is.
+const LOOK_AT_SPACE: Duration = Duration::from_secs(60);
 /// How many alerts a watcher may fall behind.
 const BACKLOG: usize = 256;
 
@@ -42,6 +48,10 @@ pub struct AlertBook {
     engine: Mutex<AlertEngine>,
     saved: Arc<AtomicU64>,
     watchers: broadcast::Sender<Arc<AlertView>>,
+    store: Arc<Store>,
+    /// Whom an alert about the storage names.
+    storage_path: ActorPath,
+    space_looked_at: Mutex<Option<Timestamp>>,
 }
 
 impl AlertBook {
@@ -51,13 +61,27 @@ impl AlertBook {
         limits: AlertLimits,
         journal: Arc<JournalSlot>,
         registry: Arc<Registry>,
+        store: Arc<Store>,
+        storage_path: ActorPath,
     ) -> Result<Self, voltree_storage::Error> {
         let mut engine: AlertEngine = voltree_storage::load_snapshot(&file)?.unwrap_or_default();
         engine.set_limits(limits);
         let saved = Arc::new(AtomicU64::new(engine.cursor().0));
         let started_at = crate::now();
         let watchers = broadcast::Sender::new(BACKLOG);
-        Ok(Self { file, journal, registry, started_at, engine: Mutex::new(engine), saved, watchers })
+        let (engine, space_looked_at) = (Mutex::new(engine), Mutex::default());
+        Ok(Self {
+            file,
+            journal,
+            registry,
+            started_at,
+            engine,
+            saved,
+            watchers,
+            store,
+            storage_path,
+            space_looked_at,
+        })
     }
 
     /// Up to which entry the state is saved.
@@ -78,6 +102,38 @@ impl AlertBook {
     /// Alerts as they begin, from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<AlertView>> {
         self.watchers.subscribe()
+    }
+
+    /// Holds what is wrong with the node itself against its rules.
+    fn notice_stuck(&self, now: Timestamp) -> Vec<Change> {
+        let stuck = self.registry.stuck_actors();
+        let conditions = node_conditions::stuck(&stuck, |path| self.registry.device_of(path));
+        self.engine.lock().judge_conditions(Rule::ThreadStuck, &conditions, now)
+    }
+
+    /// Looks now and then at how full the storage is. That it can't be told is no reason to fail.
+    async fn notice_space(&self, now: Timestamp) -> Result<Vec<Change>, ActorProcessingErr> {
+        {
+            let mut looked_at = self.space_looked_at.lock();
+            if looked_at.is_some_and(|at| now.since(at) < LOOK_AT_SPACE) {
+                return Ok(Vec::new());
+            }
+            *looked_at = Some(now);
+        }
+        let store = Arc::clone(&self.store);
+        let Ok(space) = tokio::task::spawn_blocking(move || store.nearly_full()).await? else {
+            return Ok(Vec::new());
+        };
+        let conditions = node_conditions::nearly_full(&self.storage_path, space);
+        Ok(self.engine.lock().judge_conditions(Rule::StorageNearlyFull, &conditions, now))
+    }
+
+    /// Notices what no reading tells.
+    async fn notice(&self, now: Timestamp) -> Result<Vec<Change>, ActorProcessingErr> {
+        let mut changes = self.notice_silence(now);
+        changes.extend(self.notice_stuck(now));
+        changes.extend(self.notice_space(now).await?);
+        Ok(changes)
     }
 
     fn judge(&self, batch: &[(Lsn, Arc<Entry>)], now: Timestamp) -> Vec<Change> {
@@ -174,7 +230,10 @@ impl Actor for Alerting {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             CursorMsg::Committed => book.catch_up(false).await,
-            CursorMsg::Tick => book.catch_up(book.tell(&book.notice_silence(crate::now()))).await,
+            CursorMsg::Tick => {
+                let changes = book.notice(crate::now()).await?;
+                book.catch_up(book.tell(&changes)).await
+            }
         }
     }
 
@@ -186,3 +245,6 @@ impl Actor for Alerting {
         book.save().await
     }
 }
+
+#[cfg(test)]
+mod tests;

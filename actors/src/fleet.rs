@@ -13,6 +13,7 @@ mod ledgers;
 mod local;
 mod supervision;
 mod telemetry;
+mod timelines;
 
 use std::sync::Arc;
 
@@ -28,8 +29,9 @@ pub use flights::Flights;
 pub use health::{Health, HealthCheck};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
-pub use supervision::{ActorStatus, ActorView, Supervision};
+pub use supervision::{ActorStatus, ActorView, Kill, Supervision};
 pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};
+pub use timelines::{GapCause, GapRange, TimelineGap, Timelines};
 
 /// An answer that may need the disk or another node.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, FleetError>>;
@@ -41,6 +43,8 @@ pub struct Fleet {
     pub devices: Arc<dyn Devices>,
     /// What they measured.
     pub telemetry: Arc<dyn Telemetry>,
+    /// Where they were silent.
+    pub timelines: Arc<dyn Timelines>,
     /// What became of each reading.
     pub ledgers: Arc<dyn Ledgers>,
     /// What is wrong now.

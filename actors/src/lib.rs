@@ -24,6 +24,8 @@ pub mod postmortem;
 pub mod presence;
 pub mod recorder;
 pub mod registry;
+pub mod timeline;
+pub mod uptime;
 mod wall_clock;
 
 pub use alerts::AlertLimits;

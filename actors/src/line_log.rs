@@ -44,6 +44,33 @@ pub(crate) struct Loaded<T> {
     pub(crate) unreadable: usize,
 }
 
+/// Reads the last records of the log `name` in `dir`, whoever writes it, and leaves it as it is.
+pub(crate) fn load<T: DeserializeOwned>(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    keep: usize,
+) -> Result<Loaded<T>, LineLogError> {
+    let before = read(disk, &dir.join(format!("{name}.1.jsonl")))?;
+    let now = read(disk, &dir.join(format!("{name}.jsonl")))?;
+    let whole = now.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    Ok(Loaded::of(&before, &now[..whole], keep))
+}
+
+impl<T: DeserializeOwned> Loaded<T> {
+    fn of(before: &[u8], now: &[u8], keep: usize) -> Self {
+        let mut loaded = Self { records: Vec::new(), unreadable: 0 };
+        for line in before.split(|byte| *byte == b'\n').chain(now.split(|byte| *byte == b'\n')) {
+            match serde_json::from_slice(line) {
+                Ok(record) => loaded.records.push(record),
+                Err(_) => loaded.unreadable += usize::from(!line.is_empty()),
+            }
+        }
+        loaded.records.drain(..loaded.records.len().saturating_sub(keep));
+        loaded
+    }
+}
+
 impl LineLog {
     /// Opens the log `name` in `dir`, which keeps at least the last `keep` records, and reads them.
     pub(crate) fn open<T: DeserializeOwned>(
@@ -67,15 +94,7 @@ impl LineLog {
         if !now.is_empty() {
             log.reopen()?;
         }
-        let mut loaded = Loaded { records: Vec::new(), unreadable: 0 };
-        for line in before.split(|byte| *byte == b'\n').chain(now[..whole].split(|byte| *byte == b'\n')) {
-            match serde_json::from_slice(line) {
-                Ok(record) => loaded.records.push(record),
-                Err(_) => loaded.unreadable += usize::from(!line.is_empty()),
-            }
-        }
-        loaded.records.drain(..loaded.records.len().saturating_sub(keep));
-        Ok((log, loaded))
+        Ok((log, Loaded::of(&before, &now[..whole], keep)))
     }
 
     /// Returns once all records are on stable storage. After an error none of them counts as written.

@@ -8,7 +8,7 @@
 mod history;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +64,11 @@ impl PresenceBook {
     /// The last changes of a device's state, newest first.
     pub fn history(&self, device: &DeviceId, limit: usize) -> Vec<StateChange> {
         self.known.lock().history.of(device, limit)
+    }
+
+    /// All changes of a device's state that are kept.
+    pub(crate) fn states(&self, device: &DeviceId) -> Vec<StateChange> {
+        self.known.lock().history.of(device, usize::MAX)
     }
 
     /// Devices as they change, from now on.
@@ -122,6 +127,22 @@ impl Known {
             self.told.insert(device.clone(), Told { at: now, arrival });
         }
         changed || heard
+    }
+}
+
+/// The states of every device as far as they were saved in a file, for inspection of a node from outside.
+#[derive(Debug)]
+pub struct SavedStates(StateHistory);
+
+impl SavedStates {
+    /// Reads the file; nothing was saved yet if there is none.
+    pub fn read(file: &Path) -> Result<Self, voltree_storage::Error> {
+        Ok(Self(voltree_storage::load_snapshot(file)?.unwrap_or_default()))
+    }
+
+    /// All changes of a device's state that were kept.
+    pub fn of(&self, device: &DeviceId) -> Vec<StateChange> {
+        self.0.of(device, usize::MAX)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::flight::{FlightRecorder, PublishRecorder};
-use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle};
+use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle, StuckActor};
 use voltree_storage::{AgeLimits, JournalSlot};
 
 use crate::dead_letters::DeadLetters;
@@ -210,6 +210,17 @@ impl Registry {
     /// Every device, by id.
     pub fn list(&self) -> Vec<Arc<DeviceEntry>> {
         self.devices.read().values().cloned().collect()
+    }
+
+    /// The actors that were given up and still hold their thread.
+    pub(crate) fn stuck_actors(&self) -> Vec<StuckActor> {
+        self.directory.stuck_actors()
+    }
+
+    /// The device whose actor has this path.
+    pub(crate) fn device_of(&self, path: &ActorPath) -> Option<DeviceId> {
+        let known = DeviceId::new(path.name()).ok().and_then(|id| self.get(&id));
+        known.filter(|entry| entry.actor.path() == path).map(|entry| entry.id.clone())
     }
 
     /// Whether the device can be heard, as of now.

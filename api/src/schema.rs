@@ -21,6 +21,7 @@ mod query;
 mod subscription;
 mod supervision;
 mod telemetry;
+mod timeline;
 
 use voltree_actors::fleet::Fleet;
 

@@ -19,8 +19,8 @@ pub use self::life::{Fence, Fenced};
 pub(crate) use self::life::{Life, Ticks};
 use self::slot::KillAsked;
 pub(crate) use self::slot::{Held, Slot};
-pub use self::watchman::WatchOptions;
 pub(crate) use self::watchman::Watchman;
+pub use self::watchman::{StuckActor, WatchOptions};
 use crate::supervisor::{StartQueue, SupervisorMsg};
 use crate::{ActorPath, Events, ExitReason};
 
@@ -169,6 +169,11 @@ impl Directory {
     /// How many threads are held by incarnations that were given up.
     pub fn stuck_threads(&self) -> usize {
         self.shared.watchman.stuck_threads()
+    }
+
+    /// Which incarnations hold them.
+    pub fn stuck_actors(&self) -> Vec<StuckActor> {
+        self.shared.watchman.stuck()
     }
 
     /// What this actor is doing, if there is one.

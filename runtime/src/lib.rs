@@ -18,7 +18,8 @@ pub mod telemetry;
 
 pub use child::{Birth, ChildSpec, Children};
 pub use directory::{
-    ActorStatus, ActorView, Directory, Fence, Fenced, Handle, KillError, NotRunning, ParkError, WatchOptions,
+    ActorStatus, ActorView, Directory, Fence, Fenced, Handle, KillError, NotRunning, ParkError, StuckActor,
+    WatchOptions,
 };
 pub use events::{EVENTS_KEPT, EventKind, Events, ExitReason, SupervisionEvent};
 pub use failure::{ErrorChain, Failure};

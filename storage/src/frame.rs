@@ -180,6 +180,11 @@ impl<'a> Frame<'a> {
         origins.map(origin).collect()
     }
 
+    /// When its rows are of, in UTC milliseconds, ascending.
+    pub(crate) fn times(&self) -> &[i64] {
+        &self.times
+    }
+
     /// All rows.
     pub fn rows(&self) -> Result<BTreeMap<Timestamp, Row>, Error> {
         let row = |origin: &Origin| Row { origin: *origin, stored: vec![*origin], samples: Vec::new() };

@@ -150,6 +150,11 @@ impl Head {
     ) -> Vec<SeriesPoint> {
         self.devices.get(device).map(|head| head.open_points(metric, from, to)).unwrap_or_default()
     }
+
+    /// When a device's readings are of that no seal covers yet, in UTC milliseconds, ascending.
+    pub fn open_times(&self, device: &DeviceId) -> Vec<i64> {
+        self.devices.get(device).map(DeviceHead::open_times).unwrap_or_default()
+    }
 }
 
 impl NodeHead {

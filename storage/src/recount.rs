@@ -25,25 +25,37 @@ pub struct Recount {
 }
 
 /// Counts the stored readings of these devices, frame by frame. `data` must be held by this process.
+///
+/// On the way `times` is told, device by device and day by day, when the readings of a day are of: in UTC milliseconds,
+/// ascending, each time once.
 pub fn recount<'a>(
     data: &DataDir,
     devices: impl IntoIterator<Item = &'a DeviceId>,
+    times: &mut dyn FnMut(&DeviceId, &[i64]),
 ) -> Result<Recount, Error> {
     let aged_out = read_aged_out(data)?.map(AgedOut::by_device).unwrap_or_default();
     let devices: Vec<_> = devices.into_iter().collect();
-    let recount = recount_with(&data.buckets().join("raw"), &SledEngine, &devices)?;
+    let recount = recount_with(&data.buckets().join("raw"), &SledEngine, &devices, times)?;
     Ok(Recount { aged_out, ..recount })
 }
 
-fn recount_with(root: &Path, engine: &dyn Engine, devices: &[&DeviceId]) -> Result<Recount, Error> {
+fn recount_with(
+    root: &Path,
+    engine: &dyn Engine,
+    devices: &[&DeviceId],
+    times: &mut dyn FnMut(&DeviceId, &[i64]),
+) -> Result<Recount, Error> {
     let mut recount = Recount::default();
-    for name in engine.list(root).file("list", root)? {
+    let mut names = engine.list(root).file("list", root)?;
+    // They are named for their days, so this is the order of time.
+    names.sort_unstable();
+    for name in names {
         // What has an ending is on its way into a bucket or out of one.
         if name.contains('.') {
             continue;
         }
         match engine.open(&root.join(&name)) {
-            Ok(kv) => recount.bucket(&name, kv.as_ref(), devices),
+            Ok(kv) => recount.bucket(&name, kv.as_ref(), devices, times),
             Err(error) => recount.unreadable.push(format!("bucket {name}: {}", words(&error))),
         }
     }
@@ -51,7 +63,13 @@ fn recount_with(root: &Path, engine: &dyn Engine, devices: &[&DeviceId]) -> Resu
 }
 
 impl Recount {
-    fn bucket(&mut self, name: &str, kv: &dyn Kv, devices: &[&DeviceId]) {
+    fn bucket(
+        &mut self,
+        name: &str,
+        kv: &dyn Kv,
+        devices: &[&DeviceId],
+        times: &mut dyn FnMut(&DeviceId, &[i64]),
+    ) {
         for device in devices {
             // A zero byte, which no id contains, ends the device's part of a key.
             let key = |end: u8| [device.as_str().as_bytes(), &[end]].concat();
@@ -65,6 +83,9 @@ impl Recount {
             if !stored.is_empty() {
                 *self.stored.entry((*device).clone()).or_default() +=
                     u64::try_from(stored.len()).unwrap_or(u64::MAX);
+                let mut of_day: Vec<i64> = stored.iter().map(|(at, _)| at.as_millis()).collect();
+                of_day.dedup();
+                times(device, &of_day);
             }
         }
     }
@@ -129,7 +150,14 @@ mod tests {
             .write(vec![(key("a", 0), frame(0..9))], Vec::new())
             .unwrap();
         drop((kv, next));
-        let recount = recount_with(root, &engine, &ids.iter().collect::<Vec<_>>()).unwrap();
+        let mut times: BTreeMap<DeviceId, Vec<i64>> = BTreeMap::new();
+        let recount = {
+            let mut each = |device: &DeviceId, of_day: &[i64]| {
+                times.entry(device.clone()).or_default().extend_from_slice(of_day);
+            };
+            recount_with(root, &engine, &ids.iter().collect::<Vec<_>>(), &mut each).unwrap()
+        };
+        assert_eq!(times.get(&ids[0]).unwrap()[..], [0, 1, 2, 3, 4, 5, 6, 0], "day by day, each time once");
         assert_eq!(recount.stored, BTreeMap::from([(ids[0].clone(), 8), (ids[1].clone(), 2)]));
         assert_eq!(recount.unreadable.len(), 1, "{:?}", recount.unreadable);
         assert!(recount.unreadable[0].starts_with("a frame of c in bucket 2026-01-16: "));

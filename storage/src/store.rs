@@ -10,6 +10,7 @@ mod query;
 mod rebuild;
 mod retain;
 mod rollups;
+mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -31,8 +32,8 @@ use parts::HourParts;
 use rollups::Rollups;
 
 pub use query::{Cancel, Interval, Intervals, aligned_edges};
-pub use retain::DiskUse;
 pub(crate) use retain::{AgedOut, read_aged_out};
+pub use retain::{DiskUse, NearlyFull};
 pub use rollups::Level;
 
 /// A sync after this many device-hours, as what is not synced yet should stay small.

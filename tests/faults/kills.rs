@@ -30,6 +30,7 @@ const KINDS: [&str; 16] = [
     "presence",
     "recorder",
     "supervisor",
+    "uptime",
 ];
 const PUBLISHERS: usize = 3;
 /// How many more acknowledgements each publisher gets between two kills.

@@ -14,6 +14,7 @@
 )]
 
 mod chaos;
+mod counted;
 mod crash;
 mod flight;
 mod injected;
@@ -22,3 +23,4 @@ mod memory;
 mod recount;
 #[path = "../support/mod.rs"]
 mod support;
+mod timeline;

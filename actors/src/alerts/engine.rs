@@ -76,6 +76,29 @@ impl AlertEngine {
         }
     }
 
+    /// Judges a rule of which all conditions that hold are known: those that are new raise an alert, those that are gone
+    /// end theirs.
+    pub(super) fn judge_conditions(
+        &mut self,
+        rule: Rule,
+        conditions: &BTreeMap<DeviceId, String>,
+        now: Timestamp,
+    ) -> Vec<Change> {
+        let active = self.active.keys().filter(|(active, _)| *active == rule);
+        let over: Vec<_> = active
+            .filter(|(_, subject)| !conditions.contains_key(subject))
+            .map(|(_, subject)| subject.clone())
+            .collect();
+        let mut changes: Vec<_> =
+            over.iter().filter_map(|subject| self.resolve(rule, subject, now)).collect();
+        for (subject, message) in conditions {
+            if !self.active.contains_key(&(rule, subject.clone())) {
+                changes.push(self.raise(rule, subject, now, None, None, message.clone()));
+            }
+        }
+        changes
+    }
+
     /// Alerts whose condition holds, newest first.
     pub fn active(&self) -> Vec<AlertView> {
         let mut alerts: Vec<_> = self.active.values().cloned().collect();

@@ -41,6 +41,8 @@ pub(super) enum Rule {
     CellUndervoltage,
     Overtemperature,
     Silent,
+    ThreadStuck,
+    StorageNearlyFull,
 }
 
 /// How far a value must be back inside before an alert ends, so that a value at the limit does not flap.
@@ -68,6 +70,8 @@ impl Rule {
             Self::CellUndervoltage => "cell_undervoltage",
             Self::Overtemperature => "overtemperature",
             Self::Silent => "silent",
+            Self::ThreadStuck => "thread_stuck",
+            Self::StorageNearlyFull => "storage_nearly_full",
         }
     }
 
@@ -77,13 +81,19 @@ impl Rule {
             Self::CellUndervoltage => "Cell under-voltage",
             Self::Overtemperature => "Over-temperature",
             Self::Silent => "Device silent",
+            Self::ThreadStuck => "Thread stuck",
+            Self::StorageNearlyFull => "Storage nearly full",
         }
     }
 
     pub(super) const fn severity(self) -> AlertSeverity {
         match self {
-            Self::CellOvervoltage | Self::CellUndervoltage | Self::Overtemperature => AlertSeverity::Critical,
-            Self::Silent => AlertSeverity::Warning,
+            Self::CellOvervoltage
+            | Self::CellUndervoltage
+            | Self::Overtemperature
+            // A second one ends the node.
+            | Self::ThreadStuck => AlertSeverity::Critical,
+            Self::Silent | Self::StorageNearlyFull => AlertSeverity::Warning,
         }
     }
 
@@ -99,7 +109,7 @@ impl Rule {
             Self::Overtemperature => {
                 above(reading, "temperature_", limits.overtemperature_c, TEMPERATURE_HYSTERESIS_C)
             }
-            Self::Silent => None,
+            Self::Silent | Self::ThreadStuck | Self::StorageNearlyFull => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod faults;
 mod flights;
+mod timelines;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use voltree_runtime::{ActorPath, ActorView, Directory, Faults, KillError, ParkEr
 use voltree_storage::{Cancel, Interval, JournalSlot, SeriesPoint, Store, aligned_edges, merge_series};
 
 use super::{
-    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck,
+    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck, Kill,
     LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange, Supervision,
     Telemetry,
 };
@@ -26,6 +27,7 @@ use crate::live::LiveBus;
 use crate::now;
 use crate::presence::PresenceBook;
 use crate::registry::{DeviceEntry, Registry};
+use crate::uptime::UptimeBook;
 
 /// Everything of a node that outlives its actors, as far as questions need it.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub struct LocalFleet {
     pub alerts: Arc<AlertBook>,
     /// Who came and went.
     pub presence: Arc<PresenceBook>,
+    /// When the node was up.
+    pub uptime: Arc<UptimeBook>,
     /// The live bus.
     pub live: Arc<LiveBus>,
     /// Who runs where.
@@ -264,8 +268,12 @@ impl Supervision for LocalFleet {
         self.directory.events().subscribe()
     }
 
-    fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError> {
-        self.directory.kill(path, by).map_err(|error| match error {
+    fn kill(&self, path: &str, by: &str, kill: Kill) -> Result<ActorView, FleetError> {
+        let killed = match kill {
+            Kill::Uncounted => self.directory.kill(path, by),
+            Kill::Counted => self.directory.kill_counted(path, by),
+        };
+        killed.map_err(|error| match error {
             KillError::Unknown(path) => FleetError::UnknownActor(path),
             KillError::NotRunning { path, status } => {
                 FleetError::NotRunning { path: path.to_string(), status: status.as_str() }

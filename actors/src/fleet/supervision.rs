@@ -8,6 +8,15 @@ pub use voltree_runtime::{ActorStatus, ActorView};
 
 use super::FleetError;
 
+/// What a kill is to the supervisor of whom it strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// An order: the actor is back at once, however often.
+    Uncounted,
+    /// A failure like any other: to test back-off, parking and escalation.
+    Counted,
+}
+
 /// The tree of actors.
 pub trait Supervision: Send + Sync {
     /// Every actor, by path; a supervisor stands before its children.
@@ -17,9 +26,9 @@ pub trait Supervision: Send + Sync {
     fn events(&self, limit: usize, path: Option<&str>) -> Vec<Arc<SupervisionEvent>>;
     /// Supervision events from now on.
     fn subscribe(&self) -> broadcast::Receiver<Arc<SupervisionEvent>>;
-    /// Kills the running incarnation of one actor; its supervisor restarts it at once and does not count it
-    /// against its intensity. Answers how the actor stood when it was killed.
-    fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError>;
+    /// Kills the running incarnation of one actor. Its supervisor restarts it at once and does not hold it against the
+    /// actor, unless the kill is to count like a failure. Answers how the actor stood when it was killed.
+    fn kill(&self, path: &str, by: &str, kill: Kill) -> Result<ActorView, FleetError>;
     /// Stops one actor in good order and keeps it parked until it is resumed; what a parked device is sent is refused
     /// with that reason. Answers how the actor stood before.
     fn park(&self, path: &str, by: &str, reason: &str) -> Result<ActorView, FleetError>;

@@ -39,7 +39,8 @@ impl Alert {
         ID(self.0.id.clone())
     }
 
-    /// The device it is about.
+    /// The device it is about. Of an alert about the node itself the place in the tree, with dots, such as node.storage;
+    /// then device is null.
     async fn device_id(&self) -> ID {
         ID(self.0.device.to_string())
     }

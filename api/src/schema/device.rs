@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_graphql::{Context, Enum, ID, Json, Object, Result, SimpleObject};
-use voltree_actors::fleet::{DeviceView, Fleet, LatestMetric};
+use voltree_actors::fleet::{DeviceView, Fleet, GapRange, LatestMetric};
 
-use super::arguments;
+use super::error::fleet_error;
+use super::query::STORE_COST;
+use super::timeline::Gap;
+use super::{arguments, timeline};
 
 /// A device as clients see it, built from what the fleet knows of it.
 pub(super) struct Device(pub(super) DeviceView);
@@ -133,6 +136,28 @@ impl Device {
         let limit = arguments::limit(limit, 50, 100)?;
         let changes = ctx.data::<Fleet>()?.devices.state_history(&self.0.id, limit);
         Ok(changes.into_iter().map(StateChange::from).collect())
+    }
+
+    /// The gaps in its time line, oldest first: where it was silent for longer than three of its usual periods, with the
+    /// cause. Between them it is covered. What the range cuts counts with its part inside; nothing is missing before the
+    /// device was known, nor after now.
+    #[graphql(complexity = "STORE_COST + child_complexity")]
+    async fn gaps(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first moment that counts, as RFC 3339.")] from: String,
+        #[graphql(desc = "The first moment that no longer counts, as RFC 3339.")] to: String,
+        #[graphql(desc = "No silence that is shorter counts, in seconds, 1 to 86400.", default = 60)]
+        least_seconds: u32,
+        #[graphql(desc = "The most gaps to answer, 1 to 10000.", default_with = "Some(100)")] limit: Option<
+            i32,
+        >,
+    ) -> Result<Vec<Gap>> {
+        let (from, to) = arguments::range(&from, &to)?;
+        let (least, limit) = (timeline::least(least_seconds)?, arguments::limit(limit, 100, 10_000)?);
+        let range = GapRange { device: self.0.id.clone(), from, to, least };
+        let gaps = ctx.data::<Fleet>()?.timelines.gaps(range, limit).await.map_err(fleet_error)?;
+        Ok(gaps.into_iter().map(Gap::from).collect())
     }
 
     /// Its actor's path in the supervision tree.

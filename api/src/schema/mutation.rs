@@ -1,7 +1,7 @@
 //! What clients may change.
 
 use async_graphql::{Context, ID, Object, Result};
-use voltree_actors::fleet::Fleet;
+use voltree_actors::fleet::{Fleet, Kill};
 
 use super::dead_letter::DeadLetter;
 use super::error::fleet_error;
@@ -15,17 +15,27 @@ pub(crate) struct Mutation;
 /// What may be changed.
 #[Object]
 impl Mutation {
-    /// Kills the running incarnation of an actor, as a test of the tree. Its supervisor restarts it at once and
-    /// does not count it as a failure. Answers how the actor stood when it was killed; an actor that is not
-    /// running now is an error with the code NOT_RUNNING.
+    /// Kills the running incarnation of an actor, as a test of the tree. Its supervisor restarts it at once, however
+    /// often, unless the kill is to count as a failure. Answers how the actor stood when it was killed; an actor that is
+    /// not running now is an error with the code NOT_RUNNING.
     async fn kill_actor(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Its place in the tree, as supervisionTree lists it.")] path: String,
         #[graphql(desc = "Why, for the log.")] reason: Option<String>,
+        #[graphql(
+            desc = "Whether it counts as a failure: too many in a while and the actor waits longer each time, is parked, \
+                    or its supervisor fails in turn, in the end up to the node.",
+            default = false
+        )]
+        counted: bool,
     ) -> Result<SupervisedActor> {
-        ctx.data::<Orders>()?.admit("kill_actor", &path, reason.as_deref())?;
-        let killed = ctx.data::<Fleet>()?.supervision.kill(&path, OPERATOR).map_err(fleet_error)?;
+        let (order, kill) = match counted {
+            true => ("kill_actor_counted", Kill::Counted),
+            false => ("kill_actor", Kill::Uncounted),
+        };
+        ctx.data::<Orders>()?.admit(order, &path, reason.as_deref())?;
+        let killed = ctx.data::<Fleet>()?.supervision.kill(&path, OPERATOR, kill).map_err(fleet_error)?;
         Ok(SupervisedActor::from(&killed))
     }
 

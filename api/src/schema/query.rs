@@ -24,7 +24,7 @@ const DEFAULT_POINTS: usize = 1_000;
 const MAX_ENTRIES: usize = 10_000;
 const DEFAULT_ENTRIES: usize = 100;
 /// What a question to the store costs, against the schema's limit of complexity.
-const STORE_COST: usize = 50;
+pub(super) const STORE_COST: usize = 50;
 /// What a list of devices, actors or ledger rows costs.
 const LIST_COST: usize = 10;
 

@@ -11,9 +11,9 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, Health,
-    HealthCheck, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, SetAside,
-    StateChange, Supervision, Telemetry,
+    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause, GapRange,
+    Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series,
+    SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -54,6 +54,7 @@ impl TestFleet {
         Fleet {
             devices: self.clone(),
             telemetry: self.clone(),
+            timelines: self.clone(),
             ledgers: self.clone(),
             alerts: self.clone(),
             dead_letters: self.clone(),
@@ -148,6 +149,21 @@ impl Devices for TestFleet {
 
     fn changes(&self) -> broadcast::Receiver<DeviceId> {
         self.changes.subscribe()
+    }
+}
+
+impl Timelines for TestFleet {
+    /// One of each cause, as long as the least that counts, from the start of the range on.
+    fn gaps(&self, range: GapRange, limit: usize) -> Answer<'_, Vec<TimelineGap>> {
+        let causes = [GapCause::NodeDown, GapCause::LinkDown, GapCause::Parked, GapCause::None];
+        let mut from = range.from;
+        let gaps = causes.into_iter().map(|cause| {
+            let to =
+                Timestamp::from_millis(from.as_millis() + i64::try_from(range.least.as_millis()).unwrap());
+            TimelineGap { from: std::mem::replace(&mut from, to), to, cause }
+        });
+        let gaps = gaps.take(limit).collect();
+        Box::pin(async move { Ok(gaps) })
     }
 }
 
@@ -356,18 +372,19 @@ impl Supervision for TestFleet {
         self.events.subscribe()
     }
 
-    fn kill(&self, path: &str, by: &str) -> Result<ActorView, FleetError> {
+    fn kill(&self, path: &str, by: &str, kill: Kill) -> Result<ActorView, FleetError> {
         let actor = self.tree().into_iter().find(|actor| actor.path.as_str() == path);
         let actor = actor.ok_or_else(|| FleetError::UnknownActor(path.to_owned()))?;
         if actor.status != ActorStatus::Running {
             return Err(FleetError::NotRunning { path: path.to_owned(), status: actor.status.as_str() });
         }
-        self.kills.lock().push((path.to_owned(), by.to_owned()));
+        let counted = if kill == Kill::Counted { ", counted" } else { "" };
+        self.kills.lock().push((path.to_owned(), format!("{by}{counted}")));
         Ok(actor)
     }
 
     fn park(&self, path: &str, by: &str, reason: &str) -> Result<ActorView, FleetError> {
-        self.kill(path, &format!("{by} parks: {reason}"))
+        self.kill(path, &format!("{by} parks: {reason}"), Kill::Uncounted)
     }
 
     /// Only what is parked can be resumed.

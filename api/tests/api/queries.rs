@@ -23,6 +23,22 @@ async fn a_device_has_every_field() {
 }
 
 #[tokio::test]
+async fn gaps_are_listed_with_their_length_and_cause() {
+    let api = Api::new();
+    let query = "{ device(id: \"pack-1\") { gaps(from: \"2026-01-15T08:00:00Z\", to: \"2026-01-15T10:00:00Z\", \
+                 leastSeconds: 30) { from to seconds cause } } }";
+    let gaps = api.data(query).await["device"]["gaps"].clone();
+    let first = json!({ "from": "2026-01-15T08:00:00Z", "to": "2026-01-15T08:00:30Z", "seconds": 30.0,
+                        "cause": "NODE_DOWN" });
+    assert_eq!(gaps[0], first);
+    let causes: Vec<_> = gaps.as_array().unwrap().iter().map(|gap| gap["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes, ["NODE_DOWN", "LINK_DOWN", "PARKED", "NONE"]);
+    let (code, message) = api.error(&query.replace("30", "0")).await;
+    assert_eq!(code, "BAD_USER_INPUT");
+    assert!(message.contains("leastSeconds"), "{message}");
+}
+
+#[tokio::test]
 async fn a_device_that_nobody_knows_is_null() {
     assert_eq!(Api::new().data("{ device(id: \"nobody\") { id } }").await, json!({ "device": null }));
 }

@@ -15,7 +15,7 @@ use super::life::Life;
 use super::slot::{News, Slot};
 use super::{Directory, Shared};
 use crate::supervisor::SupervisorMsg;
-use crate::{EventKind, ExitReason};
+use crate::{ActorPath, EventKind, ExitReason};
 
 /// How frozen actors are found, and what the node bears of them.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,22 @@ struct Orphan {
     rounds: u32,
 }
 
+impl Orphan {
+    /// One that was found busy once may be about to end.
+    fn is_stuck(&self) -> bool {
+        self.rounds >= 2
+    }
+}
+
+/// An incarnation that was given up and still holds its thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckActor {
+    /// Whose.
+    pub path: ActorPath,
+    /// Which of them.
+    pub incarnation: u64,
+}
+
 /// A watchman on duty; dropping it ends the thread at its next round.
 #[derive(Debug)]
 pub(crate) struct OnDuty {
@@ -80,6 +96,17 @@ impl Watchman {
 
     pub(super) fn stuck_threads(&self) -> usize {
         self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// The incarnations that hold them.
+    pub(super) fn stuck(&self) -> Vec<StuckActor> {
+        let orphans = self.orphans.lock();
+        let stuck = orphans.iter().filter(|orphan| orphan.is_stuck());
+        let stuck = stuck.map(|orphan| StuckActor {
+            path: orphan.slot.path().clone(),
+            incarnation: orphan.life.incarnation(),
+        });
+        stuck.collect()
     }
 
     /// Keeps an eye on an incarnation that was given up.
@@ -159,7 +186,7 @@ impl Directory {
                 return false;
             }
             orphan.rounds += 1;
-            stuck += usize::from(orphan.rounds >= 2);
+            stuck += usize::from(orphan.is_stuck());
             if orphan.rounds == 2 {
                 found.push((Arc::clone(&orphan.slot), orphan.life.incarnation()));
             }

@@ -193,6 +193,10 @@ impl DeviceHead {
         let moments = self.open.range(from..to);
         moments.filter_map(|(_, readings)| winner(readings, metric)).collect()
     }
+
+    pub(super) fn open_times(&self) -> Vec<i64> {
+        self.open.keys().map(|at| at.as_millis()).collect()
+    }
 }
 
 /// Of the readings of one moment that have the series, the one with the highest origin.

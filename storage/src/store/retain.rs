@@ -65,6 +65,19 @@ impl DiskUse {
     }
 }
 
+/// What the buckets take, when it is nearly what they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NearlyFull {
+    /// What they take.
+    pub used_bytes: u64,
+    /// What they may take.
+    pub max_bytes: u64,
+}
+
+fn is_nearly_full(used: u64, most: u64) -> bool {
+    used >= most / 100 * WARN_PERCENT
+}
+
 impl Store {
     /// Says how long what is kept, from now on.
     pub fn set_retention(&self, retention: Retention) {
@@ -77,6 +90,13 @@ impl Store {
     /// The ledger goes on counting them as stored; what is left in frames is the difference.
     pub fn aged_out(&self) -> BTreeMap<DeviceId, u64> {
         self.aged_out.lock().readings.clone()
+    }
+
+    /// What the buckets take and may take, where that is nearly as much.
+    pub fn nearly_full(&self) -> Result<Option<NearlyFull>, Error> {
+        let Some(max_bytes) = self.ages.retention().max_bytes else { return Ok(None) };
+        let used_bytes = self.disk_use()?.total();
+        Ok(is_nearly_full(used_bytes, max_bytes).then_some(NearlyFull { used_bytes, max_bytes }))
     }
 
     /// How much of the disk the buckets take.
@@ -220,7 +240,7 @@ impl Store {
     /// Removes the oldest readings, then the oldest minutes, until the buckets take no more than `most`. Today stays.
     fn keep_below(&self, most: u64) -> Result<(), Error> {
         let mut used = self.disk_use()?.total();
-        if used >= most / 100 * WARN_PERCENT {
+        if is_nearly_full(used, most) {
             self.raw.report_use(BucketEvent::NearlyFull { used_bytes: used, max_bytes: most });
         }
         let minutes = self.rollups.level(Level::Minutes);

@@ -54,6 +54,30 @@ fn what_went_in_and_what_went_out_of_a_day_are_told_apart() {
 }
 
 #[test]
+fn the_times_of_readings_are_told_day_by_day_whatever_they_say() {
+    let machine = Machine::new();
+    let (store, head) = filled(&machine);
+    let ask = |from, to| {
+        let mut days: Vec<Vec<i64>> = Vec::new();
+        let each = |times: &[i64]| days.push(times.to_vec());
+        store.times(&device("a"), (at(from), at(to)), &Cancel::default(), each).unwrap();
+        days
+    };
+    let every_minute = |range: std::ops::Range<i64>| range.map(|n| n * 60_000).collect::<Vec<_>>();
+    let minutes_of_a_day = 24 * 60;
+    let days = [0, 1, 2].map(|day| every_minute(day * minutes_of_a_day..(day + 1) * minutes_of_a_day));
+    let sealed = ask(i64::MIN, i64::MAX);
+    assert_eq!(sealed[..2], days[..2]);
+    // The last ten minutes are open, and the head has them.
+    assert_eq!([sealed[2].clone(), head.open_times(&device("a"))].concat(), days[2]);
+    assert_eq!(ask(DAY - 60_000, DAY + 60_001), [vec![DAY - 60_000], vec![DAY, DAY + 60_000]]);
+    assert!(ask(5, 5).is_empty());
+    let stopped = Cancel::default();
+    stopped.cancel();
+    assert!(store.times(&device("a"), (at(0), at(DAY)), &stopped, |_| ()).is_err());
+}
+
+#[test]
 fn sealed_and_open_samples_of_many_series_are_one_answer() {
     let machine = Machine::new();
     let (store, head) = filled(&machine);
