@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use voltree_actors::fleet::AlertView;
 use voltree_model::Timestamp;
-use voltree_runtime::{ActorPath, EventKind, ExitReason, SupervisionEvent, clock};
+use voltree_runtime::{ActorPath, EventKind, Events, ExitReason, SupervisionEvent, clock};
 
 /// What was seen so far.
 #[derive(Debug, Clone, Default)]
@@ -33,13 +33,17 @@ pub(super) struct Seen {
     pub(super) missed: u64,
 }
 
-/// Notes supervision events until the node ends.
-pub(super) async fn events(mut events: Receiver<Arc<SupervisionEvent>>, seen: Arc<Mutex<Seen>>) {
+/// Notes supervision events until the node ends. The stream only wakes it: the end of a supervisor of a thousand is told
+/// faster than a subscriber can follow, so the events themselves are taken from those that are kept.
+pub(super) async fn events(events: Events, seen: Arc<Mutex<Seen>>) {
+    let mut stream = events.subscribe();
+    let (_, mut noted) = events.after(u64::MAX);
     loop {
-        match events.recv().await {
-            Ok(event) => seen.lock().note(&event, clock::monotonic()),
-            Err(RecvError::Lagged(missed)) => seen.lock().missed += missed,
-            Err(RecvError::Closed) => return,
+        let (new, last) = events.after(noted);
+        seen.lock().note_all(&new, last - noted);
+        noted = last;
+        if matches!(stream.recv().await, Err(RecvError::Closed)) {
+            return;
         }
     }
 }
@@ -74,6 +78,12 @@ impl Seen {
             }
             Some(_) | None => now,
         }
+    }
+
+    fn note_all(&mut self, new: &[Arc<SupervisionEvent>], there_were: u64) {
+        let now = clock::monotonic();
+        new.iter().for_each(|event| self.note(event, now));
+        self.missed += there_were.saturating_sub(u64::try_from(new.len()).unwrap_or(u64::MAX));
     }
 
     fn note(&mut self, event: &SupervisionEvent, now: Instant) {
