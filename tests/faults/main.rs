@@ -18,6 +18,7 @@ mod crash;
 mod injected;
 mod kills;
 mod memory;
+mod model;
 mod recount;
 #[path = "../support/mod.rs"]
 mod support;
