@@ -203,7 +203,7 @@ fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
 fn whatever_is_done_to_a_node_it_agrees_with_its_witnesses() {
     let seed = asked("VOLTREE_MODEL_SEED").unwrap_or(1);
     let mut runner = TestRunner::new(Config {
-        cases: asked("VOLTREE_MODEL_CASES").unwrap_or(3),
+        cases: asked("VOLTREE_MODEL_CASES").unwrap_or(4),
         rng_seed: RngSeed::Fixed(seed),
         max_shrink_iters: SHRINKS,
         failure_persistence: None,
