@@ -47,7 +47,7 @@ const LOOK: Duration = Duration::from_millis(2);
 #[derive(Debug, Args)]
 pub(crate) struct ChaosOptions {
     /// A plan file (TOML), or the name of one that comes with Voltree: kill-storm, flapping-link, poison-frame,
-    /// slow-disk, frozen-actor, aggregator-loss.
+    /// slow-disk, frozen-actor, aggregator-loss, thousand-devices.
     plan: String,
     /// Where the score goes: this name with .json and .md [default: chaos-NAME].
     #[arg(long, value_name = "PATH")]
@@ -55,6 +55,9 @@ pub(crate) struct ChaosOptions {
     /// Let the plan's dice fall in another way.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Stop striking after so many seconds instead of the plan's own time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: Option<u32>,
     /// Keep the node's data here instead of throwing it away.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -72,6 +75,9 @@ pub(crate) fn run(options: ChaosOptions) -> anyhow::Result<()> {
 async fn live(options: ChaosOptions) -> anyhow::Result<()> {
     let mut plan = plans::load(&options.plan)?;
     plan.plan.seed = options.seed.unwrap_or(plan.plan.seed);
+    if let Some(seconds) = options.seconds {
+        plan.plan.duration = Duration::from_secs(seconds.into());
+    }
     let scratch = tempfile::tempdir().context("making a directory for the node's data")?;
     let environment = Environment::of_process();
     let packs = Packs::start(&plan.fleet)?;
@@ -139,7 +145,7 @@ impl Run {
     async fn drive(mut self) -> anyhow::Result<Report> {
         let mut watchers = JoinSet::new();
         let fleet = &self.reach.fleet;
-        watchers.spawn(watch::events(fleet.supervision.subscribe(), Arc::clone(&self.seen)));
+        watchers.spawn(watch::events(self.reach.events.clone(), Arc::clone(&self.seen)));
         let probes = Arc::clone(&self.publishers.probes);
         watchers.spawn(watch::alerts(fleet.alerts.subscribe(), probes, Arc::clone(&self.seen)));
         self.wait("the fleet is up", BOUND, Self::is_up).await?;
@@ -255,13 +261,22 @@ impl Run {
     /// Silences each pack right after it has answered a whole poll: one that falls silent in the middle of its answers
     /// may have said enough for a reading, and would not count it.
     async fn hush(&self) {
-        for (_, line) in &self.packs.lines {
-            let before = line.stats().cycles_completed();
-            let answered = |_: &Self| line.stats().cycles_completed() > before;
-            if self.wait("a pack has answered", BOUND, answered).await.is_err() {
-                say("  a pack is not polled any more");
-            }
-            line.pause();
+        let lines = self.packs.lines.iter().map(|(_, line)| (line, line.stats().cycles_completed()));
+        let loud = Mutex::new(lines.collect::<Vec<_>>());
+        let all_silent = |_: &Self| {
+            let mut loud = loud.lock();
+            loud.retain(|(line, before)| {
+                let answered = line.stats().cycles_completed() > *before;
+                if answered {
+                    line.pause();
+                }
+                !answered
+            });
+            loud.is_empty()
+        };
+        if self.wait("every pack has answered", BOUND, all_silent).await.is_err() {
+            say(&format!("  {} pack(s) are not polled any more", loud.lock().len()));
+            loud.lock().iter().for_each(|(line, _)| line.pause());
         }
     }
 

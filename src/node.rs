@@ -29,7 +29,8 @@ use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
 use voltree_runtime::metrics::MetricsHandle;
 use voltree_runtime::{
-    ActorPath, ChildSpec, Children, Directory, Faults, RestartPolicy, Strategy, WatchOptions, run_tree,
+    ActorPath, ChildSpec, Children, Directory, Events, Faults, RestartPolicy, Strategy, WatchOptions,
+    run_tree,
 };
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
@@ -72,6 +73,7 @@ pub(crate) struct Node {
 pub(crate) struct Reach {
     pub(crate) fleet: Fleet,
     pub(crate) faults: Faults,
+    pub(crate) events: Events,
 }
 
 /// What outlives the actors.
@@ -122,7 +124,8 @@ impl Node {
         let (http, mqtt) = (estate.http.address()?, estate.mqtt.address()?);
         let mqtts = estate.mqtts.as_ref().map(|(socket, _)| socket.address()).transpose()?;
         let fleet = estate.fleet();
-        let reach = Reach { fleet: fleet.clone(), faults: estate.faults.clone() };
+        let events = estate.directory.events().clone();
+        let reach = Reach { fleet: fleet.clone(), faults: estate.faults.clone(), events };
         let identity = NodeIdentity::new(&config.node_id, config.site.as_deref());
         let info = voltree_api::NodeInfo {
             name: identity.name().to_owned(),

@@ -31,6 +31,20 @@ pub struct WriterThread {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Tells the actor how its writer thread ended, be it by a panic: an actor that did not hear of it would keep a journal
+/// that nobody writes.
+struct LastWord {
+    actor: ActorRef<JournalMsg>,
+    ended: Option<Failure>,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        // An actor that is gone already knows that its writer ends.
+        self.actor.send_message(JournalMsg::WriterEnded(self.ended.take())).ok();
+    }
+}
+
 impl Drop for WriterThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
@@ -51,9 +65,9 @@ impl Actor for JournalWriter {
         let stop = Arc::new(AtomicBool::new(false));
         let mut writer = WriterThread { slot: Arc::clone(&slot), stop: Arc::clone(&stop), thread: None };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let ended = slot.run(&stop).err().map(|error| Failure::new(&error));
-            // An actor that is gone already knows that its writer ends.
-            myself.send_message(JournalMsg::WriterEnded(ended)).ok();
+            let mut last_word =
+                LastWord { actor: myself, ended: Some(Failure::text("the writer thread panicked")) };
+            last_word.ended = slot.run(&stop).err().map(|error| Failure::new(&error));
         })?;
         writer.thread = Some(thread);
         Ok(writer)

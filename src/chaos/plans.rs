@@ -9,13 +9,14 @@ use voltree_runtime::faults::plan::Plan;
 use super::fleet::FleetPlan;
 
 /// The plans that come with Voltree, by name.
-const SHIPPED: [(&str, &str); 6] = [
+const SHIPPED: [(&str, &str); 7] = [
     ("kill-storm", include_str!("../../deploy/chaos/kill-storm.toml")),
     ("flapping-link", include_str!("../../deploy/chaos/flapping-link.toml")),
     ("poison-frame", include_str!("../../deploy/chaos/poison-frame.toml")),
     ("slow-disk", include_str!("../../deploy/chaos/slow-disk.toml")),
     ("frozen-actor", include_str!("../../deploy/chaos/frozen-actor.toml")),
     ("aggregator-loss", include_str!("../../deploy/chaos/aggregator-loss.toml")),
+    ("thousand-devices", include_str!("../../deploy/chaos/thousand-devices.toml")),
 ];
 
 /// What is done, and to whom.

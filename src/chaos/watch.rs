@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use voltree_actors::fleet::AlertView;
 use voltree_model::Timestamp;
-use voltree_runtime::{ActorPath, EventKind, ExitReason, SupervisionEvent, clock};
+use voltree_runtime::{ActorPath, EventKind, Events, ExitReason, SupervisionEvent, clock};
 
 /// What was seen so far.
 #[derive(Debug, Clone, Default)]
@@ -24,22 +24,41 @@ pub(super) struct Seen {
     /// From each end to the next incarnation's start.
     pub(super) recoveries: Vec<Duration>,
     /// Since when an actor is down.
-    pub(super) down: BTreeMap<ActorPath, Instant>,
+    pub(super) down: BTreeMap<ActorPath, Moment>,
     /// When each actor ended last.
-    pub(super) ends: BTreeMap<ActorPath, Instant>,
+    ends: BTreeMap<ActorPath, Moment>,
     /// From the sending of a reading to the alert that it had to raise.
     pub(super) alert_delays: Vec<Duration>,
     /// Events that came too fast to be seen.
     pub(super) missed: u64,
 }
 
-/// Notes supervision events until the node ends.
-pub(super) async fn events(mut events: Receiver<Arc<SupervisionEvent>>, seen: Arc<Mutex<Seen>>) {
+/// When an event was noted, and when it was told. Events that came at once are noted at once, so the time between two is
+/// the longer of both accounts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    noted: Instant,
+    told_ms: i64,
+}
+
+impl Moment {
+    fn since(self, earlier: Self) -> Duration {
+        let told = u64::try_from(self.told_ms.saturating_sub(earlier.told_ms)).unwrap_or_default();
+        self.noted.saturating_duration_since(earlier.noted).max(Duration::from_millis(told))
+    }
+}
+
+/// Notes supervision events until the node ends. The stream only wakes it: the end of a supervisor of a thousand is told
+/// faster than a subscriber can follow, so the events themselves are taken from those that are kept.
+pub(super) async fn events(events: Events, seen: Arc<Mutex<Seen>>) {
+    let mut stream = events.subscribe();
+    let (_, mut noted) = events.after(u64::MAX);
     loop {
-        match events.recv().await {
-            Ok(event) => seen.lock().note(&event, clock::monotonic()),
-            Err(RecvError::Lagged(missed)) => seen.lock().missed += missed,
-            Err(RecvError::Closed) => return,
+        let (new, last) = events.after(noted);
+        seen.lock().note_all(&new, last - noted);
+        noted = last;
+        if matches!(stream.recv().await, Err(RecvError::Closed)) {
+            return;
         }
     }
 }
@@ -67,7 +86,7 @@ pub(super) async fn alerts(
 
 impl Seen {
     /// When it ended: whoever was taken along by its supervisor is told of only once that one is back.
-    fn ended(&self, event: &SupervisionEvent, now: Instant) -> Instant {
+    fn ended(&self, event: &SupervisionEvent, now: Moment) -> Moment {
         match event.reason {
             Some(ExitReason::ParentEnded) => {
                 event.path.parent().and_then(|parent| self.ends.get(&parent).copied()).unwrap_or(now)
@@ -76,7 +95,13 @@ impl Seen {
         }
     }
 
-    fn note(&mut self, event: &SupervisionEvent, now: Instant) {
+    fn note_all(&mut self, new: &[Arc<SupervisionEvent>], there_were: u64) {
+        let noted = clock::monotonic();
+        new.iter().for_each(|event| self.note(event, Moment { noted, told_ms: event.at_ms }));
+        self.missed += there_were.saturating_sub(u64::try_from(new.len()).unwrap_or(u64::MAX));
+    }
+
+    fn note(&mut self, event: &SupervisionEvent, now: Moment) {
         match event.kind {
             EventKind::Failed | EventKind::Parked | EventKind::Escalated => {
                 let reason = event.reason.as_ref().map_or("unknown", |reason| reason.as_str());
@@ -92,7 +117,7 @@ impl Seen {
             EventKind::Started | EventKind::Restarted => {
                 self.restarts += u64::from(event.kind == EventKind::Restarted);
                 if let Some(since) = self.down.remove(&event.path) {
-                    self.recoveries.push(now.saturating_duration_since(since));
+                    self.recoveries.push(now.since(since));
                 }
             }
             // Its thread is lost; its successor's start is told by itself.

@@ -226,6 +226,7 @@ async fn a_disk_that_fails_and_fills_up_costs_nothing_that_was_acknowledged() {
         ("journal.fsync", "FSYNC_ERROR"),
         ("journal.before_commit", "DISK_FULL"),
         ("journal.before_commit", "ERROR"),
+        ("journal.before_commit", "PANIC"),
     ] {
         inject(&node, json!({ "point": point, "kind": kind, "times": 2, "probability": 0.2 })).await;
     }

@@ -20,6 +20,7 @@ mod flight;
 mod injected;
 mod kills;
 mod memory;
+mod model;
 mod recount;
 #[path = "../support/mod.rs"]
 mod support;

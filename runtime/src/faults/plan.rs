@@ -71,6 +71,9 @@ impl Plan {
 impl Step {
     fn deeds(&self, end: Duration) -> Vec<(Duration, Deed)> {
         let until = self.until.unwrap_or(end).min(end);
+        if self.at >= end {
+            return Vec::new();
+        }
         let again = self.every.filter(|every| !every.is_zero());
         let mut times = vec![self.at];
         while let (Some(every), Some(last)) = (again, times.last().copied()) {
@@ -111,5 +114,7 @@ mod tests {
         };
         let at: Vec<_> = plan.schedule().into_iter().map(|(at, _)| at.as_millis()).collect();
         assert_eq!(at, [100, 150, 200, 300]);
+        let shorter = Plan { duration: Duration::from_millis(120), ..plan };
+        assert_eq!(shorter.schedule().len(), 1, "what would come after its end is left out");
     }
 }
