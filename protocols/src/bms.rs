@@ -9,6 +9,7 @@ pub mod dialogue;
 mod driver;
 mod fields;
 pub mod framing;
+pub mod green_bms;
 pub mod jbd;
 pub mod jk;
 pub mod modbus;

@@ -8,7 +8,7 @@ mod vectors;
 
 use serde_json::Value;
 
-use crate::bms::{daly_uart, jbd, jk, sunspec, telecom};
+use crate::bms::{daly_uart, green_bms, jbd, jk, sunspec, telecom};
 
 pub use hex_text::{HexError, parse_hex};
 pub use vectors::{VectorLine, decode_vectors};
@@ -27,6 +27,7 @@ pub struct Protocol {
 #[rustfmt::skip]
 pub const PROTOCOLS: &[Protocol] = &[
     Protocol { name: "daly_uart", aliases: &["daly_a5"], show: daly_uart::decode_wire },
+    Protocol { name: "green_bms", aliases: &["green_smartbms"], show: green_bms::decode_wire },
     Protocol { name: "jbd", aliases: &["xiaoxiang", "overkill_solar"], show: jbd::decode_wire },
     Protocol { name: "jk", aliases: &["jikong", "jk02", "jk_uart"], show: jk::decode_wire },
     Protocol { name: "pylontech", aliases: &["pylontech_rs485_ascii"], show: telecom::decode_pylontech },
