@@ -8,6 +8,7 @@ pub mod daly_uart;
 pub mod dialogue;
 mod driver;
 mod fields;
+pub mod foxbms;
 pub mod framing;
 pub mod green_bms;
 pub mod jbd;

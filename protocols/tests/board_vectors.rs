@@ -59,6 +59,11 @@ fn compare(protocol: &str, json: &str) -> usize {
 }
 
 #[test]
+fn every_foxbms_record_decodes_field_by_field() {
+    assert_eq!(compare("foxbms", include_str!("vectors/foxbms.json")), 200);
+}
+
+#[test]
 fn every_green_bms_record_decodes_field_by_field() {
     assert_eq!(compare("green_bms", include_str!("vectors/green_bms.json")), 28);
 }
