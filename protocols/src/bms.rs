@@ -13,6 +13,7 @@ pub mod framing;
 pub mod green_bms;
 pub mod jbd;
 pub mod jk;
+pub mod libre_solar;
 pub mod modbus;
 mod sieve;
 pub mod sunspec;

@@ -8,7 +8,7 @@ mod vectors;
 
 use serde_json::Value;
 
-use crate::bms::{daly_uart, foxbms, green_bms, jbd, jk, sunspec, telecom};
+use crate::bms::{daly_uart, foxbms, green_bms, jbd, jk, libre_solar, sunspec, telecom};
 
 use crate::can::{CanFrame, CandumpError, parse_candump};
 
@@ -35,6 +35,8 @@ enum Show {
     Bytes(ShowBytes),
     /// Frames of a CAN bus.
     Can(ShowCan),
+    /// Either.
+    Both(ShowBytes, ShowCan),
 }
 
 /// Every protocol, one line a vendor.
@@ -45,6 +47,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol { name: "green_bms", aliases: &["green_smartbms"], show: Show::Bytes(green_bms::decode_wire) },
     Protocol { name: "jbd", aliases: &["xiaoxiang", "overkill_solar"], show: Show::Bytes(jbd::decode_wire) },
     Protocol { name: "jk", aliases: &["jikong", "jk02", "jk_uart"], show: Show::Bytes(jk::decode_wire) },
+    Protocol { name: "libre_solar", aliases: &["thingset"], show: Show::Both(libre_solar::decode_wire, libre_solar::decode_can) },
     Protocol { name: "pylontech", aliases: &["pylontech_rs485_ascii"], show: Show::Bytes(telecom::decode_pylontech) },
     Protocol { name: "seplos", aliases: &["pace", "seplos_rs485_ascii"], show: Show::Bytes(telecom::decode_seplos) },
     Protocol { name: "sunspec_modbus", aliases: &["modbus", "sunspec"], show: Show::Bytes(sunspec::decode_wire) },
@@ -111,7 +114,7 @@ pub fn decode(protocol_name: &str, frames: &[Vec<u8>]) -> Result<Value, DecodeEr
         return Err(DecodeError::Empty);
     }
     match protocol.show {
-        Show::Bytes(show) => Ok(show(frames)),
+        Show::Bytes(show) | Show::Both(show, _) => Ok(show(frames)),
         Show::Can(_) => Err(DecodeError::NeedsCan { name: protocol.name }),
     }
 }
@@ -127,7 +130,7 @@ pub fn decode_can(
         return Err(DecodeError::Empty);
     }
     match protocol.show {
-        Show::Can(show) => Ok(show(frames, dialect)),
+        Show::Can(show) | Show::Both(_, show) => Ok(show(frames, dialect)),
         Show::Bytes(_) => Err(DecodeError::NotOnCan { name: protocol.name }),
     }
 }

@@ -79,6 +79,11 @@ fn every_jk_record_decodes_field_by_field() {
 }
 
 #[test]
+fn every_libre_solar_record_decodes_field_by_field() {
+    assert_eq!(compare("libre_solar", include_str!("vectors/libre_solar.json")), 77);
+}
+
+#[test]
 fn every_seplos_record_decodes_field_by_field() {
     assert_eq!(compare("seplos", include_str!("vectors/seplos.json")), 11);
 }

@@ -53,12 +53,16 @@ struct FrameRecord {
 impl Record {
     /// The frames of a CAN bus; `None` where the record is of another wire.
     fn can_frames(&self) -> Option<Result<Vec<CanFrame>, String>> {
-        let pairs: Vec<(&str, &str)> = match &self.can_id {
-            Some(id) => self.frames_hex.iter().map(|data| (id.as_str(), data.as_str())).collect(),
+        // Some records name the id among what must be shown.
+        let shown = |key: &str| self.expected.get(key);
+        let one = self.can_id.as_deref().or(shown("can_id").and_then(Value::as_str));
+        let extended = self.extended_id || shown("extended_id").is_some_and(|extended| *extended == true);
+        let pairs: Vec<(&str, &str)> = match one {
+            Some(id) => self.frames_hex.iter().map(|data| (id, data.as_str())).collect(),
             None => self.frames.iter().map(|f| (f.can_id.as_str(), f.data_hex.as_str())).collect(),
         };
         let frame = |(index, (id, data))| {
-            can_frame(id, self.extended_id, data).map_err(|error| format!("frame {}: {error}", index + 1))
+            can_frame(id, extended, data).map_err(|error| format!("frame {}: {error}", index + 1))
         };
         (!pairs.is_empty()).then(|| pairs.into_iter().enumerate().map(frame).collect())
     }
