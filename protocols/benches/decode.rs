@@ -7,8 +7,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use serde_json::Value;
 use voltree_protocols::bms::framing::{Framing, StreamDecoder};
-use voltree_protocols::bms::{daly_uart, jbd, jk, telecom};
-use voltree_protocols::decode::{decode, parse_hex};
+use voltree_protocols::bms::{daly_uart, green_bms, jbd, jk, libre_solar, telecom};
+use voltree_protocols::can::{CanFrame, parse_candump};
+use voltree_protocols::decode::{decode, decode_can, parse_hex};
 
 fn main() {
     divan::main();
@@ -26,6 +27,10 @@ const DALY: &str = include_str!("../tests/vectors/daly_uart.json");
 const JBD: &str = include_str!("../tests/vectors/jbd.json");
 const SEPLOS: &str = include_str!("../tests/vectors/seplos.json");
 const SUNSPEC: &str = include_str!("../tests/vectors/sunspec_modbus.json");
+const GREEN: &str = include_str!("../tests/vectors/green_bms.json");
+const LIBRE: &str = include_str!("../tests/vectors/libre_solar.json");
+/// Pack, string and cells of a foxBMS, from its vectors.
+const FOXBMS: &str = "220#172000A0C000000A 233#1B8837041820223D 240#3040800100000000 250#00F7083845C24E13";
 const JK: &str = include_str!("../tests/vectors/jk.json");
 
 /// Copies of the frames in one stream; a decoder must find all of them.
@@ -71,6 +76,16 @@ mod framing {
     }
 
     #[divan::bench]
+    fn green_cells(bencher: Bencher<'_, '_>) {
+        frames::<green_bms::LineFraming>(bencher, &recorded(GREEN, "green_cells_1_2"));
+    }
+
+    #[divan::bench]
+    fn libre_solar_text(bencher: Bencher<'_, '_>) {
+        frames::<libre_solar::TextFraming>(bencher, &recorded(LIBRE, "libresolar_meas_real_4s"));
+    }
+
+    #[divan::bench]
     fn jbd_basic(bencher: Bencher<'_, '_>) {
         frames::<jbd::AnswerFraming>(bencher, &recorded(JBD, "jbd_syssi_basicinfo_frame"));
     }
@@ -97,6 +112,28 @@ mod wire_view {
     #[divan::bench]
     fn daly_uart(bencher: Bencher<'_, '_>) {
         view(bencher, "daly_uart", &recorded(DALY, "daly_r24ts_14s_idle"));
+    }
+
+    #[divan::bench]
+    fn foxbms(bencher: Bencher<'_, '_>) {
+        let frames: Vec<CanFrame> = parse_candump(FOXBMS).expect("they are frames");
+        let count = ItemsCount::new(frames.len());
+        bencher.counter(count).bench_local(|| decode_can("foxbms", divan::black_box(&frames), None));
+    }
+
+    #[divan::bench]
+    fn green_cells(bencher: Bencher<'_, '_>) {
+        view(bencher, "green_bms", &recorded(GREEN, "green_cells_1_2"));
+    }
+
+    #[divan::bench]
+    fn libre_solar_text(bencher: Bencher<'_, '_>) {
+        view(bencher, "libre_solar", &recorded(LIBRE, "libresolar_meas_real_4s"));
+    }
+
+    #[divan::bench]
+    fn libre_solar_cbor(bencher: Bencher<'_, '_>) {
+        view(bencher, "libre_solar", &recorded(LIBRE, "libresolar_bin_get_meas"));
     }
 
     #[divan::bench]
