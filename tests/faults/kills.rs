@@ -13,7 +13,7 @@ use crate::support::{hush, now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "aggregator",
     "alerts",
     "crash_reporter",

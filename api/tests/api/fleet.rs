@@ -11,9 +11,9 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause, GapRange,
-    Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series,
-    SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
+    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause,
+    GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange,
+    Series, SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
