@@ -104,7 +104,7 @@ impl AlertBook {
         self.watchers.subscribe()
     }
 
-    /// Holds what is wrong with the node itself against its rules.
+    /// Notices threads that actors hold which were given up.
     fn notice_stuck(&self, now: Timestamp) -> Vec<Change> {
         let stuck = self.registry.stuck_actors();
         let conditions = node_conditions::stuck(&stuck, |path| self.registry.device_of(path));

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -52,44 +53,50 @@ pub enum UptimeError {
 pub struct UptimeBook {
     file: PathBuf,
     earlier: Vec<Life>,
-    current: Mutex<Life>,
-    failing: Mutex<bool>,
+    started: Timestamp,
+    /// When it was last tried to save that the node lives.
+    tried_ms: AtomicI64,
+    /// Held while the disk is written.
+    written: Mutex<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    log: LineLog,
+    /// The life before this one, until the log has it. Only then the file may tell of this one.
+    unlogged: Option<Life>,
+    failing: bool,
 }
 
 impl UptimeBook {
     /// Reads the lives before this one, which begins now.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, now: Timestamp) -> Result<Self, UptimeError> {
         let file = dir.join(CURRENT);
-        let (mut log, loaded) = LineLog::open::<Life>(disk, dir, LOG, KEPT)?;
+        let (log, loaded) = LineLog::open::<Life>(disk, dir, LOG, KEPT)?;
         let mut earlier = loaded.records;
         let last: Option<Life> = voltree_storage::load_snapshot(&file)?;
-        if let Some(last) = last.filter(|last| earlier.last() != Some(last)) {
-            log.append(&[last])?;
-            earlier.push(last);
-        }
-        let current = Life { started: now, alive: now };
-        voltree_storage::save_snapshot(&file, &current)?;
-        Ok(Self { file, earlier, current: Mutex::new(current), failing: Mutex::default() })
+        let unlogged = last.filter(|last| earlier.last() != Some(last));
+        earlier.extend(unlogged);
+        let written = Mutex::new(Written { log, unlogged, failing: false });
+        let book = Self { file, earlier, started: now, tried_ms: AtomicI64::default(), written };
+        book.beat(now);
+        Ok(book)
     }
 
     /// All lives that are known, the current one up to now.
     pub fn lives(&self, now: Timestamp) -> Vec<Life> {
-        let current = Life { alive: now, ..*self.current.lock() };
+        let current = Life { started: self.started, alive: now };
         self.earlier.iter().copied().chain([current]).collect()
     }
 
     /// Saves that the node lives; blocks. A failure is told once.
     pub fn beat(&self, now: Timestamp) {
-        let current = Life { alive: now, ..*self.current.lock() };
-        let saved = voltree_storage::save_snapshot(&self.file, &current);
-        let mut failing = self.failing.lock();
-        match saved {
-            Ok(()) => {
-                *self.current.lock() = current;
-                *failing = false;
-            }
-            Err(error) if !*failing => {
-                *failing = true;
+        self.tried_ms.store(now.as_millis(), Ordering::Relaxed);
+        let mut written = self.written.lock();
+        match written.beat(&self.file, Life { started: self.started, alive: now }) {
+            Ok(()) => written.failing = false,
+            Err(error) if !written.failing => {
+                written.failing = true;
                 let error: &(dyn std::error::Error + 'static) = &error;
                 tracing::warn!(event = "uptime.failing", error, "that the node lives is not stored for now");
             }
@@ -98,7 +105,19 @@ impl UptimeBook {
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        now.since(self.current.lock().alive) >= BEAT
+        let tried = Timestamp::from_millis(self.tried_ms.load(Ordering::Relaxed));
+        // A clock that was set back must not hold the beat up.
+        now < tried || now.since(tried) >= BEAT
+    }
+}
+
+impl Written {
+    fn beat(&mut self, file: &Path, current: Life) -> Result<(), UptimeError> {
+        if let Some(unlogged) = self.unlogged {
+            self.log.append(&[unlogged])?;
+            self.unlogged = None;
+        }
+        Ok(voltree_storage::save_snapshot(file, &current)?)
     }
 }
 
@@ -160,7 +179,7 @@ mod tests {
         let life = |started, alive| Life { started: at(started), alive: at(alive) };
         assert_eq!(open(1_000).lives(at(1_500)), [life(1_000, 1_500)]);
         let book = open(10_000);
-        assert!(!book.is_due(at(14_999)) && book.is_due(at(15_000)));
+        assert!(!book.is_due(at(14_999)) && book.is_due(at(15_000)) && book.is_due(at(9_999)));
         book.beat(at(15_000));
         drop(book);
         assert_eq!(read_lives(dir.path()).unwrap(), [life(1_000, 1_000), life(10_000, 15_000)]);

@@ -56,3 +56,40 @@ async fn an_alert_is_raised_once_and_survives_kills_and_a_kill_9() {
     assert_eq!(history["alertHistory"], json!([{ "id": alert["id"], "status": "RESOLVED" }]));
     assert_eq!(node.stop().await, Some(0));
 }
+
+async fn storage_alerts(node: &Node, count: usize) -> Vec<Value> {
+    until(&format!("{count} active alerts of the storage"), BOUND, || async {
+        let query = "{ activeAlerts { deviceId device { id } title severity status } }";
+        let answer = node.ask(query, json!({})).await?;
+        let alerts = answer["data"]["activeAlerts"].as_array().cloned().ok_or_else(|| answer.to_string())?;
+        if alerts.len() == count { Ok(alerts) } else { Err(answer.to_string()) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_that_is_nearly_full_is_an_alert_until_there_is_space_again() {
+    let site = Site::new().max_mib(64);
+    let node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "bank").await.unwrap();
+    publish(&mut publisher, 1, 3.3).await;
+    node.ledger_at_rest(Some("bank")).await;
+    storage_alerts(&node, 0).await;
+    assert_eq!(node.stop().await, Some(0));
+
+    let raw = site.data().join("buckets/raw");
+    let bucket = std::fs::read_dir(&raw).unwrap().next().unwrap().unwrap().path();
+    let filler = bucket.join("filler");
+    std::fs::write(&filler, vec![1; 63 * 1024 * 1024]).unwrap();
+    let node = site.start().await;
+    let alerts = storage_alerts(&node, 1).await;
+    let expected = json!({ "deviceId": "node.storage", "device": null, "title": "Storage nearly full",
+                           "severity": "WARNING", "status": "ACTIVE" });
+    assert_eq!(alerts, [expected]);
+    assert_eq!(node.stop().await, Some(0));
+
+    std::fs::remove_file(&filler).unwrap();
+    let node = site.start().await;
+    storage_alerts(&node, 0).await;
+    assert_eq!(node.stop().await, Some(0));
+}

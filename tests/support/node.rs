@@ -75,6 +75,12 @@ impl Site {
         self
     }
 
+    /// Limits the size of the buckets. No device may be added afterwards.
+    pub(crate) fn max_mib(mut self, mib: u64) -> Self {
+        self.devices += &format!("[retention]\nmax_mib = {mib}\n");
+        self
+    }
+
     /// Takes all devices out of the configuration.
     pub(crate) fn forget_devices(&mut self) {
         self.devices.clear();
