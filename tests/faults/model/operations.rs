@@ -184,7 +184,7 @@ async fn trips(node: &Node, point: &str) -> Option<u64> {
     points.iter().find(|known| known["name"] == point)?["trips"].as_u64()
 }
 
-async fn inject(node: &Node, point: &str, kind: &str, target: Option<&str>, times: u32) {
+pub(super) async fn inject(node: &Node, point: &str, kind: &str, target: Option<&str>, times: u32) {
     let fault: Value = json!({ "point": point, "kind": kind, "target": target, "times": times });
     let mutation =
         "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"the model test\") { id } }";

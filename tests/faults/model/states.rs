@@ -1,4 +1,4 @@
-//! Every kind of actor is killed while it is born, stopped, parked and frozen, where it can be in that state.
+//! Every kind of actor is killed while it is born, stopped, parked, backing off and frozen, where it can be in that state.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +13,8 @@ enum State {
     Starting,
     /// It was told to stop, and is then parked.
     Stopping,
+    /// It failed twice, at this fault point, and waits for its next start.
+    BackingOff(&'static str),
     /// It waits for ever over its work, which this fault point brings about.
     Frozen(&'static str),
 }
@@ -23,13 +25,24 @@ enum State {
 const KINDS: [(&str, &[State]); 15] = [
     ("aggregator", &[State::Starting, State::Stopping, State::Frozen("aggregator.handle")]),
     ("alerts", &[State::Starting, State::Stopping, State::Frozen("alerts.handle")]),
-    ("daly_bms", &[State::Starting, State::Stopping, State::Frozen("bms.link")]),
+    (
+        "daly_bms",
+        &[State::Starting, State::Stopping, State::Frozen("bms.link"), State::BackingOff("bms.link")],
+    ),
     ("event_log", &[State::Starting, State::Stopping]),
     ("http", &[State::Starting]),
     ("journal", &[State::Starting, State::Stopping]),
     ("live", &[State::Starting, State::Stopping]),
     ("mqtt_client", &[State::Starting, State::Frozen("mqtt.session")]),
-    ("mqtt_device", &[State::Starting, State::Stopping, State::Frozen("device.handle")]),
+    (
+        "mqtt_device",
+        &[
+            State::Starting,
+            State::Stopping,
+            State::Frozen("device.handle"),
+            State::BackingOff("device.handle"),
+        ],
+    ),
     ("mqtt_keeper", &[State::Starting, State::Stopping]),
     ("mqtt_listener", &[State::Starting, State::Stopping]),
     ("node", &[State::Starting]),
@@ -95,12 +108,23 @@ async fn kill_while_it_stops(node: &Node, victim: &Actor) {
     operations::insist(node, "resumeActor", &victim.path).await.unwrap();
 }
 
+async fn kill_while_it_backs_off(node: &Node, victim: &Actor) {
+    until(&format!("{} backs off", victim.path), BOUND, || async {
+        let now = standing(node, &victim.path).await?;
+        if now.status == "backing_off" { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    let killed = operations::order(node, "killActor", &victim.path).await;
+    // Nobody is there to be killed, unless its next start came first.
+    assert!(killed.is_ok() || killed.as_ref().is_err_and(|why| why.contains("NOT_RUNNING")), "{killed:?}");
+}
+
 async fn kill_in(play: &mut Play, kind: &str, state: State) {
     let victim = victim(play.node(), kind).await;
     match state {
         State::Starting => kill_at_birth(play.node(), &victim).await,
         State::Stopping => kill_while_it_stops(play.node(), &victim).await,
-        State::Frozen(point) => {
+        State::Frozen(point) | State::BackingOff(point) => {
             let name = victim.path.rsplit('/').next().unwrap();
             let target = match kind {
                 "daly_bms" => Some(name.to_owned()),
@@ -111,7 +135,12 @@ async fn kill_in(play: &mut Play, kind: &str, state: State) {
             if kind == "daly_bms" {
                 play.interrupted.iter_mut().for_each(|interrupted| *interrupted += 1);
             }
-            operations::freeze_and_kill(play.node(), point, target.as_deref(), &victim.path).await;
+            if matches!(state, State::BackingOff(_)) {
+                operations::inject(play.node(), point, "PANIC", target.as_deref(), 3).await;
+                kill_while_it_backs_off(play.node(), &victim).await;
+            } else {
+                operations::freeze_and_kill(play.node(), point, target.as_deref(), &victim.path).await;
+            }
         }
     }
 }
