@@ -9,6 +9,7 @@
 
 mod checks;
 mod operations;
+mod states;
 mod witness;
 
 use std::path::Path;
@@ -86,7 +87,12 @@ impl Play {
     /// Ends every fault that is left and waits until the whole fleet works.
     async fn recover(&self) -> Duration {
         let begun = Instant::now();
-        self.node().query("mutation { clearFaults(reason: \"the model test\") }", json!({})).await;
+        until("the faults are cleared", BOUND, || async {
+            let mutation = "mutation { clearFaults(reason: \"the model test\") }";
+            let answer = self.node().ask(mutation, json!({})).await?;
+            if answer.get("errors").is_none() { Ok(()) } else { Err(answer.to_string()) }
+        })
+        .await;
         until("every actor runs", BOUND, || async {
             let tree = self.node().try_tree().await?;
             for parked in tree.iter().filter(|actor| actor.status == "parked") {

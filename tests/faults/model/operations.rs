@@ -7,7 +7,8 @@ use proptest::sample::Index;
 use serde_json::{Value, json};
 
 use super::{PACKS, Play, SENSORS, device_path, pack_id, sensor_id};
-use crate::support::node::Node;
+use crate::support::node::{BOUND, Node};
+use crate::support::until;
 
 /// How long a frozen actor is given to freeze: it does so only when it is next at work.
 const TO_FREEZE: Duration = Duration::from_secs(2);
@@ -162,15 +163,19 @@ async fn freeze(play: &mut Play, frozen: Frozen) {
     if let Frozen::Pack(n) = frozen {
         play.interrupted[n] += 1;
     }
-    let node = play.node();
+    freeze_and_kill(play.node(), point, Some(&target), &path).await;
+}
+
+/// Makes an actor wait for ever over its next work, and kills it.
+pub(super) async fn freeze_and_kill(node: &Node, point: &str, target: Option<&str>, path: &str) {
     let before = trips(node, point).await;
-    inject(node, point, "FREEZE", Some(&target), 1).await;
+    inject(node, point, "FREEZE", target, 1).await;
     let begun = std::time::Instant::now();
     // It may be down or parked by what was done before, and has then nothing to freeze over.
     while trips(node, point).await == before && begun.elapsed() < TO_FREEZE {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    order(node, "killActor", &path).await.ok();
+    insist(node, "killActor", path).await.ok();
 }
 
 async fn trips(node: &Node, point: &str) -> Option<u64> {
@@ -179,16 +184,29 @@ async fn trips(node: &Node, point: &str) -> Option<u64> {
     points.iter().find(|known| known["name"] == point)?["trips"].as_u64()
 }
 
-async fn inject(node: &Node, point: &str, kind: &str, target: Option<&str>, times: u32) {
+pub(super) async fn inject(node: &Node, point: &str, kind: &str, target: Option<&str>, times: u32) {
     let fault: Value = json!({ "point": point, "kind": kind, "target": target, "times": times });
     let mutation =
         "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"the model test\") { id } }";
     // The API itself may be what was killed a moment ago.
-    crate::support::until(&format!("{point} {kind} is injected"), crate::support::node::BOUND, || async {
+    until(&format!("{point} {kind} is injected"), BOUND, || async {
         let answer = node.ask(mutation, json!({ "fault": fault })).await?;
         if answer.get("errors").is_none() { Ok(()) } else { Err(answer.to_string()) }
     })
     .await;
+}
+
+/// Gives an order again for as long as there were too many, or nobody answers.
+pub(super) async fn insist(node: &Node, order: &str, path: &str) -> Result<(), String> {
+    until(&format!("{order} is heard"), BOUND, || async {
+        match self::order(node, order, path).await {
+            Err(refused) if refused.contains("too many orders") || !refused.contains("errors") => {
+                Err(refused)
+            }
+            heard => Ok(heard),
+        }
+    })
+    .await
 }
 
 /// Gives an order that names an actor and a reason.
