@@ -15,8 +15,8 @@ use voltree_protocols::bms::{Driver, dialogue, jbd, jk, sunspec, telecom};
 use voltree_protocols::codec::{PollCycle, PollError};
 use voltree_protocols::link::{SerialLink, run_cycle};
 use voltree_protocols::sim::{
-    DeviceSide, Flaky, JbdSim, Jk02Sim, JkSim, LinePace, PackConfig, Profile, PtySim, SimPack, SunspecSim,
-    TelecomSim,
+    DeviceSide, Flaky, GreenSim, JbdSim, Jk02Sim, JkSim, LinePace, PackConfig, Profile, PtySim, SimPack,
+    SunspecSim, TelecomSim,
 };
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -234,6 +234,25 @@ fn a_jbd_board_with_a_secret_lets_in_who_knows_it() {
     assert_eq!(refused, Err(PollError::Refused { question: "secret", refusal: "the secret is wrong" }));
     let (reading, ended) = cycle(&mut poll(b"123456"), &mut sim);
     assert!(reading.is_ok() && ended == 1);
+}
+
+#[tokio::test]
+async fn a_green_unit_is_read_over_a_pty_with_its_cells_in_the_first_cycle() {
+    let device = GreenSim::new(common_pack());
+    let pace = LinePace { baud: Driver::Green.default_baud(), ..LinePace::default() };
+    let sim = PtySim::spawn(device, pace).expect("this machine has ptys");
+    let path = sim.path().to_str().expect("the path of a pty is ASCII");
+    let mut link = SerialLink::open(path, Driver::Green.default_baud()).expect("the pty was just made");
+    let mut poll = Driver::Green.poll();
+    for cells in [common_pack().cell_volts().len(), 0] {
+        let reading = timeout(BOUND, run_cycle(&mut link, &mut *poll)).await.expect("a cycle ends by itself");
+        let reading = reading.expect("the line is clean");
+        assert_eq!(reading.cell_voltages.len(), cells);
+        assert!(reading.withheld.is_empty(), "{reading:?}");
+        let amps = reading.pack_current.expect("a pack has a current").0;
+        assert!((amps + 42.0).abs() <= 0.51, "{amps} A");
+    }
+    assert_eq!(poll.bad_frames(), 0);
 }
 
 #[tokio::test]

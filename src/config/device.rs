@@ -17,6 +17,7 @@ type ReadDriver = fn(&mut Section, &mut Vec<Mistake>) -> Driver;
 #[rustfmt::skip]
 const TYPES: &[(&str, ReadDriver)] = &[
     ("daly_bms", daly),
+    ("green_bms", |_, _| Driver::Green),
     ("jbd_bms", |_, _| Driver::Jbd(JbdConfig::default())),
     ("jk_bms", |_, _| Driver::Jk),
     ("modbus_bms", modbus),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::daly_uart::{DalyConfig, DalyPoll};
+use super::green_bms::{self, GreenDialect, GreenPoll};
 use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
 use super::jk::{self, JkPoll};
 use super::modbus::{MapConfig, MapDialect, MapPoll};
@@ -15,6 +16,8 @@ use crate::codec::PollCycle;
 pub enum Driver {
     /// Daly's A5 protocol.
     Daly(DalyConfig),
+    /// The lines of a Green BMS.
+    Green,
     /// JBD's protocol.
     Jbd(JbdConfig),
     /// JK's wired protocol.
@@ -29,12 +32,14 @@ pub enum Driver {
 
 impl Driver {
     /// The contract's names of all device types.
-    pub const KINDS: [&'static str; 5] = ["daly_bms", "jbd_bms", "jk_bms", "pylontech_bms", "seplos_bms"];
+    pub const KINDS: [&'static str; 6] =
+        ["daly_bms", "green_bms", "jbd_bms", "jk_bms", "pylontech_bms", "seplos_bms"];
 
     /// The contract's name of this device type.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Daly(_) => "daly_bms",
+            Self::Green => "green_bms",
             Self::Jbd(_) => "jbd_bms",
             Self::Jk => "jk_bms",
             Self::Modbus(_) => "modbus_bms",
@@ -48,6 +53,7 @@ impl Driver {
     pub const fn default_baud(&self) -> u32 {
         match self {
             Self::Daly(_) | Self::Modbus(_) | Self::Sunspec(_) => 9600,
+            Self::Green => green_bms::BAUD,
             Self::Jbd(_) => jbd::BAUD,
             Self::Jk => jk::BAUD,
             Self::Telecom(config) => config.maker.default_baud(),
@@ -66,6 +72,7 @@ impl Driver {
     pub fn poll(&self) -> Box<dyn PollCycle + Send> {
         match self {
             Self::Daly(config) => Box::new(DalyPoll::new(*config)),
+            Self::Green => Box::new(GreenPoll::new(GreenDialect::default())),
             Self::Jbd(config) => Box::new(JbdPoll::new(JbdDialect::new(*config))),
             Self::Jk => Box::new(JkPoll::new(jk::UartDialect::default())),
             Self::Modbus(config) => Box::new(MapPoll::new(MapDialect::new(config.clone()))),

@@ -1,16 +1,19 @@
 //! Green BMS (Green-bms/SmartBMS): lines of text at 9600 8N1, by wire or over a Bluetooth serial port.
 //!
-//! `line` finds the lines in a stream, `request` builds what a host says, `pack` decides what is believed. Everything
+//! `line` finds the lines in a stream, `request` builds what a host says, `pack` decides what is believed,
+//! `poll` holds the conversation. Everything
 //! here is read from the unit's published firmware and was never held against a unit or a capture. The unit tells its
 //! password to whoever selects its first page; this never keeps or shows it.
 
 mod line;
 mod pack;
+mod poll;
 mod request;
 mod wire;
 
 pub use line::{Cell, CellFlag, Line, LineFraming, Overview};
 pub use pack::GreenPack;
+pub use poll::{GreenDialect, GreenPoll};
 pub use request::{Page, Request};
 pub use wire::decode_wire;
 
