@@ -8,7 +8,7 @@ mod vectors;
 
 use serde_json::Value;
 
-use crate::bms::{daly_uart, jbd, jk, sunspec, telecom};
+use crate::bms::{daly_bluetooth, daly_uart, jbd, jk, sunspec, telecom};
 
 pub use hex_text::{HexError, parse_hex};
 pub use vectors::{VectorLine, decode_vectors};
@@ -26,6 +26,7 @@ pub struct Protocol {
 /// Every protocol, one line a vendor.
 #[rustfmt::skip]
 pub const PROTOCOLS: &[Protocol] = &[
+    Protocol { name: "daly_bluetooth", aliases: &["daly_modbus_d2", "daly_modbus_p81"], show: daly_bluetooth::decode_wire },
     Protocol { name: "daly_uart", aliases: &["daly_a5"], show: daly_uart::decode_wire },
     Protocol { name: "jbd", aliases: &["xiaoxiang", "overkill_solar"], show: jbd::decode_wire },
     Protocol { name: "jk", aliases: &["jikong", "jk02", "jk_uart"], show: jk::decode_wire },

@@ -55,6 +55,11 @@ fn compare(protocol: &str, json: &str) -> usize {
 }
 
 #[test]
+fn every_daly_bluetooth_record_decodes_field_by_field() {
+    assert_eq!(compare("daly_bluetooth", include_str!("vectors/daly_bluetooth.json")), 385);
+}
+
+#[test]
 fn every_jbd_record_decodes_field_by_field() {
     assert_eq!(compare("jbd", include_str!("vectors/jbd.json")), 109);
 }
