@@ -13,6 +13,9 @@ use crate::cli::say;
 pub(crate) struct DecodeOptions {
     #[arg(long, help = format!("The protocol the frames are in: {}", decode::protocol_names()))]
     protocol: String,
+    /// The dialect of CAN frames, where a protocol has several (foxbms: v1_7, v1_11).
+    #[arg(long, value_name = "NAME", requires = "hex")]
+    dialect: Option<String>,
     #[command(flatten)]
     input: Input,
 }
@@ -20,7 +23,8 @@ pub(crate) struct DecodeOptions {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Input {
-    /// Bytes in hexadecimal; spaces and colons are ignored. Several frames may follow each other.
+    /// Bytes in hexadecimal; spaces and colons are ignored. Several frames may follow each other. CAN frames are
+    /// written with their id, as in 220#0A3C000900000005.
     #[arg(long, value_name = "BYTES")]
     hex: Option<String>,
     /// A JSON file of recordings, each with a name and frames_hex.
@@ -32,8 +36,7 @@ struct Input {
 pub(crate) fn run(options: &DecodeOptions) -> anyhow::Result<()> {
     let lines = match (&options.input.hex, &options.input.file) {
         (Some(hex), _) => {
-            let bytes = decode::parse_hex(hex)?;
-            let decoded = decode::decode(&options.protocol, &[bytes])?;
+            let decoded = decode::decode_text(&options.protocol, hex, options.dialect.as_deref())?;
             vec![serde_json::json!({ "name": "hex", "decoded": decoded }).to_string()]
         }
         (None, Some(file)) => {

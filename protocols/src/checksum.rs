@@ -2,9 +2,16 @@
 //!
 //! Pure arithmetic over borrowed bytes; framing decides which bytes count and what a mismatch means.
 
-use crc::{CRC_16_MODBUS, Crc, Table};
+use crc::{CRC_16_MODBUS, CRC_32_ISO_HDLC, Crc, Table};
 
 const MODBUS: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_MODBUS);
+
+const ISO_HDLC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+
+/// Computes the CRC of IEEE 802.3, zlib and ThingSet's text mode.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    ISO_HDLC.checksum(bytes)
+}
 
 /// Computes the CRC of Modbus RTU, which is sent low byte first.
 pub fn crc16_modbus(bytes: &[u8]) -> u16 {
@@ -37,6 +44,11 @@ mod tests {
         assert_eq!(sum16(&[0xFF, 0x02]), 0x0101);
         assert_eq!(sum16(&[0xFF; 257]), 0xFFFF);
         assert_eq!(sum16(&[0xFF; 258]), 0x00FE);
+    }
+
+    #[test]
+    fn the_wide_crc_is_that_of_zlib() {
+        assert_eq!((crc32(b"123456789"), crc32(b"?Meas")), (0xCBF4_3926, 0x77DB_2B01));
     }
 
     #[test]

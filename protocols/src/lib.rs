@@ -5,6 +5,7 @@
 //! actors, storage or the supervisor that restarts them.
 
 pub mod bms;
+pub mod can;
 pub mod checksum;
 pub mod codec;
 pub mod decode;

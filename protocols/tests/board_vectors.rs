@@ -18,6 +18,10 @@ fn same(expected: &Value, decoded: &Value) -> bool {
             (Some(expected), Some(decoded)) => (expected - decoded).abs() < TOLERANCE,
             _ => false,
         },
+        (Value::Object(expected), Value::Object(decoded)) => {
+            let field = |(name, e)| decoded.get(name).is_some_and(|d| same(e, d));
+            expected.len() == decoded.len() && expected.iter().all(field)
+        }
         (expected, decoded) => expected == decoded,
     }
 }
@@ -60,6 +64,16 @@ fn every_daly_bluetooth_record_decodes_field_by_field() {
 }
 
 #[test]
+fn every_foxbms_record_decodes_field_by_field() {
+    assert_eq!(compare("foxbms", include_str!("vectors/foxbms.json")), 200);
+}
+
+#[test]
+fn every_green_bms_record_decodes_field_by_field() {
+    assert_eq!(compare("green_bms", include_str!("vectors/green_bms.json")), 28);
+}
+
+#[test]
 fn every_jbd_record_decodes_field_by_field() {
     assert_eq!(compare("jbd", include_str!("vectors/jbd.json")), 109);
 }
@@ -67,6 +81,11 @@ fn every_jbd_record_decodes_field_by_field() {
 #[test]
 fn every_jk_record_decodes_field_by_field() {
     assert_eq!(compare("jk", include_str!("vectors/jk.json")), 231);
+}
+
+#[test]
+fn every_libre_solar_record_decodes_field_by_field() {
+    assert_eq!(compare("libre_solar", include_str!("vectors/libre_solar.json")), 77);
 }
 
 #[test]

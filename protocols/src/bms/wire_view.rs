@@ -39,7 +39,12 @@ impl WireView {
     }
 
     pub(super) fn reject(&mut self, bytes: &[u8], why: String) {
-        self.rejected.push((hex::encode(bytes), why));
+        self.reject_text(hex::encode(bytes), why);
+    }
+
+    /// Refuses a frame that is not written in plain hex.
+    pub(super) fn reject_text(&mut self, frame: String, why: String) {
+        self.rejected.push((frame, why));
     }
 
     /// Adds fields; a later frame's count.

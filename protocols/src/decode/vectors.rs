@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DecodeError, decode, parse_hex, protocol};
+use super::{DecodeError, decode, decode_can, parse_hex, protocol};
+use crate::can::{CanFrame, CanId};
 
 /// Keys of expectations that are remarks, not fields.
 const REMARKS: [&str; 3] = ["note", "secret", "text"];
@@ -33,6 +34,45 @@ struct Record {
     frames_hex: Vec<String>,
     #[serde(default)]
     expected: BTreeMap<String, Value>,
+    /// The id of all frames, where they are of a CAN bus.
+    can_id: Option<String>,
+    /// The frames with an id each, where they are of a CAN bus and differ.
+    #[serde(default)]
+    frames: Vec<FrameRecord>,
+    #[serde(default)]
+    extended_id: bool,
+    dialect: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct FrameRecord {
+    can_id: String,
+    data_hex: String,
+}
+
+impl Record {
+    /// The frames of a CAN bus; `None` where the record is of another wire.
+    fn can_frames(&self) -> Option<Result<Vec<CanFrame>, String>> {
+        // Some records name the id among what must be shown.
+        let shown = |key: &str| self.expected.get(key);
+        let one = self.can_id.as_deref().or(shown("can_id").and_then(Value::as_str));
+        let extended = self.extended_id || shown("extended_id").is_some_and(|extended| *extended == true);
+        let pairs: Vec<(&str, &str)> = match one {
+            Some(id) => self.frames_hex.iter().map(|data| (id, data.as_str())).collect(),
+            None => self.frames.iter().map(|f| (f.can_id.as_str(), f.data_hex.as_str())).collect(),
+        };
+        let frame = |(index, (id, data))| {
+            can_frame(id, extended, data).map_err(|error| format!("frame {}: {error}", index + 1))
+        };
+        (!pairs.is_empty()).then(|| pairs.into_iter().enumerate().map(frame).collect())
+    }
+}
+
+fn can_frame(id: &str, extended: bool, data: &str) -> Result<CanFrame, String> {
+    let number = u32::from_str_radix(id.trim_start_matches("0x"), 16).ok();
+    let id = number.and_then(|number| CanId::new(number, extended)).ok_or(format!("{id:?} is no CAN id"))?;
+    let data = parse_hex(data).map_err(|error| error.to_string())?;
+    CanFrame::new(id, &data).ok_or("it has more than eight bytes".to_owned())
 }
 
 /// Decodes every record of a vector file, one line each.
@@ -57,11 +97,11 @@ fn line(protocol_name: &str, index: usize, record: Value) -> VectorLine {
 fn decode_record(protocol_name: &str, record: Value) -> Result<(Value, BTreeMap<String, String>), String> {
     let record: Record =
         serde_json::from_value(record).map_err(|error| format!("unreadable record: {error}"))?;
-    let mut frames = Vec::with_capacity(record.frames_hex.len());
-    for (index, text) in record.frames_hex.iter().enumerate() {
-        frames.push(parse_hex(text).map_err(|error| format!("frame {}: {error}", index + 1))?);
-    }
-    let decoded = decode(protocol_name, &frames).map_err(|error| error.to_string())?;
+    let decoded = match record.can_frames() {
+        Some(frames) => decode_can(protocol_name, &frames?, record.dialect.as_deref()),
+        None => decode(protocol_name, &byte_frames(&record.frames_hex)?),
+    };
+    let decoded = decoded.map_err(|error| error.to_string())?;
     let skipped = record
         .expected
         .keys()
@@ -69,6 +109,13 @@ fn decode_record(protocol_name: &str, record: Value) -> Result<(Value, BTreeMap<
         .map(|field| (field.clone(), format!("{protocol_name} does not show this field")))
         .collect();
     Ok((decoded, skipped))
+}
+
+fn byte_frames(texts: &[String]) -> Result<Vec<Vec<u8>>, String> {
+    let read = |(index, text): (usize, &String)| {
+        parse_hex(text).map_err(|error| format!("frame {}: {error}", index + 1))
+    };
+    texts.iter().enumerate().map(read).collect()
 }
 
 #[cfg(test)]
@@ -89,6 +136,19 @@ mod tests {
         assert_eq!(lines[1].error.as_deref(), Some("frame 1: line 1, column 4: 'z' is no hex digit"));
         assert_eq!(lines[2].name, "record 3");
         assert!(lines[2].error.is_some());
+    }
+
+    #[test]
+    fn can_records_carry_one_id_or_one_each() {
+        let json = r#"[
+            {"name": "one", "can_id": "0x234", "frames_hex": ["0320000000000000"]},
+            {"name": "each", "frames": [{"can_id": "0x244", "data_hex": "0000000001000000"}], "frames_hex": ["00"]},
+            {"name": "bad", "can_id": "0x900", "frames_hex": ["00"]}
+        ]"#;
+        let lines = decode_vectors("foxbms", json).unwrap();
+        assert_eq!(lines[0].decoded.as_ref().unwrap()["InsulationResistance"], 700.0);
+        assert_eq!(lines[1].decoded.as_ref().unwrap()["EnergyCounter"], 1);
+        assert_eq!(lines[2].error.as_deref(), Some("frame 1: \"0x900\" is no CAN id"));
     }
 
     #[test]

@@ -1,0 +1,7 @@
+//! Frames of a CAN bus and how people write them down. No bus is opened here.
+
+mod candump;
+mod frame;
+
+pub use candump::{CandumpError, parse_candump};
+pub use frame::{CanFrame, CanId};
