@@ -64,6 +64,11 @@ fn every_daly_bluetooth_record_decodes_field_by_field() {
 }
 
 #[test]
+fn every_daly_can_record_decodes_field_by_field() {
+    assert_eq!(compare("daly_can", include_str!("vectors/daly_can.json")), 84);
+}
+
+#[test]
 fn every_foxbms_record_decodes_field_by_field() {
     assert_eq!(compare("foxbms", include_str!("vectors/foxbms.json")), 200);
 }
