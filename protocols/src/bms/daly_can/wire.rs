@@ -49,9 +49,8 @@ fn show_board(board: u8, frames: &[Frame]) -> Value {
 
 /// Says from which number a board counts the frames of a set, and that a set with a hole gives no cells.
 fn show_sets(frames: &[Frame], fields: &mut serde_json::Map<String, Value>) {
-    let cells = |frame: &Frame| match Answer::decode(frame) {
-        Answer::Cells(cells) => Some(cells.number),
-        _ => None,
+    let cells = |frame: &Frame| {
+        if let Answer::Cells(cells) = Answer::decode(frame) { Some(cells.number) } else { None }
     };
     let numbers: BTreeSet<u8> = frames.iter().filter_map(cells).collect();
     let Some(first) = numbers.first() else { return };
