@@ -8,7 +8,9 @@ mod vectors;
 
 use serde_json::Value;
 
-use crate::bms::{daly_uart, foxbms, green_bms, jbd, jk, libre_solar, sunspec, telecom};
+use crate::bms::{
+    daly_bluetooth, daly_can, daly_uart, foxbms, green_bms, jbd, jk, libre_solar, sunspec, telecom,
+};
 
 use crate::can::{CanFrame, CandumpError, parse_candump};
 
@@ -42,6 +44,8 @@ enum Show {
 /// Every protocol, one line a vendor.
 #[rustfmt::skip]
 pub const PROTOCOLS: &[Protocol] = &[
+    Protocol { name: "daly_bluetooth", aliases: &["daly_modbus_d2", "daly_modbus_p81"], show: Show::Bytes(daly_bluetooth::decode_wire) },
+    Protocol { name: "daly_can", aliases: &[], show: Show::Can(daly_can::decode_can) },
     Protocol { name: "daly_uart", aliases: &["daly_a5"], show: Show::Bytes(daly_uart::decode_wire) },
     Protocol { name: "foxbms", aliases: &["foxbms2"], show: Show::Can(foxbms::decode_can) },
     Protocol { name: "green_bms", aliases: &["green_smartbms"], show: Show::Bytes(green_bms::decode_wire) },

@@ -59,6 +59,16 @@ fn compare(protocol: &str, json: &str) -> usize {
 }
 
 #[test]
+fn every_daly_bluetooth_record_decodes_field_by_field() {
+    assert_eq!(compare("daly_bluetooth", include_str!("vectors/daly_bluetooth.json")), 385);
+}
+
+#[test]
+fn every_daly_can_record_decodes_field_by_field() {
+    assert_eq!(compare("daly_can", include_str!("vectors/daly_can.json")), 84);
+}
+
+#[test]
 fn every_foxbms_record_decodes_field_by_field() {
     assert_eq!(compare("foxbms", include_str!("vectors/foxbms.json")), 200);
 }
