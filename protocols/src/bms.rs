@@ -5,6 +5,7 @@
 
 pub mod alarms;
 pub mod daly_bluetooth;
+pub mod daly_can;
 pub mod daly_uart;
 pub mod dialogue;
 mod driver;

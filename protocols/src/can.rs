@@ -2,6 +2,7 @@
 
 mod candump;
 mod frame;
+pub mod slcan;
 
 pub use candump::{CandumpError, parse_candump};
 pub use frame::{CanFrame, CanId};

@@ -200,7 +200,7 @@ impl<K: Framing> StreamDecoder<K> {
 }
 
 /// Skips to the first byte that may begin a frame, if that is not the first one.
-pub(super) fn noise_before<F>(bytes: &[u8], starts: impl Fn(u8) -> bool) -> Option<Found<F>> {
+pub(crate) fn noise_before<F>(bytes: &[u8], starts: impl Fn(u8) -> bool) -> Option<Found<F>> {
     match bytes.iter().position(|byte| starts(*byte)) {
         Some(0) => None,
         Some(at) => Some(Found::Noise(at)),
