@@ -2,7 +2,10 @@
 //!
 //! An engine is only asked for what every one of them can do. It never decides what to do with a damaged bucket.
 
+mod directories;
 mod memory;
+#[cfg(any(test, feature = "redb"))]
+mod redb;
 mod sled;
 mod tail;
 
@@ -13,6 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use memory::MemoryEngine;
+#[cfg(any(test, feature = "redb"))]
+pub use redb::RedbEngine;
 pub use sled::SledEngine;
 
 /// A failure of an engine.
@@ -30,6 +35,10 @@ pub enum KvError {
     /// Anything else.
     #[error("its engine failed")]
     Failed(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+fn failed(error: impl StdError + Send + Sync + 'static) -> KvError {
+    KvError::Failed(Box::new(error))
 }
 
 /// A key and its value.
@@ -92,9 +101,10 @@ mod tests {
     }
 
     #[test]
-    fn sled_and_the_memory_twin_behave_alike() {
+    fn all_engines_behave_alike() {
         let temp = tempfile::tempdir().unwrap();
-        behaves_like_an_engine(&SledEngine, temp.path());
+        behaves_like_an_engine(&SledEngine, &temp.path().join("sled"));
+        behaves_like_an_engine(&RedbEngine, &temp.path().join("redb"));
         behaves_like_an_engine(&MemoryEngine::default(), Path::new("root"));
     }
 }

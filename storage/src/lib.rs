@@ -38,6 +38,8 @@ pub use frame::{Frame, FrameSpan};
 pub use head::{DeviceSummary, Head, SealJob, Sealed};
 pub use integral::Integral;
 pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, Numbered, read_journal};
+#[cfg(any(test, feature = "redb"))]
+pub use kv::RedbEngine;
 pub use kv::{Engine, Kv, KvError, MemoryEngine, Pair, SledEngine};
 pub use ledgers::{read_head, read_ledgers};
 pub use local_days::local_day_edges;

@@ -64,7 +64,12 @@ impl Driver {
     pub fn secrets(&self) -> Vec<Vec<u8>> {
         match self {
             Self::Jbd(JbdConfig { secret }) => secret.iter().map(|secret| secret.0.to_vec()).collect(),
-            Self::Daly(_) | Self::Jk | Self::Modbus(_) | Self::Sunspec(_) | Self::Telecom(_) => Vec::new(),
+            Self::Daly(_)
+            | Self::Green
+            | Self::Jk
+            | Self::Modbus(_)
+            | Self::Sunspec(_)
+            | Self::Telecom(_) => Vec::new(),
         }
     }
 

@@ -9,7 +9,9 @@ use crate::bms::modbus::{Encoding, MapConfig, MapField, MapRow, Table, WordOrder
 use crate::bms::sunspec::SunspecConfig;
 use crate::bms::telecom::{Maker, TelecomConfig};
 use crate::codec::PollCycle;
-use crate::sim::{DalySim, DeviceSide, Flaky, JbdSim, JkSim, PackConfig, SimPack, SunspecSim, TelecomSim};
+use crate::sim::{
+    DalySim, DeviceSide, Flaky, GreenSim, JbdSim, JkSim, PackConfig, SimPack, SunspecSim, TelecomSim,
+};
 
 const DRIVERS: usize = 7;
 const SECRET: &[u8; 6] = b"814725";
@@ -28,6 +30,7 @@ fn pair(which: usize, seed: u64) -> (Driver, Box<dyn DeviceSide>) {
             (Driver::Jbd(JbdConfig { secret }), Box::new(JbdSim::new(pack).with_secret(Secret(*SECRET))))
         }
         2 => (Driver::Jk, Box::new(JkSim::new(pack))),
+        7 => (Driver::Green, Box::new(GreenSim::new(pack))),
         3 | 4 => {
             let maker = if which == 3 { Maker::Seplos } else { Maker::Pylontech };
             let driver = Driver::Telecom(TelecomConfig { maker, address: 2 });

@@ -3,7 +3,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
-use crate::SledEngine;
+use crate::{RedbEngine, SledEngine};
 
 const MAX_OPEN: usize = 8;
 
@@ -15,9 +15,14 @@ fn device() -> DeviceId {
     DeviceId::new("pack-1").unwrap()
 }
 
-fn buckets(root: &Path) -> Buckets {
+/// The engines that keep files, and the file that each keeps.
+fn engines() -> [(Arc<dyn Engine>, &'static str); 2] {
+    [(Arc::new(SledEngine), "db"), (Arc::new(RedbEngine), "redb")]
+}
+
+fn buckets(root: &Path, engine: &Arc<dyn Engine>) -> Buckets {
     fs::create_dir_all(root.join("quarantine")).unwrap();
-    Buckets::new(&root.join("raw"), &root.join("quarantine"), Arc::new(SledEngine), 1, MAX_OPEN).unwrap()
+    Buckets::new(&root.join("raw"), &root.join("quarantine"), Arc::clone(engine), 1, MAX_OPEN).unwrap()
 }
 
 #[test]
@@ -32,61 +37,67 @@ fn a_day_is_named_as_a_calendar_would_and_reads_back() {
 }
 
 #[test]
-fn a_sled_bucket_survives_reopening_and_is_known_again() {
-    let temp = tempfile::tempdir().unwrap();
-    let hour = Hour::of(at("2026-11-21T10:30:00Z"));
-    let pair = (key(&device(), hour, 0), b"frame".to_vec());
-    {
-        let buckets = buckets(temp.path());
-        let bucket = buckets.open(hour.day()).unwrap();
-        bucket.write(vec![pair.clone()], vec![]).unwrap();
-        bucket.sync().unwrap();
+fn a_bucket_survives_reopening_and_is_known_again() {
+    for (engine, _) in engines() {
+        let temp = tempfile::tempdir().unwrap();
+        let hour = Hour::of(at("2026-11-21T10:30:00Z"));
+        let pair = (key(&device(), hour, 0), b"frame".to_vec());
+        {
+            let buckets = buckets(temp.path(), &engine);
+            let bucket = buckets.open(hour.day()).unwrap();
+            bucket.write(vec![pair.clone()], vec![]).unwrap();
+            bucket.sync().unwrap();
+        }
+        let buckets = buckets(temp.path(), &engine);
+        assert_eq!(buckets.days(hour, hour), [hour.day()]);
+        assert_eq!(buckets.open(hour.day()).unwrap().parts(&device(), hour, hour).unwrap(), [pair]);
+        assert!(buckets.take_events().is_empty());
     }
-    let buckets = buckets(temp.path());
-    assert_eq!(buckets.days(hour, hour), [hour.day()]);
-    assert_eq!(buckets.open(hour.day()).unwrap().parts(&device(), hour, hour).unwrap(), [pair]);
-    assert!(buckets.take_events().is_empty());
 }
 
 #[test]
 fn more_buckets_than_may_be_open_can_be_used_in_turn_and_at_once() {
-    let temp = tempfile::tempdir().unwrap();
-    let buckets = buckets(temp.path());
-    let days: Vec<_> = (0..12).map(Day).collect();
-    let held: Vec<_> = days.iter().map(|day| buckets.open(*day).unwrap()).collect();
-    assert_eq!(buckets.state.lock().recent.len(), MAX_OPEN);
-    for day in &days {
-        buckets.open(*day).unwrap().sync().unwrap();
-    }
-    drop(held);
-    for day in &days {
-        buckets.open(*day).unwrap().sync().unwrap();
+    for (engine, _) in engines() {
+        let temp = tempfile::tempdir().unwrap();
+        let buckets = buckets(temp.path(), &engine);
+        let days: Vec<_> = (0..12).map(Day).collect();
+        let held: Vec<_> = days.iter().map(|day| buckets.open(*day).unwrap()).collect();
+        assert_eq!(buckets.state.lock().recent.len(), MAX_OPEN);
+        for day in &days {
+            buckets.open(*day).unwrap().sync().unwrap();
+        }
+        drop(held);
+        for day in &days {
+            buckets.open(*day).unwrap().sync().unwrap();
+        }
     }
 }
 
 #[test]
 fn a_damaged_bucket_is_set_aside_and_replaced() {
-    let temp = tempfile::tempdir().unwrap();
-    let hour = Hour::of(at("2026-11-21T10:30:00Z"));
-    {
-        let buckets = buckets(temp.path());
+    for (engine, file) in engines() {
+        let temp = tempfile::tempdir().unwrap();
+        let hour = Hour::of(at("2026-11-21T10:30:00Z"));
+        {
+            let buckets = buckets(temp.path(), &engine);
+            let bucket = buckets.open(hour.day()).unwrap();
+            bucket
+                .write((0..200).map(|part| (key(&device(), hour, part), vec![7; 9_000])).collect(), vec![])
+                .unwrap();
+            bucket.sync().unwrap();
+        }
+        let db = temp.path().join("raw/2026-11-21").join(file);
+        let mut bytes = fs::read(&db).unwrap();
+        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        fs::write(&db, bytes).unwrap();
+        let buckets = buckets(temp.path(), &engine);
         let bucket = buckets.open(hour.day()).unwrap();
-        bucket
-            .write((0..200).map(|part| (key(&device(), hour, part), vec![7; 9_000])).collect(), vec![])
-            .unwrap();
-        bucket.sync().unwrap();
+        assert!(bucket.parts(&device(), hour, hour).unwrap().is_empty());
+        let events = buckets.take_events();
+        let [BucketEvent::Quarantined { moved_to, .. }] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!(*moved_to, temp.path().join("quarantine/2026-11-21-1"));
+        assert!(moved_to.join(file).exists());
     }
-    let db = temp.path().join("raw/2026-11-21/db");
-    let mut bytes = fs::read(&db).unwrap();
-    bytes.iter_mut().for_each(|byte| *byte = !*byte);
-    fs::write(&db, bytes).unwrap();
-    let buckets = buckets(temp.path());
-    let bucket = buckets.open(hour.day()).unwrap();
-    assert!(bucket.parts(&device(), hour, hour).unwrap().is_empty());
-    let events = buckets.take_events();
-    let [BucketEvent::Quarantined { moved_to, .. }] = events.as_slice() else { panic!("{events:?}") };
-    assert_eq!(*moved_to, temp.path().join("quarantine/2026-11-21-1"));
-    assert!(moved_to.join("db").exists());
 }
 
 proptest! {

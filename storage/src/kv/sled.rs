@@ -7,15 +7,15 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::directories::{self, sync_dir};
 use super::tail::TailKv;
-use super::{Engine, Kv, KvError, Pair};
+use super::{Engine, Kv, KvError, Pair, failed};
 
 /// How much each open database may cache.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -83,43 +83,19 @@ impl Engine for SledEngine {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        match fs::read_dir(dir) {
-            Ok(entries) => {
-                for entry in entries {
-                    names.extend(entry?.file_name().into_string().ok());
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        names.sort();
-        Ok(names)
+        directories::list(dir)
     }
 
     fn remove(&self, dir: &Path) -> io::Result<()> {
-        fs::remove_dir_all(dir)?;
-        dir.parent().map_or(Ok(()), sync_dir)
+        directories::remove(dir)
     }
 
     fn size(&self, dir: &Path) -> io::Result<u64> {
-        let mut bytes = 0_u64;
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            // Large pages are files of their own, one level down.
-            if metadata.is_dir() {
-                bytes = bytes.saturating_add(self.size(&entry.path())?);
-            }
-            // Blocks that a file really takes, as sled leaves holes.
-            bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));
-        }
-        Ok(bytes)
+        directories::size(dir)
     }
 
     fn set_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)?;
-        [from, to].into_iter().filter_map(Path::parent).try_for_each(sync_dir)
+        directories::set_aside(from, to)
     }
 }
 
@@ -179,12 +155,4 @@ fn classify(error: sled::Error) -> KvError {
             failed(error)
         }
     }
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> KvError {
-    KvError::Failed(Box::new(error))
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

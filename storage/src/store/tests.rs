@@ -1,3 +1,18 @@
+/// Each test on each engine.
+macro_rules! on_every_engine {
+    ($($test:ident),* $(,)?) => {
+        mod on_memory {
+            $(#[test] fn $test() { super::$test(&super::Machine::new()); })*
+        }
+        mod on_sled {
+            $(#[test] fn $test() { super::$test(&super::Machine::with(crate::SledEngine)); })*
+        }
+        mod on_redb {
+            $(#[test] fn $test() { super::$test(&super::Machine::with(crate::RedbEngine)); })*
+        }
+    };
+}
+
 mod model;
 mod query;
 mod retain;
@@ -8,13 +23,15 @@ use tempfile::TempDir;
 use voltree_model::{Metric, Origin, Reading, RejectReason};
 
 use super::*;
-use crate::{Entry, Head, MemoryDisk, MemoryEngine};
+use crate::{Engine, Entry, Head, MemoryDisk, MemoryEngine};
 
 /// What outlives a power cut: the disk and the buckets, both in memory.
 struct Machine {
     temp: TempDir,
     disk: MemoryDisk,
     engine: MemoryEngine,
+    /// What buckets are kept in instead of that; no power cut reaches it.
+    other_engine: Option<Arc<dyn Engine>>,
 }
 
 struct Node {
@@ -32,15 +49,30 @@ impl Deref for Node {
 impl Machine {
     fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
-        Self { temp, disk: MemoryDisk::default(), engine: MemoryEngine::default() }
+        Self { temp, disk: MemoryDisk::default(), engine: MemoryEngine::default(), other_engine: None }
+    }
+
+    fn with(engine: impl Engine + 'static) -> Self {
+        Self { other_engine: Some(Arc::new(engine)), ..Self::new() }
     }
 
     fn open(&self) -> Node {
         let data = DataDir::open(self.temp.path()).unwrap();
-        let store =
-            Store::open_with(&data, Arc::new(self.disk.clone()), Arc::new(self.engine.clone())).unwrap();
+        let engine = self.other_engine.clone().unwrap_or_else(|| Arc::new(self.engine.clone()));
+        let store = Store::open_with(&data, Arc::new(self.disk.clone()), engine).unwrap();
         Node { store, _data: data }
     }
+}
+
+on_every_engine! {
+    sealed_rows_are_read_back_by_range_and_limit,
+    later_readings_of_a_sealed_moment_are_merged_and_counted,
+    a_seal_whose_checkpoint_failed_is_counted_right_the_next_time,
+    a_job_that_is_behind_is_answered_with_the_checkpoint,
+    more_rows_than_a_part_takes_go_to_the_next_and_stay_one_series,
+    the_journal_is_kept_for_the_checkpoint_before_the_last,
+    a_damaged_frame_is_reported_and_the_rest_still_answers,
+    rejections_need_no_bucket,
 }
 
 fn device(text: &str) -> DeviceId {
@@ -87,9 +119,7 @@ fn counts(head: &Head, owner: &str) -> (u64, u64, u64) {
     (ledger.stored, ledger.duplicate, ledger.pending)
 }
 
-#[test]
-fn sealed_rows_are_read_back_by_range_and_limit() {
-    let machine = Machine::new();
+fn sealed_rows_are_read_back_by_range_and_limit(machine: &Machine) {
     let store = machine.open();
     let hour = 3_600_000;
     let times = [-1, 0, 1, hour - 1, hour, 24 * hour - 1, 24 * hour, 30 * 24 * hour];
@@ -107,9 +137,7 @@ fn sealed_rows_are_read_back_by_range_and_limit() {
     assert!(values(&store, "b", "v").is_empty() && values(&store, "a", "x").is_empty());
 }
 
-#[test]
-fn later_readings_of_a_sealed_moment_are_merged_and_counted() {
-    let machine = Machine::new();
+fn later_readings_of_a_sealed_moment_are_merged_and_counted(machine: &Machine) {
     let store = machine.open();
     let mut entries = vec![reading("a", 1, 1_000, &[("v", 1.0)])];
     seal_all(&store, &mut head(&store, &entries));
@@ -124,9 +152,7 @@ fn later_readings_of_a_sealed_moment_are_merged_and_counted() {
     assert_eq!(values(&store, "a", "w"), [(1_000, 3.0)]);
 }
 
-#[test]
-fn a_seal_whose_checkpoint_failed_is_counted_right_the_next_time() {
-    let machine = Machine::new();
+fn a_seal_whose_checkpoint_failed_is_counted_right_the_next_time(machine: &Machine) {
     let store = machine.open();
     let mut entries = vec![reading("a", 1, 1_000, &[("v", 1.0)])];
     seal_all(&store, &mut head(&store, &entries));
@@ -147,9 +173,7 @@ fn a_seal_whose_checkpoint_failed_is_counted_right_the_next_time() {
     assert_eq!(values(&store, "a", "v"), [(1_000, 5.0), (2_000, 4.0)]);
 }
 
-#[test]
-fn a_job_that_is_behind_is_answered_with_the_checkpoint() {
-    let machine = Machine::new();
+fn a_job_that_is_behind_is_answered_with_the_checkpoint(machine: &Machine) {
     let store = machine.open();
     let entries: Vec<_> = (1..=3).map(|n| reading("a", n, 1_000, &[("v", 1.0)])).collect();
     let mut zombie = head(&store, entries.get(..2).unwrap());
@@ -185,9 +209,7 @@ fn jobs_that_overlap_are_counted_once_in_either_order() {
     }
 }
 
-#[test]
-fn more_rows_than_a_part_takes_go_to_the_next_and_stay_one_series() {
-    let machine = Machine::new();
+fn more_rows_than_a_part_takes_go_to_the_next_and_stay_one_series(machine: &Machine) {
     let store = machine.open();
     let noise = |n: u64| {
         let mixed = (n ^ n << 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -218,9 +240,7 @@ fn more_rows_than_a_part_takes_go_to_the_next_and_stay_one_series() {
     assert!(values.contains(&(4_000, 0.25)));
 }
 
-#[test]
-fn the_journal_is_kept_for_the_checkpoint_before_the_last() {
-    let machine = Machine::new();
+fn the_journal_is_kept_for_the_checkpoint_before_the_last(machine: &Machine) {
     let store = machine.open();
     let entries: Vec<_> = (1..=3).map(|n| reading("a", n, 1_000, &[("v", 1.0)])).collect();
     let commit = |n: usize| store.positions.commit([(Lsn(u64::try_from(n).unwrap()), &entries[n - 1])]);
@@ -235,9 +255,7 @@ fn the_journal_is_kept_for_the_checkpoint_before_the_last() {
     assert_eq!(pruned, [Lsn(0), Lsn(1), Lsn(2)]);
 }
 
-#[test]
-fn a_damaged_frame_is_reported_and_the_rest_still_answers() {
-    let machine = Machine::new();
+fn a_damaged_frame_is_reported_and_the_rest_still_answers(machine: &Machine) {
     let store = machine.open();
     let hour = Hour::of(at(0));
     let mut entries = vec![reading("a", 1, 1_000, &[("v", 1.0)]), reading("a", 2, 7_200_000, &[("v", 2.0)])];
@@ -255,9 +273,7 @@ fn a_damaged_frame_is_reported_and_the_rest_still_answers() {
     assert!(bucket.parts(&device("a"), hour, hour).unwrap().contains(&parts[0]), "it is left for a repair");
 }
 
-#[test]
-fn rejections_need_no_bucket() {
-    let machine = Machine::new();
+fn rejections_need_no_bucket(machine: &Machine) {
     let store = machine.open();
     let rejected = |device: Option<&str>| Entry::Rejected {
         device: device.map(self::device),

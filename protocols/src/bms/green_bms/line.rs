@@ -3,6 +3,8 @@
 //! There is no checksum, so a line counts only if every token is known, every value is a number and the tokens are those
 //! of one whole line: the tail of a damaged line must not pass for a line. Numbers are kept in the wire's own steps.
 
+use serde::{Deserialize, Serialize};
+
 use super::parameter;
 use crate::bms::framing::{BadFrameReason, Found, Framing, noise_before};
 
@@ -35,7 +37,7 @@ pub enum Line {
 }
 
 /// The pack at a glance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overview {
     /// Pack voltage in 0.1 V.
     pub decivolts: i32,
@@ -52,7 +54,7 @@ pub struct Overview {
 }
 
 /// One cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// Which one, from 1.
     pub number: u8,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use voltree_model::{PackReading, PackState};
 
 use super::line::{Cell, CellFlag, Line, Overview};
@@ -12,7 +13,7 @@ use super::parameter;
 use crate::bms::sieve::Sieve;
 
 /// What is known of one pack.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct GreenPack {
     overview: Option<Overview>,
     cells: BTreeMap<u8, Cell>,

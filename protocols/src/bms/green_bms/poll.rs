@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde_json::Value;
 use voltree_model::PackReading;
 
 use super::line::{Line, LineFraming};
@@ -13,6 +14,7 @@ use super::request::{Page, Request};
 use super::{GreenPack, parameter};
 use crate::bms::dialogue::{Ask, Dialect, Dialogue, Heard, Timing};
 use crate::bms::framing::{FrameStats, StreamDecoder};
+use crate::codec::{BadMemory, learned, recall};
 
 /// Polls a unit.
 pub type GreenPoll = Dialogue<GreenDialect>;
@@ -161,6 +163,15 @@ impl Dialect for GreenDialect {
 
     fn frame_stats(&self) -> FrameStats {
         self.decoder.stats()
+    }
+
+    fn memory(&self) -> Value {
+        learned(&(&self.pack, self.sign_of_life, self.cycles))
+    }
+
+    fn remember(&mut self, memory: &Value) -> Result<(), BadMemory> {
+        (self.pack, self.sign_of_life, self.cycles) = recall(memory)?;
+        Ok(())
     }
 }
 

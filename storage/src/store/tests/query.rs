@@ -27,10 +27,18 @@ fn open(head: &Head) -> Vec<SeriesPoint> {
     head.open_points(&device("a"), &name("i"), at(i64::MIN), at(i64::MAX))
 }
 
-#[test]
-fn what_went_in_and_what_went_out_of_a_day_are_told_apart() {
-    let machine = Machine::new();
-    let (store, head) = filled(&machine);
+on_every_engine! {
+    what_went_in_and_what_went_out_of_a_day_are_told_apart,
+    the_times_of_readings_are_told_day_by_day_whatever_they_say,
+    sealed_and_open_samples_of_many_series_are_one_answer,
+    too_many_intervals_are_refused_and_a_question_can_be_called_off,
+    ages_without_readings_cost_nothing,
+    a_chart_has_as_many_points_as_it_has_room_for_and_shows_the_extremes,
+    a_damaged_rollup_is_told_and_computed_anew,
+}
+
+fn what_went_in_and_what_went_out_of_a_day_are_told_apart(machine: &Machine) {
+    let (store, head) = filled(machine);
     let ask = |edges: &[Timestamp]| {
         store.intervals(&device("a"), &name("i"), edges, open(&head), &Cancel::default()).unwrap()
     };
@@ -53,10 +61,8 @@ fn what_went_in_and_what_went_out_of_a_day_are_told_apart() {
     assert_eq!(counts, [21 * 60, 24 * 60, 3 * 60]);
 }
 
-#[test]
-fn the_times_of_readings_are_told_day_by_day_whatever_they_say() {
-    let machine = Machine::new();
-    let (store, head) = filled(&machine);
+fn the_times_of_readings_are_told_day_by_day_whatever_they_say(machine: &Machine) {
+    let (store, head) = filled(machine);
     let ask = |from, to| {
         let mut days: Vec<Vec<i64>> = Vec::new();
         let each = |times: &[i64]| days.push(times.to_vec());
@@ -77,10 +83,8 @@ fn the_times_of_readings_are_told_day_by_day_whatever_they_say() {
     assert!(store.times(&device("a"), (at(0), at(DAY)), &stopped, |_| ()).is_err());
 }
 
-#[test]
-fn sealed_and_open_samples_of_many_series_are_one_answer() {
-    let machine = Machine::new();
-    let (store, head) = filled(&machine);
+fn sealed_and_open_samples_of_many_series_are_one_answer(machine: &Machine) {
+    let (store, head) = filled(machine);
     let series = [(name("i"), open(&head)), (name("v"), Vec::new()), (name("none"), Vec::new())];
     let range = (at(2 * DAY), at(4 * DAY));
     let cancel = Cancel::default();
@@ -94,10 +98,8 @@ fn sealed_and_open_samples_of_many_series_are_one_answer() {
     assert!(matches!(store.samples(&device("a"), &series, range, 10_000, &cancel), Err(Error::Cancelled)));
 }
 
-#[test]
-fn too_many_intervals_are_refused_and_a_question_can_be_called_off() {
-    let machine = Machine::new();
-    let (store, _) = filled(&machine);
+fn too_many_intervals_are_refused_and_a_question_can_be_called_off(machine: &Machine) {
+    let (store, _) = filled(machine);
     assert!(aligned_edges(at(0), at(i64::MAX), 60_000).unwrap_err().to_string().contains("intervals"));
     let edges = aligned_edges(at(0), at(DAY), HOUR).unwrap();
     let cancel = Cancel::default();
@@ -106,20 +108,16 @@ fn too_many_intervals_are_refused_and_a_question_can_be_called_off() {
     assert!(matches!(answer, Err(Error::Cancelled)));
 }
 
-#[test]
-fn ages_without_readings_cost_nothing() {
-    let machine = Machine::new();
-    let (store, head) = filled(&machine);
+fn ages_without_readings_cost_nothing(machine: &Machine) {
+    let (store, head) = filled(machine);
     let edges = [at(i64::MIN), at(DAY), at(i64::MAX)];
     let answer = store.intervals(&device("a"), &name("i"), &edges, open(&head), &Cancel::default()).unwrap();
     let counts: Vec<_> = answer.intervals.iter().map(|all| all.samples.as_ref().unwrap().count).collect();
     assert_eq!(counts, [1_440, 2 * 1_440]);
 }
 
-#[test]
-fn a_chart_has_as_many_points_as_it_has_room_for_and_shows_the_extremes() {
-    let machine = Machine::new();
-    let (store, head) = filled(&machine);
+fn a_chart_has_as_many_points_as_it_has_room_for_and_shows_the_extremes(machine: &Machine) {
+    let (store, head) = filled(machine);
     let (device, metric, cancel) = (device("a"), name("i"), Cancel::default());
     for range in [(at(0), at(3 * DAY)), (at(10 * HOUR), at(14 * HOUR))] {
         let chart = store.chart(&device, &metric, range, 50, open(&head), &cancel).unwrap();
@@ -131,10 +129,8 @@ fn a_chart_has_as_many_points_as_it_has_room_for_and_shows_the_extremes() {
     assert!(store.chart(&device, &metric, (at(0), at(DAY)), 1_000_000, Vec::new(), &cancel).is_err());
 }
 
-#[test]
-fn a_damaged_rollup_is_told_and_computed_anew() {
-    let machine = Machine::new();
-    let (store, head) = filled(&machine);
+fn a_damaged_rollup_is_told_and_computed_anew(machine: &Machine) {
+    let (store, head) = filled(machine);
     let edges = aligned_edges(at(0), at(3 * DAY), DAY).unwrap();
     let ask = || store.intervals(&device("a"), &name("i"), &edges, open(&head), &Cancel::default()).unwrap();
     let before = format!("{:?}", ask());

@@ -11,9 +11,8 @@ fn keep(raw: u32) -> KeepDays {
     KeepDays { raw, minutes: 40, hours: 200, days: 9_000 }
 }
 
-/// A machine with a reading of each device every two hours of the first `days` days.
-fn filled(days: i64) -> (Machine, Vec<Entry>) {
-    let machine = Machine::new();
+/// Fills a machine with a reading of each device every two hours of the first `days` days.
+fn filled(machine: &Machine, days: i64) -> Vec<Entry> {
     let entries: Vec<_> = (0..days * 12)
         .flat_map(|n| {
             let sequence = u64::try_from(n + 1).unwrap();
@@ -28,7 +27,7 @@ fn filled(days: i64) -> (Machine, Vec<Entry>) {
     }
     while store.maintain(at((days + 1) * DAY), 1_000).unwrap() {}
     drop(store);
-    (machine, entries)
+    entries
 }
 
 fn by_day(store: &Store, owner: &str, days: i64) -> String {
@@ -43,9 +42,14 @@ fn stored_less_aged_out(store: &Store, owner: &str) -> usize {
     usize::try_from(devices[&device(owner)].ledger.stored - aged).unwrap()
 }
 
-#[test]
-fn readings_go_by_the_day_and_rollups_stay() {
-    let (machine, _) = filled(20);
+on_every_engine! {
+    readings_go_by_the_day_and_rollups_stay,
+    what_comes_too_late_is_refused_at_the_door_and_harms_no_rollup_behind_it,
+    the_oldest_readings_go_first_when_there_is_too_much_and_that_is_told,
+}
+
+fn readings_go_by_the_day_and_rollups_stay(machine: &Machine) {
+    filled(machine, 20);
     let store = machine.open();
     let before = by_day(&store, "a", 20);
     let devices = BTreeMap::from([(device("long"), keep(15)), (device("b"), keep(3))]);
@@ -65,9 +69,8 @@ fn readings_go_by_the_day_and_rollups_stay() {
     assert_eq!(by_day(&store, "a", 20), before);
 }
 
-#[test]
-fn what_comes_too_late_is_refused_at_the_door_and_harms_no_rollup_behind_it() {
-    let (machine, mut entries) = filled(20);
+fn what_comes_too_late_is_refused_at_the_door_and_harms_no_rollup_behind_it(machine: &Machine) {
+    let mut entries = filled(machine, 20);
     let store = machine.open();
     let before = by_day(&store, "a", 20);
     store.set_retention(Retention { default: keep(10), ..Retention::default() });
@@ -86,9 +89,8 @@ fn what_comes_too_late_is_refused_at_the_door_and_harms_no_rollup_behind_it() {
     assert_eq!(values(&store, "a", "v").len(), 120);
 }
 
-#[test]
-fn the_oldest_readings_go_first_when_there_is_too_much_and_that_is_told() {
-    let (machine, _) = filled(20);
+fn the_oldest_readings_go_first_when_there_is_too_much_and_that_is_told(machine: &Machine) {
+    filled(machine, 20);
     let store = machine.open();
     let before = by_day(&store, "a", 20);
     let used = store.disk_use().unwrap();
@@ -108,7 +110,8 @@ fn the_oldest_readings_go_first_when_there_is_too_much_and_that_is_told() {
 #[test]
 fn a_removal_that_is_cut_short_at_any_write_is_counted_once() {
     for fails in 0..6 {
-        let (machine, _) = filled(4);
+        let machine = Machine::new();
+        filled(&machine, 4);
         let store = machine.open();
         let devices = BTreeMap::from([(device("long"), keep(30))]);
         let retention = Retention { default: keep(1), devices, max_bytes: None };
