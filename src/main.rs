@@ -21,6 +21,11 @@ mod simulate;
 
 use std::process::ExitCode;
 
+/// An actor's life is made of small allocations that one thread makes and another gives back; docs/measurements.md has the
+/// figures of both allocators.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }

@@ -13,7 +13,7 @@ use crate::sim::{
     DalySim, DeviceSide, Flaky, GreenSim, JbdSim, JkSim, PackConfig, SimPack, SunspecSim, TelecomSim,
 };
 
-const DRIVERS: usize = 7;
+const DRIVERS: usize = 8;
 const SECRET: &[u8; 6] = b"814725";
 
 /// A driver of every kind with a device that understands it.
