@@ -22,9 +22,10 @@ enum State {
 /// The kinds of actor that a node is made of, and the states that each can be killed in besides running. Sessions can't
 /// be parked, and neither can what an operator reaches the node through. A kind that is not named here, or that is not
 /// there, fails the test.
-const KINDS: [(&str, &[State]); 15] = [
+const KINDS: [(&str, &[State]); 17] = [
     ("aggregator", &[State::Starting, State::Stopping, State::Frozen("aggregator.handle")]),
     ("alerts", &[State::Starting, State::Stopping, State::Frozen("alerts.handle")]),
+    ("crash_reporter", &[State::Starting, State::Stopping]),
     (
         "daly_bms",
         &[State::Starting, State::Stopping, State::Frozen("bms.link"), State::BackingOff("bms.link")],
@@ -49,6 +50,7 @@ const KINDS: [(&str, &[State]); 15] = [
     ("presence", &[State::Starting, State::Stopping]),
     ("recorder", &[State::Starting, State::Stopping]),
     ("supervisor", &[State::Starting, State::Stopping]),
+    ("uptime", &[State::Starting, State::Stopping]),
 ];
 /// A new process has taken no orders yet, and this many kinds need fewer than may come at once.
 const KINDS_PER_NODE: usize = 3;
