@@ -118,9 +118,9 @@ async fn bad_publishes_are_acknowledged_and_counted_with_their_reason_and_good_o
         "every publish is acknowledged, so that none comes again for ever"
     );
 
-    let ledger = node.ledger_at_rest(Some("mixed")).await;
+    let ledger = node.ledger_settled("mixed", 7).await;
     assert_eq!((ledger.received, ledger.stored, ledger.rejected), (7, 2, 5), "{ledger:?}");
-    let nodes_own = node.ledger_at_rest(None).await;
+    let nodes_own = node.ledger_settled(None, 2).await;
     assert_eq!((nodes_own.received, nodes_own.rejected), (2, 2), "{nodes_own:?}");
     let query = "{ ledger(deviceId: \"mixed\") { rejectedByReason { reason count } metricsLeftOut { reason count } } }";
     let data = node.query(query, json!({})).await;

@@ -100,7 +100,7 @@ async fn a_device_speaks_for_itself_alone_and_what_it_may_not_say_is_counted() {
     publish(&client, &mut events, "devices/pack-1/commands", b"{}".to_vec()).await;
     let own = node.ledger_settled("pack-1", 1).await;
     assert_eq!((own.stored, own.rejected), (1, 0));
-    let strangers = node.ledger_at_rest(None).await;
+    let strangers = node.ledger_settled(None, 2).await;
     assert_eq!((strangers.received, strangers.rejected), (2, 2), "what it may not say belongs to no device");
     let devices = node.query("{ devices { id } }", json!({})).await;
     assert_eq!(devices["devices"], json!([{ "id": "pack-1" }]), "no device is made of a forbidden topic");
@@ -124,7 +124,7 @@ async fn a_device_speaks_for_itself_alone_and_what_it_may_not_say_is_counted() {
         .await;
     assert_eq!(node.ledger_settled("pack-1", 2).await.stored, 2);
     assert_eq!(node.ledger_settled("pack-3", 1).await.stored, 1);
-    assert_eq!(node.ledger_at_rest(None).await.rejected, 2);
+    assert_eq!(node.ledger_settled(None, 2).await.rejected, 2);
     assert_eq!(node.stop().await, Some(0));
 }
 

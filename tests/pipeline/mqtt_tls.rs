@@ -156,7 +156,7 @@ async fn a_certificates_name_is_the_identity_where_the_node_asks_for_one() {
     pack.publish("pack-1", at).await;
     pack.publish("pack-2", at).await;
     assert_eq!(node.ledger_settled("pack-1", 1).await.stored, 1);
-    assert_eq!(node.ledger_at_rest(None).await.rejected, 1, "the other pack's telemetry");
+    assert_eq!(node.ledger_settled(None, 1).await.rejected, 1, "the other pack's telemetry");
     let (_, code) = Client::connect(&node, &trusted, of(&clients, "stranger")).await.unwrap();
     assert_eq!(code, ConnectReturnCode::NotAuthorized);
     assert!(Client::connect(&node, &trusted, of(&authority(), "pack-1")).await.is_err(), "a forged one");

@@ -225,20 +225,25 @@ impl Node {
         row.map(Ledger::from)
     }
 
-    /// The ledger once it has a row and nothing is pending.
+    /// The ledger once something was counted and nothing is pending: a commit is counted a moment after it is told.
     pub(crate) async fn ledger_at_rest(&self, device: Option<&str>) -> Ledger {
         until(&format!("{device:?} is at rest"), BOUND, || async {
             let ledger = self.known_ledger(device).await;
-            let at_rest = ledger.as_ref().is_some_and(|ledger| ledger.pending == 0);
-            ledger.filter(|_| at_rest).ok_or_else(|| "there is no row, or something is pending".to_owned())
+            let at_rest = |ledger: &Ledger| ledger.received > 0 && ledger.pending == 0;
+            ledger.clone().filter(at_rest).ok_or_else(|| format!("{ledger:?}"))
         })
         .await
     }
 
     /// The ledger once this many readings were received and nothing is pending.
-    pub(crate) async fn ledger_settled(&self, device: &str, received: u64) -> Ledger {
-        until(&format!("{received} readings of {device} are settled"), BOUND, || async {
-            let ledger = self.ledger(Some(device)).await;
+    pub(crate) async fn ledger_settled<'a>(
+        &self,
+        device: impl Into<Option<&'a str>>,
+        received: u64,
+    ) -> Ledger {
+        let device = device.into();
+        until(&format!("{received} readings of {device:?} are settled"), BOUND, || async {
+            let ledger = self.ledger(device).await;
             let settled = ledger.received >= received && ledger.pending == 0;
             if settled { Ok(ledger) } else { Err(format!("{ledger:?}")) }
         })
