@@ -9,7 +9,7 @@ mod engine;
 mod node_conditions;
 mod rules;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl AlertBook {
         store: Arc<Store>,
         storage_path: ActorPath,
     ) -> Result<Self, voltree_storage::Error> {
-        let mut engine: AlertEngine = voltree_storage::load_snapshot(&file)?.unwrap_or_default();
+        let mut engine = load(&file)?;
         engine.set_limits(limits);
         let saved = Arc::new(AtomicU64::new(engine.cursor().0));
         let started_at = crate::now();
@@ -196,11 +196,29 @@ impl AlertBook {
     async fn save(&self) -> Result<(), ActorProcessingErr> {
         let (file, engine) = (self.file.clone(), self.engine.lock().clone());
         let cursor = engine.cursor();
-        tokio::task::spawn_blocking(move || voltree_storage::save_snapshot(&file, &engine))
-            .await?
-            .map_err(|error| Failure::boxed(&error))?;
+        tokio::task::spawn_blocking(move || {
+            let judged = engine.judged();
+            voltree_storage::save_snapshot(&file, &(&engine, judged))
+        })
+        .await?
+        .map_err(|error| Failure::boxed(&error))?;
         self.saved.store(cursor.0, Ordering::Release);
         Ok(())
+    }
+}
+
+/// Loads what was saved, also in its first form, which knew nothing of what was judged.
+fn load(file: &Path) -> Result<AlertEngine, voltree_storage::Error> {
+    match voltree_storage::load_snapshot::<(AlertEngine, engine::Judged)>(file) {
+        Ok(Some((mut engine, judged))) => {
+            engine.set_judged(judged);
+            Ok(engine)
+        }
+        Ok(None) => Ok(AlertEngine::default()),
+        Err(voltree_storage::Error::DecodeSnapshot { .. }) => {
+            Ok(voltree_storage::load_snapshot(file)?.unwrap_or_default())
+        }
+        Err(error) => Err(error),
     }
 }
 

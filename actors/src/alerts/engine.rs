@@ -29,7 +29,14 @@ pub struct AlertEngine {
     cursor: u64,
     active: BTreeMap<(Rule, DeviceId), AlertView>,
     ended: VecDeque<AlertView>,
+    /// Saved beside the rest: what was saved earlier lacks it.
+    #[serde(skip)]
+    judged: Judged,
 }
+
+/// When the newest reading was measured that each rule judged. One from before it tells of the past, as whatever is
+/// sent again after a lost acknowledgement does, and would begin or end an alert a second time.
+pub(super) type Judged = BTreeMap<(Rule, DeviceId), Timestamp>;
 
 impl AlertEngine {
     /// Judges by these limits from now on.
@@ -58,8 +65,32 @@ impl AlertEngine {
             .collect();
         let judged = standings.into_iter();
         judged
-            .filter_map(|(rule, standing)| self.apply(rule, &reading.device, standing, reading.at))
+            .filter_map(|(rule, standing)| {
+                let news = self.is_news(rule, &reading.device, reading.at, now);
+                if news { self.apply(rule, &reading.device, standing, reading.at) } else { None }
+            })
             .collect()
+    }
+
+    /// Whether no later reading was judged. Nothing counts as later than now: a clock that was ahead and is set right
+    /// must not silence a rule until it gets there again.
+    fn is_news(&mut self, rule: Rule, device: &DeviceId, at: Timestamp, now: Timestamp) -> bool {
+        let judged = self.judged.entry((rule, device.clone())).or_insert(at);
+        let news = at >= *judged || *judged > now;
+        if news {
+            *judged = at.min(now);
+        }
+        news
+    }
+
+    /// What was judged, to be saved beside the engine.
+    pub(super) fn judged(&self) -> &Judged {
+        &self.judged
+    }
+
+    /// Puts back what was judged before.
+    pub(super) fn set_judged(&mut self, judged: Judged) {
+        self.judged = judged;
     }
 
     /// Judges whether a device that was last heard at `heard` is silent.

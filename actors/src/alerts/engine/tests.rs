@@ -51,6 +51,34 @@ fn low_cells_and_hot_sensors_raise_their_own_alerts() {
 }
 
 #[test]
+fn what_is_sent_again_neither_begins_nor_ends_an_alert_a_second_time() {
+    let mut engine = AlertEngine::default();
+    let hot = |at_ms| reading("p", at_ms, &[("temperature_1", 95.0)]);
+    let cool = |at_ms| reading("p", at_ms, &[("temperature_1", 20.0)]);
+    let first: Vec<_> = [hot(1_000), cool(1_100), hot(1_200)].into_iter().zip(1..).collect();
+    let changes: Vec<_> =
+        first.iter().flat_map(|(entry, lsn)| engine.judge(Lsn(*lsn), entry, at(1_300))).collect();
+    assert_eq!(changes.len(), 3);
+    for (entry, lsn) in first {
+        assert_eq!(engine.judge(Lsn(lsn + 3), &entry, at(1_400)), [], "{entry:?}");
+    }
+    assert_eq!((engine.active().len(), engine.history(at(0), at(9_999)).len()), (1, 2));
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_is_set_right_silences_nothing() {
+    let mut engine = AlertEngine::default();
+    let hour_ms = 3_600_000;
+    let hot = |at_ms| reading("p", at_ms, &[("temperature_1", 95.0)]);
+    let cool = |at_ms| reading("p", at_ms, &[("temperature_1", 20.0)]);
+    // The device's clock was ahead, then the node's.
+    assert_eq!(engine.judge(Lsn(1), &cool(hour_ms + 1_000), at(1_000)), []);
+    assert_eq!(engine.judge(Lsn(2), &hot(2_000), at(2_000)).len(), 1);
+    assert_eq!(engine.judge(Lsn(3), &cool(hour_ms), at(hour_ms)).len(), 1);
+    assert_eq!(engine.judge(Lsn(4), &hot(4_000), at(4_000)).len(), 1);
+}
+
+#[test]
 fn a_reading_that_tells_of_the_past_raises_nothing() {
     let mut engine = AlertEngine::default();
     let old = reading("p", 1_000, &[("cell_voltage_1", 4.4)]);
