@@ -179,9 +179,8 @@ impl BmsState {
         let now = entry.now();
         entry.set_link(LinkState::Up, "it answers");
         let reading = pack.into_reading(entry.id.clone(), now);
-        // The receipt is for senders that wait for the commit; this actor commits by itself. Its inbox is open, as it is
-        // closed only while nobody polls.
-        if let Err(refused) = entry.intake.accept(Inbound::Reading(reading)).await {
+        // This actor commits by itself. Its inbox is open, as it is closed only while nobody polls.
+        if let Err(refused) = entry.intake.accept_unreceipted(Inbound::Reading(reading)).await {
             let reason = RejectReason::Parked;
             drop(intake::reject(&self.args.journal, &entry.id, reason, refused.to_string(), now));
         }

@@ -92,6 +92,12 @@ impl Intake {
         self.inbox.accept(inbound).await
     }
 
+    /// Takes something in like [`Self::accept`] does, from a device that does not wait for the commit.
+    pub async fn accept_unreceipted(&self, inbound: Inbound) -> Result<(), Refused<Inbound>> {
+        self.faults.pass(INTAKE_BEFORE_ACCEPT, &self.device).await.ok();
+        self.inbox.accept_unreceipted(inbound).await
+    }
+
     /// How many wait.
     pub fn depth(&self) -> usize {
         self.inbox.depth()

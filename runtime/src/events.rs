@@ -7,6 +7,7 @@ mod kept;
 mod reason;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub const EVENTS_KEPT: usize = 10_000;
 const BACKLOG: usize = 1_000;
 
 /// What happened to an actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// Its first incarnation runs.
@@ -83,12 +84,14 @@ pub struct SupervisionEvent {
 #[derive(Debug, Clone)]
 pub struct Events {
     kept: Arc<Mutex<Kept>>,
+    counters: Arc<Counters>,
     stream: broadcast::Sender<Arc<SupervisionEvent>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { kept: Arc::default(), stream: broadcast::Sender::new(BACKLOG) }
+        let stream = broadcast::Sender::new(BACKLOG);
+        Self { kept: Arc::default(), counters: Arc::default(), stream }
     }
 }
 
@@ -133,7 +136,7 @@ impl Events {
             delay,
         };
         log(&event);
-        count(&event);
+        self.counters.count(&event);
         let event = Arc::new(event);
         self.kept.lock().push(Arc::clone(&event));
         // An event without listeners is no loss: it was logged, counted and kept above.
@@ -177,11 +180,24 @@ const fn event_field(kind: EventKind) -> &'static str {
     }
 }
 
-fn count(event: &SupervisionEvent) {
-    let reason = event.reason.as_ref().map_or("none", ExitReason::as_str);
-    metrics::counter!(
-        crate::metrics::SUPERVISION_EVENTS,
-        "event" => event.kind.as_str(), "kind" => event.actor_kind.clone(), "reason" => reason
-    )
-    .increment(1);
+/// The counters by their labels, so that counting the births of a hundred thousand actors looks each counter up in the
+/// process's recorder once only.
+#[derive(Debug, Default)]
+struct Counters(Mutex<HashMap<Labels, metrics::Counter>>);
+
+/// Event, kind of actor and reason.
+type Labels = (EventKind, Cow<'static, str>, &'static str);
+
+impl Counters {
+    fn count(&self, event: &SupervisionEvent) {
+        let reason = event.reason.as_ref().map_or("none", ExitReason::as_str);
+        let labels = (event.kind, event.actor_kind.clone(), reason);
+        let counter = |(kind, actor_kind, reason): &Labels| {
+            metrics::counter!(
+                crate::metrics::SUPERVISION_EVENTS,
+                "event" => kind.as_str(), "kind" => actor_kind.clone(), "reason" => *reason
+            )
+        };
+        self.0.lock().entry(labels).or_insert_with_key(counter).increment(1);
+    }
 }

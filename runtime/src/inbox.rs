@@ -76,8 +76,14 @@ struct Item<T> {
     content: Arc<T>,
     since: Instant,
     receipt: Option<oneshot::Sender<Outcome>>,
+    /// Most items never have any.
+    trouble: Option<Box<Trouble>>,
+}
+
+#[derive(Debug)]
+struct Trouble {
     failures: u32,
-    cause: Option<Arc<str>>,
+    cause: Arc<str>,
 }
 
 /// A copy of an item that waits.
@@ -124,9 +130,23 @@ impl<T> Inbox<T> {
 
     /// Accepts an item. A full inbox makes its sender wait, which is how back-pressure reaches the wire, or answers
     /// busy: the lane says which.
-    pub async fn accept(&self, mut content: T) -> Result<Receipt, Refused<T>> {
+    pub async fn accept(&self, content: T) -> Result<Receipt, Refused<T>> {
+        let (sender, receipt) = oneshot::channel();
+        self.put(content, Some(sender)).await.map(|()| receipt)
+    }
+
+    /// Accepts an item like [`Self::accept`] does, from a sender that does not wait for what becomes of it.
+    pub async fn accept_unreceipted(&self, content: T) -> Result<(), Refused<T>> {
+        self.put(content, None).await
+    }
+
+    async fn put(
+        &self,
+        mut content: T,
+        mut receipt: Option<oneshot::Sender<Outcome>>,
+    ) -> Result<(), Refused<T>> {
         loop {
-            content = match self.try_accept(content) {
+            content = match self.try_put(content, &mut receipt) {
                 Err(Refused::Busy(content)) if self.lane.when_full == WhenFull::Wait => content,
                 decided => return decided,
             };
@@ -134,7 +154,8 @@ impl<T> Inbox<T> {
             match tokio::time::timeout(DOOR_CHECK, self.space.acquire()).await {
                 Ok(Ok(permit)) if self.is_open() => {
                     permit.forget();
-                    return Ok(self.enqueue(content));
+                    self.enqueue(content, receipt);
+                    return Ok(());
                 }
                 // Nobody ever closes the semaphore.
                 Ok(Ok(_) | Err(_)) | Err(_) => {}
@@ -144,6 +165,11 @@ impl<T> Inbox<T> {
 
     /// Accepts an item if there is space now.
     pub fn try_accept(&self, content: T) -> Result<Receipt, Refused<T>> {
+        let (sender, receipt) = oneshot::channel();
+        self.try_put(content, &mut Some(sender)).map(|()| receipt)
+    }
+
+    fn try_put(&self, content: T, receipt: &mut Option<oneshot::Sender<Outcome>>) -> Result<(), Refused<T>> {
         if !self.is_open() {
             return Err(Refused::Closed(content));
         }
@@ -151,22 +177,24 @@ impl<T> Inbox<T> {
             Ok(permit) => permit.forget(),
             Err(_) => return Err(Refused::Busy(content)),
         }
-        Ok(self.enqueue(content))
+        self.enqueue(content, receipt.take());
+        Ok(())
     }
 
     fn is_open(&self) -> bool {
         self.is_open.as_ref().is_none_or(|is_open| is_open())
     }
 
-    fn enqueue(&self, content: T) -> Receipt {
-        let (sender, receipt) = oneshot::channel();
-        let since = clock::monotonic();
+    fn enqueue(&self, content: T, receipt: Option<oneshot::Sender<Outcome>>) {
+        let (since, content) = (clock::monotonic(), Arc::new(content));
         let mut queue = self.queue.lock();
         queue.last_number += 1;
-        let (number, content) = (queue.last_number, Arc::new(content));
-        let item = Item { number, content, since, receipt: Some(sender), failures: 0, cause: None };
+        let item = Item { number: queue.last_number, content, since, receipt, trouble: None };
+        if queue.items.capacity() == 0 {
+            // Most of a hundred thousand devices never have two items waiting.
+            queue.items.reserve_exact(1);
+        }
         queue.items.push_back(item);
-        receipt
     }
 
     /// The first `max` items, oldest first; they stay.
@@ -188,7 +216,7 @@ impl<T> Inbox<T> {
         };
         self.space.add_permits(settled.len());
         settled.into_iter().for_each(|item| {
-            let outcome = if item.failures >= MAX_FAILURES { Outcome::DeadLettered } else { Outcome::Done };
+            let outcome = if item.failures() >= MAX_FAILURES { Outcome::DeadLettered } else { Outcome::Done };
             item.tell(outcome);
         });
     }
@@ -197,8 +225,8 @@ impl<T> Inbox<T> {
     fn blame(&self, number: u64, cause: &str) {
         let mut queue = self.queue.lock();
         if let Some(item) = queue.items.iter_mut().find(|item| item.number == number) {
-            item.failures += 1;
-            item.cause = Some(Arc::from(cause));
+            let failures = item.failures() + 1;
+            item.trouble = Some(Box::new(Trouble { failures, cause: Arc::from(cause) }));
         }
     }
 
@@ -228,8 +256,13 @@ impl<T> Inbox<T> {
 
 impl<T> Item<T> {
     fn copy(&self) -> Waiting<T> {
-        let Self { number, content, failures, cause, .. } = self;
-        Waiting { number: *number, content: Arc::clone(content), failures: *failures, cause: cause.clone() }
+        let cause = self.trouble.as_ref().map(|trouble| Arc::clone(&trouble.cause));
+        let (content, failures) = (Arc::clone(&self.content), self.failures());
+        Waiting { number: self.number, content, failures, cause }
+    }
+
+    fn failures(&self) -> u32 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.failures)
     }
 
     fn tell(self, outcome: Outcome) {

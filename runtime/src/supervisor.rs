@@ -15,10 +15,10 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent as
 
 pub(crate) use self::core::Key;
 use self::core::{Action, Core, Event};
-pub(crate) use self::starts::{StartJob, StartQueue};
+pub(crate) use self::starts::{Nursery, StartJob, StartQueue};
 use self::watched::Announced;
 pub(crate) use self::watched::{Cradle, Watched};
-use crate::child::{Birth, Children, Entry, Newborn};
+use crate::child::{Children, Entry, Newborn};
 use crate::directory::{Fence, Slot};
 use crate::{ActorPath, ActorStatus, Directory, EventKind, ExitReason, Failure, Strategy, clock};
 
@@ -70,7 +70,7 @@ pub(crate) struct SupervisorState {
     args: SupervisorArgs,
     core: Core,
     born: tokio::time::Instant,
-    cradle: Arc<Cradle>,
+    nursery: Arc<Nursery>,
     /// Starts that were decided on and are queued together.
     starts: Vec<StartJob>,
     /// The child that was dealt with last; what follows mostly concerns it as well.
@@ -91,8 +91,14 @@ impl Actor for Supervisor {
             Announced::new(newborn, myself.get_id())?.keep()?;
         }
         let core = Core::new(args.strategy, args.in_order, fastrand::u64(..));
-        let (born, cradle) = (clock::monotonic(), Arc::default());
-        Ok(SupervisorState { args, core, born, cradle, starts: Vec::new(), at_hand: None })
+        let nursery = Arc::new(Nursery {
+            path: args.path.clone(),
+            directory: args.directory.clone(),
+            cradle: Arc::default(),
+            supervisor: myself,
+        });
+        let born = clock::monotonic();
+        Ok(SupervisorState { args, core, born, nursery, starts: Vec::new(), at_hand: None })
     }
 
     async fn post_start(
@@ -167,7 +173,7 @@ impl SupervisorState {
         myself: &ActorRef<SupervisorMsg>,
         cell: ActorCell,
     ) -> Result<(), ActorProcessingErr> {
-        let Some((key, generation)) = self.cradle.get(cell.get_id()) else { return Ok(()) };
+        let Some((key, generation)) = self.nursery.cradle.get(cell.get_id()) else { return Ok(()) };
         if let Some(entry) = self.entry(key) {
             let slot = self.slot(&entry);
             if slot.lives(generation) {
@@ -188,7 +194,7 @@ impl SupervisorState {
         cell: &ActorCell,
         reason: ExitReason,
     ) -> Result<(), ActorProcessingErr> {
-        let Some((key, generation)) = self.cradle.remove(cell.get_id()) else { return Ok(()) };
+        let Some((key, generation)) = self.nursery.cradle.remove(cell.get_id()) else { return Ok(()) };
         self.ended(myself, key, generation, reason)
     }
 
@@ -232,7 +238,7 @@ impl SupervisorState {
         let mut discard = false;
         for action in self.core.step(event, now) {
             match action {
-                Action::Start { key, generation } => self.start(myself, key, generation),
+                Action::Start { key, generation } => self.start(key, generation),
                 Action::Arm { key, timer, delay } => {
                     myself.send_after(delay, move || SupervisorMsg::Due(key, timer));
                 }
@@ -249,18 +255,12 @@ impl SupervisorState {
         Ok(discard)
     }
 
-    fn start(&mut self, myself: &ActorRef<SupervisorMsg>, key: Key, generation: u64) {
+    fn start(&mut self, key: Key, generation: u64) {
         let Some(entry) = self.entry(key) else { return };
         let slot = self.slot(&entry);
         let life = self.args.directory.begin(slot, generation, entry.spec.terms.stall);
-        let birth = Birth {
-            path: slot.path().clone(),
-            incarnation: generation,
-            directory: self.args.directory.clone(),
-            fence: Fence::of(life),
-        };
-        let newborn = Newborn { birth, cradle: Arc::clone(&self.cradle), key };
-        self.starts.push(StartJob { entry, newborn, supervisor: myself.clone() });
+        let nursery = Arc::clone(&self.nursery);
+        self.starts.push(StartJob { entry, key, fence: Fence::of(life), nursery });
     }
 
     fn queue_starts(&mut self, myself: &ActorRef<SupervisorMsg>) {

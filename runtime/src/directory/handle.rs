@@ -58,7 +58,7 @@ impl<M: ractor::Message> Handle<M> {
     /// Wakes the current incarnation unless a wake-up waits for it already; it says so with
     /// [`Fence::heard`](super::Fence::heard) before it looks for work.
     pub fn wake(&self, message: M) {
-        if let Some(cell) = self.slot().and_then(|slot| slot.to_wake()) {
+        if let Some(cell) = self.with_slot(Slot::to_wake) {
             // One that has just ended looks for work when it is born again.
             drop(cell.send_message(message));
         }
@@ -70,17 +70,19 @@ impl<M: ractor::Message> Handle<M> {
     }
 
     fn current(&self) -> Option<ActorCell> {
-        self.slot()?.cell()
+        self.with_slot(Slot::cell)
     }
 
-    fn slot(&self) -> Option<Arc<Slot>> {
+    /// What the actor's entry says, if it has one. The usual way counts no reference: senders on many threads share one
+    /// handle.
+    fn with_slot<R>(&self, ask: impl FnOnce(&Slot) -> Option<R>) -> Option<R> {
         match self.slot.get() {
-            Some(slot) if !slot.is_forgotten() => Some(Arc::clone(slot)),
+            Some(slot) if !slot.is_forgotten() => ask(slot),
             // Forgotten and come anew under the same path: found by its path from now on.
-            Some(_) => self.directory.find(self.path.as_str()),
+            Some(_) => ask(&*self.directory.find(self.path.as_str())?),
             None => {
                 let slot = self.directory.find(self.path.as_str())?;
-                Some(Arc::clone(self.slot.get_or_init(|| slot)))
+                ask(self.slot.get_or_init(|| slot))
             }
         }
     }

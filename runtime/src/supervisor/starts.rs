@@ -12,9 +12,11 @@ use std::task::Poll;
 use parking_lot::Mutex;
 use ractor::{ActorCell, ActorId, ActorRef, SpawnErr};
 
+use super::Cradle;
 use super::SupervisorMsg;
 use crate::child::{Entry, Newborn, Spawned};
-use crate::{ErrorChain, ExitReason};
+use crate::directory::Fence;
+use crate::{ActorPath, Directory, ErrorChain, ExitReason};
 
 /// How many starts of one supervisor may be under way without having completed at once.
 const SLOW_PER_LANE: usize = 64;
@@ -25,8 +27,31 @@ const TURN: usize = 32;
 #[derive(Debug)]
 pub(crate) struct StartJob {
     pub(crate) entry: Arc<Entry>,
-    pub(crate) newborn: Newborn,
+    pub(crate) key: super::Key,
+    pub(crate) fence: Fence,
+    pub(crate) nursery: Arc<Nursery>,
+}
+
+/// What all children of one supervisor are born with.
+#[derive(Debug)]
+pub(crate) struct Nursery {
+    pub(crate) path: ActorPath,
+    pub(crate) directory: Directory,
+    pub(crate) cradle: Arc<Cradle>,
     pub(crate) supervisor: ActorRef<SupervisorMsg>,
+}
+
+impl StartJob {
+    fn newborn(&self) -> Newborn {
+        let Nursery { path, directory, cradle, .. } = &*self.nursery;
+        let birth = crate::child::Birth {
+            path: self.entry.slot(directory, path).path().clone(),
+            incarnation: self.fence.life().incarnation(),
+            directory: directory.clone(),
+            fence: self.fence.clone(),
+        };
+        Newborn { birth, cradle: Arc::clone(cradle), key: self.key }
+    }
 }
 
 /// The queue.
@@ -91,11 +116,13 @@ impl StartQueue {
 
     /// Begins a start; if it doesn't complete at once it goes on beside the queue.
     async fn begin(self: &Arc<Self>, job: StartJob) {
-        if !job.newborn.birth.fence.is_current() {
+        if !job.fence.is_current() {
             return;
         }
-        let StartJob { entry, newborn, supervisor } = job;
-        let birth = Birth { key: newborn.key, generation: newborn.birth.incarnation, supervisor };
+        let newborn = job.newborn();
+        let StartJob { entry, key, fence, nursery } = job;
+        let birth =
+            Birth { key, generation: fence.life().incarnation(), supervisor: nursery.supervisor.clone() };
         let cell = birth.supervisor.get_cell();
         // ractor catches what panics from here on; making the arguments is ours.
         let made = std::panic::catch_unwind(AssertUnwindSafe(|| entry.spec.start(newborn, cell)));

@@ -140,7 +140,7 @@ impl WorkerState {
 
 impl Door {
     async fn tell(&self, telemetry: Telemetry) {
-        drop(self.inbox.accept(telemetry).await);
+        drop(self.inbox.accept_unreceipted(telemetry).await);
         self.handle.wake(Msg::Wake);
     }
 
