@@ -8,6 +8,7 @@ mod memory;
 mod redb;
 mod sled;
 mod tail;
+mod values;
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -56,6 +57,28 @@ pub trait Kv: Send + Sync + Debug {
     fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError>;
     /// Returns once everything inserted is on stable storage.
     fn sync(&self) -> Result<(), KvError>;
+}
+
+impl Kv for Arc<dyn Kv> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        (**self).get(key)
+    }
+
+    fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError> {
+        (**self).scan(keys)
+    }
+
+    fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
+        (**self).keys(keys)
+    }
+
+    fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
+        (**self).write(pairs, gone)
+    }
+
+    fn sync(&self) -> Result<(), KvError> {
+        (**self).sync()
+    }
 }
 
 /// What opens maps.

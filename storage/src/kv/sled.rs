@@ -2,7 +2,8 @@
 //!
 //! Three of sled's habits shape this file. Its flush asks the kernel to write but not the drive, so a sync is a flush
 //! and then a real sync through a descriptor of our own. A damaged file may make it panic instead of return. And one
-//! that is damaged enough opens as if it were new, so every database carries a mark that must be found again.
+//! that is damaged enough opens as if it were new, so every database carries a mark that must be found again. The mark
+//! also says where its values are: with the database in its first form, beside it since.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use super::directories::{self, sync_dir};
 use super::tail::TailKv;
+use super::values::{self, ValuesKv};
 use super::{Engine, Kv, KvError, Pair, failed};
 
 /// How much each open database may cache.
@@ -26,6 +28,8 @@ const LOCK_RETRY_AFTER: Duration = Duration::from_millis(10);
 /// Written when a database is created. A damaged file may open without an error, as if it were a new one; then this
 /// is missing. No other key begins with this byte.
 const MARK: &[u8] = &[0];
+/// What the mark says when the values are beside the database. It said nothing before.
+const VALUES_BESIDE: &[u8] = b"values";
 
 /// Opens sled databases.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,11 +79,15 @@ impl Engine for SledEngine {
             create(dir)?;
         }
         let db = open_when_free(dir)?;
-        if db.get(MARK).map_err(classify)?.is_none() {
+        let Some(mark) = db.get(MARK).map_err(classify)? else {
             return Err(KvError::Damaged { why: "it is empty, though it was once created".to_owned() });
-        }
+        };
         let file = File::open(dir.join("db")).map_err(failed)?;
-        Ok(Arc::new(TailKv::open(SledKv { db, file }, dir)?))
+        let sled = SledKv { db, file };
+        if mark.is_empty() {
+            return Ok(Arc::new(TailKv::open(sled, dir)?));
+        }
+        Ok(Arc::new(TailKv::open(ValuesKv::open(sled, dir)?, dir)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -108,7 +116,8 @@ fn create(dir: &Path) -> Result<(), KvError> {
     }
     fs::create_dir_all(&beside).map_err(failed)?;
     let db = open_when_free(&beside)?;
-    db.insert(MARK, &[]).map_err(classify)?;
+    db.insert(MARK, VALUES_BESIDE).map_err(classify)?;
+    values::create(&beside).map_err(failed)?;
     db.flush().map_err(classify)?;
     let synced = File::open(beside.join("db")).and_then(|file| file.sync_all());
     synced.and_then(|()| sync_dir(&beside)).map_err(failed)?;

@@ -236,34 +236,13 @@ mod tests {
         engine: MemoryEngine,
     }
 
-    #[derive(Debug)]
-    struct Inner(Arc<dyn Kv>);
-
-    impl Kv for Inner {
-        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-            self.0.get(key)
-        }
-        fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError> {
-            self.0.scan(keys)
-        }
-        fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
-            self.0.keys(keys)
-        }
-        fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
-            self.0.write(pairs, gone)
-        }
-        fn sync(&self) -> Result<(), KvError> {
-            self.0.sync()
-        }
-    }
-
     impl Machine {
         fn new() -> Self {
             Self { temp: tempfile::tempdir().unwrap(), engine: MemoryEngine::default() }
         }
 
-        fn open(&self) -> Result<TailKv<Inner>, KvError> {
-            TailKv::open(Inner(self.engine.open(self.temp.path())?), self.temp.path())
+        fn open(&self) -> Result<TailKv<Arc<dyn Kv>>, KvError> {
+            TailKv::open(self.engine.open(self.temp.path())?, self.temp.path())
         }
 
         fn tail(&self) -> Vec<u8> {
@@ -279,7 +258,7 @@ mod tests {
         (key.as_bytes().to_vec(), value.as_bytes().to_vec())
     }
 
-    fn all(kv: &TailKv<Inner>) -> Vec<Pair> {
+    fn all(kv: &TailKv<Arc<dyn Kv>>) -> Vec<Pair> {
         let range = || b"a".to_vec()..b"z".to_vec();
         let pairs = kv.scan(range()).unwrap();
         assert_eq!(kv.keys(range()).unwrap(), pairs.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
