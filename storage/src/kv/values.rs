@@ -40,10 +40,12 @@ impl<K: Kv> ValuesKv<K> {
     /// Puts the values that are found in `dir` behind its map.
     pub(super) fn open(inner: K, dir: &Path) -> Result<Self, KvError> {
         let opened = OpenOptions::new().read(true).write(true).open(dir.join(NAME));
-        let file = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => KvError::Damaged { why: format!("its file `{NAME}` is missing") },
-            _ => failed(error),
-        })?;
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(KvError::Damaged { why: format!("its file `{NAME}` is missing") });
+            }
+            opened => opened.map_err(failed)?,
+        };
         // What a cut left at the end belongs to nobody, and stays.
         let end = Mutex::new(file.metadata().map_err(failed)?.len());
         Ok(Self { inner, file, end })
