@@ -7,6 +7,7 @@
 mod codec;
 mod payload;
 mod session;
+mod subscriptions;
 mod topic;
 
 pub use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, PubRel, Publish, QoS};
@@ -20,4 +21,5 @@ pub use session::{
     Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NotDelivered, OpenDelivery, Refusal,
     Session,
 };
+pub use subscriptions::{Recipients, Subscriber, Subscriptions};
 pub use topic::{DeviceTopic, Filter, TopicError, publish_topic_valid};

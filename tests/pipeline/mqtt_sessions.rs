@@ -217,6 +217,50 @@ async fn a_lasting_session_gets_what_came_while_its_client_was_away_even_across_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_shares_a_subscription_and_each_message_goes_to_one_of_it() {
+    let site = Site::new();
+    let node = site.start().await;
+    let (mut publisher, _) = Client::connect(&node, "publisher", |_| {}).await;
+    publisher.publish("devices/d0/config", QoS::AtLeastOnce, true, "retained").await;
+    let (mut first, _) = Client::connect(&node, "first", |_| {}).await;
+    let (mut second, _) = Client::connect(&node, "second", lasting).await;
+    let (mut alone, _) = Client::connect(&node, "alone", |_| {}).await;
+    first.subscribe("$share/readers/devices/+/config", QoS::AtLeastOnce).await;
+    second.subscribe("$share/readers/devices/+/config", QoS::AtLeastOnce).await;
+    alone.subscribe("devices/#", QoS::AtLeastOnce).await;
+    assert_eq!(text(&alone.hear_publish().await).1, b"retained");
+    for number in 1..=10 {
+        publisher.publish(&format!("devices/d{number}/config"), QoS::AtLeastOnce, false, "x").await;
+    }
+    let mut heard = Vec::new();
+    for _ in 0..5 {
+        heard.push(first.hear_publish().await.topic);
+        heard.push(second.hear_publish().await.topic);
+    }
+    heard.sort();
+    let mut all: Vec<_> = (1..=10).map(|number| format!("devices/d{number}/config")).collect();
+    all.sort();
+    assert_eq!(heard, all, "each message once, and no retained one");
+    for _ in 1..=10 {
+        alone.hear_publish().await;
+    }
+    first.goodbye().await;
+    second.goodbye().await;
+    until("the group is away", BOUND, || async {
+        let tree = node.try_tree().await?;
+        let connected = tree.iter().filter(|actor| actor.kind == "mqtt_client").count();
+        if connected == 2 { Ok(()) } else { Err(format!("{connected} clients")) }
+    })
+    .await;
+    // What comes waits for the one whose session lasts.
+    publisher.publish("devices/later/config", QoS::AtLeastOnce, false, "x").await;
+    let (mut second, present) = Client::connect(&node, "second", lasting).await;
+    assert!(present);
+    assert_eq!(second.hear_publish().await.topic, "devices/later/config");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_its_session_over_gets_what_the_first_connection_left_open() {
     let site = Site::new();
     let node = site.start().await;

@@ -4,12 +4,13 @@
 //! came meanwhile; those and the retained messages are saved by the [`super::keeper`].
 
 mod kept;
+mod members;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
 use self::kept::Changes;
+use self::members::{Handed, Members};
 use super::keeper::KeeperMsg;
 use super::retained::Retained;
 use crate::access::{Access, Denied, Identity};
@@ -82,7 +84,9 @@ pub struct Broker {
     pub(super) access: Arc<Access>,
     /// How many passwords may be hashed at once: each takes 19 MiB and a thread.
     hashing: Semaphore,
-    members: RwLock<HashMap<String, Member>>,
+    members: RwLock<Members>,
+    /// Turns the members of a group take with what it shares.
+    turns: AtomicUsize,
     retained: RwLock<Retained>,
     wills: Mutex<VecDeque<LastWill>>,
     keeper: Handle<KeeperMsg>,
@@ -108,7 +112,8 @@ impl Broker {
             journal,
             access,
             hashing: Semaphore::new(HASHING_AT_ONCE),
-            members: RwLock::new(members),
+            members: RwLock::new(Members::new(members)),
+            turns: AtomicUsize::new(0),
             retained: RwLock::new(retained),
             wills: Mutex::default(),
             keeper,
@@ -164,17 +169,18 @@ impl Broker {
         self.send_away(client_id).await;
         let (outbox, deliveries) = mpsc::channel(OUTBOX);
         let mut members = self.members.write();
-        let before = members.remove(client_id).unwrap_or_default();
-        let before_lasted = before.lasting;
+        let before_lasted = members.get(client_id).is_some_and(|before| before.lasting);
         let session_present = before_lasted && !clean;
-        let mut member = if session_present { before } else { Member::default() };
+        if !session_present {
+            members.remove(client_id);
+        }
+        let member = members.get_or_insert(client_id);
         let left = std::mem::take(&mut member.left);
         member.connection = connection;
         member.outbox = Some(outbox);
         member.lasting = !clean;
-        let matters = before_lasted || member.lasting;
-        members.insert(client_id.to_owned(), member);
         drop(members);
+        let matters = before_lasted || !clean;
         if matters {
             drop(self.changed_now());
         }
@@ -209,7 +215,7 @@ impl Broker {
         };
         member.gone.notify_one();
         let stays = member.lasting
-            && members.values().filter(|member| member.connection == 0).take(MOST_AWAY).count() < MOST_AWAY;
+            && members.all().filter(|(_, member)| member.connection == 0).take(MOST_AWAY).count() < MOST_AWAY;
         if !stays {
             members.remove(client_id);
             return;
@@ -235,43 +241,69 @@ impl Broker {
         added: Vec<(Filter, QoS)>,
     ) -> Vec<Delivery> {
         let retained = self.retained.read();
-        let owed = added.iter().flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
+        // What is retained is for each who asks for itself; a group would get it once for each of its members.
+        let alone = added.iter().filter(|(filter, _)| filter.group().is_none());
+        let owed = alone.flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
         drop(retained);
-        self.with_filters(client_id, connection, |filters| {
-            filters.retain(|(known, _)| added.iter().all(|(new, _)| new != known));
-            filters.extend(added);
-        });
+        let mut members = self.members.write();
+        let lasting = members.subscribe(client_id, connection, added);
+        drop(members);
+        self.subscriptions_changed(lasting);
         owed
     }
 
     pub(super) fn unsubscribe(&self, client_id: &str, connection: u64, removed: &[Filter]) {
-        self.with_filters(client_id, connection, |filters| {
-            filters.retain(|(known, _)| !removed.contains(known))
-        });
+        let lasting = self.members.write().unsubscribe(client_id, connection, removed);
+        self.subscriptions_changed(lasting);
     }
 
-    /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted. For those who are
-    /// away it waits, if it is of QoS 1 or 2.
+    fn subscriptions_changed(&self, lasting: bool) {
+        if lasting {
+            drop(self.changed_now());
+        }
+    }
+
+    /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted, and to one of each
+    /// group that shares a subscription to it. For those who are away it waits, if it is of QoS 1 or 2.
     pub(super) fn route(&self, topic: &str, payload: &Bytes, qos: QoS) {
-        let granted = |member: &Member| {
-            let matching = member.filters.iter().filter(|(filter, _)| filter.matches(topic));
-            let granted = matching.map(|(_, granted)| *granted).max_by_key(|granted| *granted as u8)?;
-            let qos = if (granted as u8) < (qos as u8) { granted } else { qos };
-            Some(Delivery { topic: Arc::from(topic), payload: payload.clone(), qos, retain: false })
-        };
         let mut away = Vec::new();
-        for (client_id, member) in self.members.read().iter() {
-            let Some(delivery) = granted(member) else { continue };
-            match &member.outbox {
-                Some(outbox) => {
-                    if outbox.try_send(delivery).is_err() {
-                        metrics::mqtt_undelivered();
-                    }
-                }
-                None if delivery.qos == QoS::AtMostOnce => {}
-                None => away.push((client_id.clone(), delivery)),
+        let members = self.members.read();
+        let recipients = members.subscriptions().matching(topic);
+        if recipients.own.is_empty() && recipients.groups.is_empty() {
+            return;
+        }
+        let topic: Arc<str> = Arc::from(topic);
+        let delivery = |granted: QoS| {
+            let qos = if (granted as u8) < (qos as u8) { granted } else { qos };
+            Delivery { topic: Arc::clone(&topic), payload: payload.clone(), qos, retain: false }
+        };
+        for (client_id, granted) in recipients.own {
+            match members.hand(client_id, delivery(granted)) {
+                Handed::Taken => {}
+                Handed::NoRoom => metrics::mqtt_undelivered(),
+                Handed::Away(waits) => away.extend(waits.map(|delivery| (client_id.to_owned(), delivery))),
             }
         }
+        for group in recipients.groups {
+            let turn = self.turns.fetch_add(1, Ordering::Relaxed) % group.len().max(1);
+            let (after, first) = group.split_at(turn.min(group.len()));
+            let mut waits = None;
+            let taken =
+                first.iter().chain(after).any(|one| match members.hand(&one.client_id, delivery(one.qos)) {
+                    Handed::Taken => true,
+                    Handed::NoRoom => false,
+                    Handed::Away(delivery) => {
+                        waits = waits.take().or_else(|| Some((one.client_id.to_string(), delivery?)));
+                        false
+                    }
+                });
+            match waits.filter(|_| !taken) {
+                Some(waits) => away.push(waits),
+                None if taken => {}
+                None => metrics::mqtt_undelivered(),
+            }
+        }
+        drop(members);
         if !away.is_empty() {
             self.lay_by(away);
         }
@@ -325,16 +357,5 @@ impl Broker {
 
     pub(super) fn will_published(&self) {
         self.wills.lock().pop_front();
-    }
-
-    fn with_filters(&self, client_id: &str, connection: u64, change: impl FnOnce(&mut Vec<(Filter, QoS)>)) {
-        let mut members = self.members.write();
-        let Some(member) = members.get_mut(client_id).filter(|m| m.connection == connection) else { return };
-        change(&mut member.filters);
-        let lasting = member.lasting;
-        drop(members);
-        if lasting {
-            drop(self.changed_now());
-        }
     }
 }

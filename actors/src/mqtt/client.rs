@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rumqttc::Packet;
@@ -265,6 +265,7 @@ impl ClientState {
             Happening::Nothing => connection.session.on_timeout(now()),
         };
         connection.carry_out(effects, &self.broker, self.number).await;
+        connection.take_commits(&self.broker, self.number).await;
         connection.decode(&self.broker, self.number).await;
         connection.deliver_waiting();
         self.flush().await
@@ -322,6 +323,18 @@ impl Connection {
             }
         };
         tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
+    }
+
+    /// Takes what else was committed by now, which mostly was so together, so that one write answers all of it.
+    async fn take_commits(&mut self, broker: &Arc<Broker>, number: u64) {
+        while let Some(Some((ticket, kept))) = self.commits.next().now_or_never() {
+            let effects = if kept {
+                self.session.on_committed(ticket, now())
+            } else {
+                self.session.close(CloseReason::ConnectionLost)
+            };
+            self.carry_out(effects, broker, number).await;
+        }
     }
 
     /// Decodes what has been read, as far as the session wants it now.

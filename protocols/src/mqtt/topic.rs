@@ -37,6 +37,9 @@ pub enum TopicError {
         /// The offending wildcard.
         found: char,
     },
+    /// `$share` without a plain name and a filter after it.
+    #[error("a shared subscription is $share/NAME/FILTER, its name without wildcards")]
+    BadShare,
     /// A good topic that the device contract doesn't know.
     #[error("not a topic of the device contract")]
     NotADeviceTopic,
@@ -114,7 +117,10 @@ pub fn publish_topic_valid(topic: &str) -> Result<(), TopicError> {
     }
 }
 
-/// A valid topic filter.
+/// How a shared subscription begins.
+const SHARE: &str = "$share/";
+
+/// A valid topic filter, perhaps of a shared subscription.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter(String);
 
@@ -123,7 +129,14 @@ impl Filter {
     pub fn parse(text: impl Into<String>) -> Result<Self, TopicError> {
         let text = text.into();
         check_text(&text)?;
-        let mut levels = text.split('/').peekable();
+        let plain = match text.strip_prefix(SHARE) {
+            None => text.as_str(),
+            Some(shared) => match shared.split_once('/') {
+                Some((name, plain)) if !plain.is_empty() && is_group(name) => plain,
+                Some(_) | None => return Err(TopicError::BadShare),
+            },
+        };
+        let mut levels = plain.split('/').peekable();
         while let Some(level) = levels.next() {
             let wildcard = level.chars().find(|c| matches!(c, '+' | '#'));
             match wildcard {
@@ -141,13 +154,34 @@ impl Filter {
         &self.0
     }
 
+    /// The group that shares this subscription, if it is a shared one.
+    pub fn group(&self) -> Option<&str> {
+        Some(self.0.strip_prefix(SHARE)?.split_once('/')?.0)
+    }
+
+    /// The filter itself, without the group that shares it.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        Self(self.plain_text().to_owned())
+    }
+
+    /// The levels of the filter itself.
+    pub(super) fn levels(&self) -> impl Iterator<Item = &str> {
+        self.plain_text().split('/')
+    }
+
+    fn plain_text(&self) -> &str {
+        let shared = self.0.strip_prefix(SHARE).and_then(|shared| shared.split_once('/'));
+        shared.map_or(&self.0, |(_, plain)| plain)
+    }
+
     /// Whether a message published to `topic` is meant for this filter.
     pub fn matches(&self, topic: &str) -> bool {
         if self.hides(topic) {
             return false;
         }
         let mut topic_levels = topic.split('/');
-        for level in self.0.split('/') {
+        for level in self.levels() {
             match (level, topic_levels.next()) {
                 // `sport/#` speaks of `sport` too, so `#` matches even where the topic has ended.
                 ("#", _) => return true,
@@ -159,13 +193,14 @@ impl Filter {
         topic_levels.next().is_none()
     }
 
-    /// Whether every topic that `other` can match is matched by this filter too: what a permission needs to know.
+    /// Whether every topic that `other` can match is matched by this filter too: what a permission needs to know. Sharing
+    /// a subscription needs the same right as having it alone.
     pub fn covers(&self, other: &Self) -> bool {
-        if self.hides(&other.0) {
+        if self.hides(other.plain_text()) {
             return false;
         }
-        let mut other_levels = other.0.split('/');
-        for level in self.0.split('/') {
+        let mut other_levels = other.levels();
+        for level in self.levels() {
             match (level, other_levels.next()) {
                 ("#", _) => return true,
                 ("+", Some(given)) if given != "#" => {}
@@ -178,7 +213,7 @@ impl Filter {
 
     /// Topics that begin with `$` belong to the broker and are not for filters that begin with a wildcard.
     fn hides(&self, topic: &str) -> bool {
-        topic.starts_with('$') && self.0.starts_with(['+', '#'])
+        topic.starts_with('$') && self.plain_text().starts_with(['+', '#'])
     }
 }
 
@@ -186,6 +221,10 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn is_group(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['+', '#'])
 }
 
 fn check_text(text: &str) -> Result<(), TopicError> {

@@ -21,6 +21,9 @@ use super::{Engine, Kv, KvError, Pair, failed};
 
 /// How much each open database may cache.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// The least a database takes on disk: with its values beside it it holds little more than keys. Those of the first form
+/// have sled's own half a megabyte.
+const SEGMENT_BYTES: usize = 64 * 1024;
 /// A database that was just closed holds its lock a little longer: its threads have to end.
 const LOCK_RETRIES: u32 = 200;
 const LOCK_RETRY_AFTER: Duration = Duration::from_millis(10);
@@ -115,9 +118,9 @@ fn create(dir: &Path) -> Result<(), KvError> {
         Ok(()) | Err(_) => {}
     }
     fs::create_dir_all(&beside).map_err(failed)?;
+    values::create(&beside).map_err(failed)?;
     let db = open_when_free(&beside)?;
     db.insert(MARK, VALUES_BESIDE).map_err(classify)?;
-    values::create(&beside).map_err(failed)?;
     db.flush().map_err(classify)?;
     let synced = File::open(beside.join("db")).and_then(|file| file.sync_all());
     synced.and_then(|()| sync_dir(&beside)).map_err(failed)?;
@@ -137,7 +140,9 @@ fn open_when_free(dir: &Path) -> Result<sled::Db, KvError> {
 }
 
 fn open_guarded(dir: &Path) -> Result<sled::Db, KvError> {
-    let open = || sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open();
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES);
+    let config = if values::exist(dir) { config.segment_size(SEGMENT_BYTES) } else { config };
+    let open = || config.open();
     // Nothing of ours is shared with the closure, so nothing can be left half-changed.
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(result) => result.map_err(classify),
@@ -160,8 +165,8 @@ fn classify(error: sled::Error) -> KvError {
         sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => {
             KvError::Damaged { why: error.to_string() }
         }
-        sled::Error::Io(_) | sled::Error::CollectionNotFound(_) | sled::Error::Unsupported(_) => {
-            failed(error)
-        }
+        // It was created in another form than what lies beside it says.
+        sled::Error::Unsupported(why) => KvError::Damaged { why },
+        sled::Error::Io(_) | sled::Error::CollectionNotFound(_) => failed(error),
     }
 }

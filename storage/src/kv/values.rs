@@ -36,6 +36,11 @@ pub(super) fn create(dir: &Path) -> io::Result<()> {
     File::create_new(dir.join(NAME))?.sync_all()
 }
 
+/// Whether the map in this directory has its values in a file of their own.
+pub(super) fn exist(dir: &Path) -> bool {
+    dir.join(NAME).exists()
+}
+
 impl<K: Kv> ValuesKv<K> {
     /// Puts the values that are found in `dir` behind its map.
     pub(super) fn open(inner: K, dir: &Path) -> Result<Self, KvError> {

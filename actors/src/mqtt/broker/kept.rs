@@ -141,7 +141,7 @@ impl Broker {
 
     fn kept(&self) -> Kept {
         let sessions = self.members.read();
-        let sessions = sessions.iter().filter(|(_, member)| member.lasting);
+        let sessions = sessions.all().filter(|(_, member)| member.lasting);
         let sessions = sessions.map(|(client_id, member)| KeptSession::of(client_id, member)).collect();
         Kept { retained: self.retained.read().clone(), sessions }
     }

@@ -100,6 +100,21 @@ fn the_examples_of_the_standard_match_as_it_says() {
 }
 
 #[test]
+fn a_shared_subscription_is_its_filter_with_a_group() {
+    let shared = filter("$share/readers/devices/+/telemetry");
+    assert_eq!(shared.group(), Some("readers"));
+    assert_eq!(shared.plain(), filter("devices/+/telemetry"));
+    assert!(shared.matches("devices/a/telemetry") && !shared.matches("$share/readers/devices/a/telemetry"));
+    assert!(filter("devices/#").covers(&shared), "who may hear it alone may share it");
+    assert!(!filter("other/#").covers(&shared) && !filter("#").covers(&filter("$share/g/$SYS/#")));
+    assert_eq!(filter("$share/g//a").plain(), filter("/a"));
+    for bad in ["$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a"] {
+        assert_eq!(Filter::parse(bad), Err(TopicError::BadShare), "{bad}");
+    }
+    assert_eq!(filter("$share").group(), None);
+}
+
+#[test]
 fn a_permission_covers_what_lies_within_it() {
     for (outer, inner, expected) in [
         ("devices/a/#", "devices/a/commands", true),
