@@ -14,6 +14,7 @@ mod local;
 mod supervision;
 mod telemetry;
 mod timelines;
+mod writes;
 
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub use local::LocalFleet;
 pub use supervision::{ActorStatus, ActorView, Kill, Supervision};
 pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};
 pub use timelines::{GapCause, GapRange, TimelineGap, Timelines};
+pub use voltree_protocols::influx::Precision;
+pub use writes::{LineBatch, LineProblem, WriteError, Writes, Written};
 
 /// An answer that may need the disk or another node.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, FleetError>>;
@@ -57,6 +60,8 @@ pub struct Fleet {
     pub flights: Arc<dyn Flights>,
     /// The tree of actors.
     pub supervision: Arc<dyn Supervision>,
+    /// Taking in what others measured.
+    pub writes: Arc<dyn Writes>,
     /// Whether the node can serve.
     pub health: Arc<dyn Health>,
 }

@@ -45,6 +45,7 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
         faults: node.clone(),
         flights: node.clone(),
         supervision: node.clone(),
+        writes: node.clone(),
         health: node,
     }
 }

@@ -17,6 +17,7 @@ mod alerts;
 mod bad_input;
 mod boards;
 mod doctor;
+mod line_protocol;
 mod links;
 mod live;
 mod load;

@@ -23,6 +23,7 @@ use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
 use crate::crash_reports::CrashBook;
 use crate::dead_letters::DeadLetters;
+use crate::lines::LineDoor;
 use crate::live::LiveBus;
 use crate::now;
 use crate::presence::PresenceBook;
@@ -52,6 +53,8 @@ pub struct LocalFleet {
     pub presence: Arc<PresenceBook>,
     /// When the node was up.
     pub uptime: Arc<UptimeBook>,
+    /// The door for line protocol.
+    pub lines: Arc<LineDoor>,
     /// The live bus.
     pub live: Arc<LiveBus>,
     /// Who runs where.

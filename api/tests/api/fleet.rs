@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use voltree_actors::access::Denied;
 use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
     Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause,
-    GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange,
-    Series, SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
+    GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem,
+    LiveReading, Point, PointRange, Precision, Series, SetAside, StateChange, Supervision, Telemetry,
+    TimelineGap, Timelines, WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -35,6 +38,8 @@ pub(crate) struct TestFleet {
     pub(crate) alerts: broadcast::Sender<Arc<AlertView>>,
     pub(crate) kills: Mutex<Vec<(String, String)>>,
     pub(crate) faults: Faults,
+    /// The length, precision and login of each batch of lines.
+    pub(crate) written: Mutex<Vec<(usize, Precision, Option<String>)>>,
 }
 
 impl TestFleet {
@@ -47,6 +52,7 @@ impl TestFleet {
             alerts: broadcast::Sender::new(8),
             kills: Mutex::default(),
             faults: Faults::new(&[POINT], 1),
+            written: Mutex::default(),
         })
     }
 
@@ -61,6 +67,7 @@ impl TestFleet {
             faults: self.clone(),
             flights: self.clone(),
             supervision: self.clone(),
+            writes: self.clone(),
             health: self.clone(),
         }
     }
@@ -277,6 +284,23 @@ pub(crate) fn letter() -> Arc<DeadLetter> {
         failures: 3,
         inbound: Inbound::Reading(Reading::clone(&reading)),
     })
+}
+
+impl Writes for TestFleet {
+    /// Bodies say what becomes of them.
+    fn write_lines(&self, batch: LineBatch) -> BoxFuture<'_, Result<Written, WriteError>> {
+        let login = batch.credentials.map(|(name, password)| format!("{name} {}", password.reveal()));
+        self.written.lock().push((batch.body.len(), batch.precision, login));
+        let problem = LineProblem { line: 3, detail: "it has no fields".to_owned() };
+        let answer = match batch.body.as_ref() {
+            b"busy" => Err(WriteError::Busy),
+            b"slow" => Err(WriteError::NotCommitted),
+            b"who" => Err(WriteError::Denied(Denied::BadCredentials)),
+            b"bad" => Ok(Written { taken: 4, rejected: 1, problems: vec![problem] }),
+            _ => Ok(Written { taken: 1, ..Written::default() }),
+        };
+        Box::pin(async move { answer })
+    }
 }
 
 impl SetAside for TestFleet {
