@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, simulate};
+use crate::{
+    bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, simulate, storage,
+};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -50,6 +52,9 @@ enum Command {
     Passwd,
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
+    /// Look over, verify or compact the data directory of a node that does not run.
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
     /// Lead the conversations of a flight report again, and say whether they come to the same readings and reason.
     Postmortem(postmortem::PostmortemOptions),
     /// Measure what this build can do on this machine.
@@ -117,6 +122,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Probe(options) => probe::run(&options),
         Command::Passwd => passwd::run(),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Storage(command) => storage::run(&command),
         Command::Postmortem(options) => postmortem::run(&options),
         Command::Bench(bench) => bench::run(&bench),
     }

@@ -18,6 +18,7 @@ mod postmortem;
 mod probe;
 mod replay;
 mod simulate;
+mod storage;
 
 use std::process::ExitCode;
 

@@ -114,7 +114,7 @@ struct State {
 }
 
 impl Day {
-    fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         if let Some(number) = name.strip_prefix("day") {
             return number.parse().ok().map(Self);
         }

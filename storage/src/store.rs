@@ -4,6 +4,7 @@
 //! change nothing, because each row knows which readings it counts. Readers are not held up by a seal: they see a part
 //! before or after it was replaced.
 
+mod compact;
 mod finish;
 mod parts;
 mod query;
@@ -31,6 +32,7 @@ use finish::Unfinished;
 use parts::HourParts;
 use rollups::Rollups;
 
+pub use compact::{Compacted, Rewrite};
 pub use query::{Cancel, Interval, Intervals, aligned_edges};
 pub(crate) use retain::{AgedOut, read_aged_out};
 pub use retain::{DiskUse, NearlyFull};

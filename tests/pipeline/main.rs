@@ -27,5 +27,6 @@ mod mqtt_tls;
 mod outside_brokers;
 mod real_data;
 mod simulated;
+mod storage_tools;
 #[path = "../support/mod.rs"]
 mod support;
