@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::{
-    bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, simulate, storage,
+    bench, chaos, decode, demo, doctor, export, import, ledger, node, passwd, postmortem, probe, replay,
+    simulate, storage,
 };
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
@@ -52,6 +53,10 @@ enum Command {
     Passwd,
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
+    /// Write what a data directory holds as line protocol or CSV.
+    Export(export::ExportOptions),
+    /// Bring what was exported, line protocol, or a recorded battery into a running node, with the times it has.
+    Import(import::ImportOptions),
     /// Look over, verify or compact the data directory of a node that does not run.
     #[command(subcommand)]
     Storage(storage::StorageCommand),
@@ -122,6 +127,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Probe(options) => probe::run(&options),
         Command::Passwd => passwd::run(),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Export(options) => export::run(&options),
+        Command::Import(options) => import::run(&options),
         Command::Storage(command) => storage::run(&command),
         Command::Postmortem(options) => postmortem::run(&options),
         Command::Bench(bench) => bench::run(&bench),

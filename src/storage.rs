@@ -19,6 +19,8 @@ use tokio::time::Instant;
 use voltree_runtime::clock;
 use voltree_storage::Rewrite;
 
+use crate::{export, import};
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StorageCommand {
@@ -30,6 +32,10 @@ pub(crate) enum StorageCommand {
     Compact(ToolOptions),
     /// Write frames of earlier versions anew as this version writes them. They are read either way.
     Migrate(ToolOptions),
+    /// Write what a data directory holds as line protocol or CSV; the same as voltree export.
+    Export(export::ExportOptions),
+    /// Bring files into a running node; the same as voltree import.
+    Import(import::ImportOptions),
 }
 
 /// Which data directory.
@@ -49,6 +55,8 @@ pub(crate) fn run(command: &StorageCommand) -> anyhow::Result<()> {
         StorageCommand::Stats(options) => stats::run(options),
         StorageCommand::Verify(options) => verify::run(options),
         StorageCommand::Compact(options) => rewrite::run(options, Rewrite::Everything),
+        StorageCommand::Export(options) => export::run(options),
+        StorageCommand::Import(options) => import::run(options),
         StorageCommand::Migrate(options) => rewrite::run(options, Rewrite::OldFrames),
     }
 }
@@ -92,6 +100,11 @@ impl Progress {
             .context("starting the thread that listens for Ctrl-C")?;
         let patience = if std::io::stderr().is_terminal() { 1 } else { 5 };
         Ok(Self { stop, told: None, patience: Duration::from_secs(patience) })
+    }
+
+    /// Becomes true once it was asked to end.
+    pub(crate) fn stopping(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     /// Whether to go on; the first words are not written, as short work needs none.

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
-use voltree_model::{DeviceId, RejectReason, Timestamp};
-use voltree_protocols::influx::{Line, LineRejection, Lines, Mapping, Precision};
+use voltree_model::{DeviceId, Reading, RejectReason, Timestamp};
+use voltree_protocols::influx::{
+    Line, LineRejection, Lines, MAX_FIELDS, Mapping, OWN_MEASUREMENT, Precision,
+};
 use voltree_protocols::mqtt::{Credentials, DeviceTopic};
 use voltree_runtime::{Outcome, Receipt, Refused, clock};
 use voltree_storage::Entry;
 
 use crate::access::Identity;
 use crate::fault_points::NODE_CLOCK;
-use crate::fleet::{LineBatch, LineProblem, LocalFleet, WriteError, Writes, Written};
+use crate::fleet::{Answer, FleetError, LineBatch, LineProblem, LocalFleet, WriteError, Writes, Written};
 use crate::intake::{self, Inbound};
 use crate::mqtt::Broker;
 use crate::registry::DeviceEntry;
@@ -43,9 +45,19 @@ struct Batch<'a> {
     now: Timestamp,
     space_until: Instant,
     last: Option<Arc<DeviceEntry>>,
+    /// A reading of which more lines may follow.
+    open: Option<Open>,
     receipts: Vec<Receipt>,
     rejections: Vec<Entry>,
     written: Written,
+}
+
+/// A reading that Voltree itself wrote as several lines, one for each unit.
+struct Open {
+    first_line: usize,
+    lines: usize,
+    entry: Arc<DeviceEntry>,
+    reading: Reading,
 }
 
 impl LineDoor {
@@ -66,6 +78,7 @@ impl LineDoor {
             now: Timestamp::from_millis(self.broker.registry().faults().now_ms(NODE_CLOCK)),
             space_until: clock::monotonic() + SPACE_PATIENCE,
             last: None,
+            open: None,
             receipts: Vec::new(),
             rejections: Vec::new(),
             written: Written::default(),
@@ -77,6 +90,7 @@ impl LineDoor {
                 Err(rejection) => open.reject_unnamed(number, rejection),
             }
         }
+        open.close().await?;
         open.committed().await
     }
 }
@@ -96,16 +110,42 @@ impl Batch<'_> {
             return Ok(());
         }
         let entry = self.entry(&device);
+        let is_own = line.measurement == OWN_MEASUREMENT;
         match self.read(&entry, line) {
+            Ok(reading) if is_own && self.joins(&reading) => {}
             Ok(reading) => {
-                self.accept(number, &entry, Inbound::Reading(reading)).await?;
+                self.close().await?;
+                self.open = Some(Open { first_line: number, lines: 1, entry, reading });
+                if !is_own {
+                    self.close().await?;
+                }
             }
             Err(LineRejection { reason, detail }) => {
                 self.note(number, detail.clone());
-                self.accept(number, &entry, Inbound::Rejected { at: self.now, reason, detail }).await?;
+                self.accept(number, &entry, Inbound::Rejected { at: self.now, reason, detail }, 1).await?;
             }
         }
         Ok(())
+    }
+
+    /// Adds a line to the reading that the lines before it began, if it is of the same device and time.
+    fn joins(&mut self, more: &Reading) -> bool {
+        let Some(Open { lines, reading, .. }) = &mut self.open else { return false };
+        let fits = reading.metrics.len() + more.metrics.len() <= MAX_FIELDS;
+        if reading.device != more.device || reading.at != more.at || !fits {
+            return false;
+        }
+        reading.metrics.extend_from_slice(&more.metrics);
+        reading.attributes.extend_from_slice(&more.attributes);
+        reading.left_out.extend_from_slice(&more.left_out);
+        *lines += 1;
+        true
+    }
+
+    /// Hands over the reading of which more lines might have followed.
+    async fn close(&mut self) -> Result<(), WriteError> {
+        let Some(Open { first_line, lines, entry, reading }) = self.open.take() else { return Ok(()) };
+        self.accept(first_line, &entry, Inbound::Reading(reading), lines).await
     }
 
     /// Lines of one device mostly follow each other.
@@ -118,7 +158,7 @@ impl Batch<'_> {
         entry
     }
 
-    fn read(&self, entry: &DeviceEntry, line: Line<'_>) -> Result<voltree_model::Reading, LineRejection> {
+    fn read(&self, entry: &DeviceEntry, line: Line<'_>) -> Result<Reading, LineRejection> {
         let Self { now, precision, .. } = *self;
         let reading = self.door.mapping.reading(&entry.id, line, precision, now, || entry.own_time(now))?;
         if self.door.broker.registry().is_too_old(&entry.id, reading.at, now) {
@@ -134,13 +174,14 @@ impl Batch<'_> {
         number: usize,
         entry: &DeviceEntry,
         inbound: Inbound,
+        lines: usize,
     ) -> Result<(), WriteError> {
         let is_reading = matches!(inbound, Inbound::Reading(_));
         match timeout_at(self.space_until, entry.intake.accept(inbound)).await {
             Ok(Ok(receipt)) => {
                 entry.arrived(self.now);
                 self.receipts.push(receipt);
-                self.written.taken += usize::from(is_reading);
+                self.written.taken += if is_reading { lines } else { 0 };
                 Ok(())
             }
             Ok(Err(refused @ Refused::Closed(_))) => {
@@ -193,5 +234,18 @@ impl Batch<'_> {
 impl Writes for LocalFleet {
     fn write_lines(&self, batch: LineBatch) -> BoxFuture<'_, Result<Written, WriteError>> {
         Box::pin(self.lines.take_in(batch))
+    }
+
+    fn oldest_kept(&self, device: &DeviceId) -> Option<Timestamp> {
+        self.store.age_limits().oldest(device, crate::now())
+    }
+
+    fn keep_for_ever(&self, device: DeviceId) -> Answer<'_, ()> {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            let kept = tokio::task::spawn_blocking(move || store.keep_for_ever(&device)).await;
+            let kept = kept.map_err(|error| FleetError::Store(error.to_string()))?;
+            kept.map_err(|error| FleetError::Store(error.to_string()))
+        })
     }
 }

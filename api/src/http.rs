@@ -11,6 +11,7 @@ mod guard;
 mod headers;
 mod health;
 mod lines;
+mod retention;
 mod websocket;
 
 use std::future::Future;
@@ -75,6 +76,7 @@ pub fn router_for(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer, hosts:
         .route("/graphql", post(graphql::answer).get(websocket::upgrade_or_help))
         .route("/graphql/ws", get(websocket::upgrade_or_help))
         .route("/api/v1/devices/{id}/flight-record", get(flights::record))
+        .route("/api/v1/devices/{id}/retention", get(retention::oldest).put(retention::keep))
         .route("/api/v1/crash-reports/{id}", get(flights::crash_report))
         .route_layer(from_fn_with_state(served.clone(), guard::only_from_here));
     Router::new()

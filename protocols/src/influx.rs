@@ -10,7 +10,7 @@ mod write;
 
 use std::borrow::Cow;
 
-pub use reading::{LineRejection, Mapping, Precision};
+pub use reading::{LineRejection, MAX_FIELDS, Mapping, Precision};
 pub use write::write_line;
 
 /// The measurement under which Voltree itself writes: its fields keep their names, and its tag `unit` is a unit.

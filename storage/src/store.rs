@@ -61,6 +61,9 @@ pub struct Store {
     /// Where it is written how many readings aged out.
     aged_out_path: PathBuf,
     aged_out: Mutex<AgedOut>,
+    /// Where it is written which devices are kept for ever.
+    kept_path: PathBuf,
+    kept: Mutex<BTreeSet<DeviceId>>,
     /// For which of the limits a bucket was looked through last.
     trimmed: Mutex<BTreeMap<(Kind, Day), i64>>,
     positions: Arc<Positions>,
@@ -114,6 +117,8 @@ impl Store {
             ages: Arc::default(),
             aged_out_path: data.path(retain::AGED_OUT),
             aged_out: Mutex::default(),
+            kept_path: data.path(retain::KEPT),
+            kept: Mutex::default(),
             trimmed: Mutex::default(),
             positions: Arc::new(Positions::new(current.last_origins(), covered)),
             saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
@@ -125,6 +130,7 @@ impl Store {
         let unfinished = Unfinished::load(&store)?;
         *store.unfinished.lock() = unfinished;
         store.load_aged_out()?;
+        store.load_kept()?;
         Ok(Arc::new(store))
     }
 

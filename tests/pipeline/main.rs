@@ -30,3 +30,4 @@ mod simulated;
 mod storage_tools;
 #[path = "../support/mod.rs"]
 mod support;
+mod transfer;

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use voltree_model::Secret;
+use voltree_model::{DeviceId, Secret, Timestamp};
 use voltree_protocols::influx::Precision;
 
+use super::Answer;
 use crate::access::Denied;
 
 /// A body of InfluxDB line protocol, and who sent it.
@@ -61,4 +62,8 @@ pub enum WriteError {
 pub trait Writes: Send + Sync {
     /// Takes in a batch and answers once all of it is committed.
     fn write_lines(&self, batch: LineBatch) -> BoxFuture<'_, Result<Written, WriteError>>;
+    /// The first moment of which a reading of the device is not too old to be kept; `None` if none is.
+    fn oldest_kept(&self, device: &DeviceId) -> Option<Timestamp>;
+    /// Keeps everything of a device for ever, also after a restart.
+    fn keep_for_ever(&self, device: DeviceId) -> Answer<'_, ()>;
 }

@@ -301,6 +301,14 @@ impl Writes for TestFleet {
         };
         Box::pin(async move { answer })
     }
+
+    fn oldest_kept(&self, device: &DeviceId) -> Option<Timestamp> {
+        (device.as_str() == "pack-1").then_some(START)
+    }
+
+    fn keep_for_ever(&self, _device: DeviceId) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl SetAside for TestFleet {

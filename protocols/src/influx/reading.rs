@@ -12,7 +12,7 @@ use voltree_model::{DeviceId, Metric, MetricName, MetricRejection, Reading, Reje
 use super::{FieldValue, Line, OWN_MEASUREMENT};
 
 /// The most fields that one line may carry.
-const MAX_FIELDS: usize = 512;
+pub const MAX_FIELDS: usize = 512;
 /// How far the writer's clock may run ahead of ours.
 const MAX_CLOCK_LEAD: Duration = Duration::from_mins(5);
 const MAX_DETAIL_CHARS: usize = 200;
