@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::{
-    bench, chaos, decode, demo, doctor, export, import, ledger, node, passwd, postmortem, probe, replay,
-    simulate, storage,
+    backup, bench, chaos, decode, demo, doctor, export, import, ledger, node, passwd, postmortem, probe,
+    replay, simulate, storage,
 };
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
@@ -57,6 +57,10 @@ enum Command {
     Export(export::ExportOptions),
     /// Bring what was exported, line protocol, or a recorded battery into a running node, with the times it has.
     Import(import::ImportOptions),
+    /// Copy a data directory whole, while its node runs or not; the next time only what changed.
+    Backup(backup::BackupOptions),
+    /// Make a data directory of a backup.
+    Restore(backup::RestoreOptions),
     /// Look over, verify or compact the data directory of a node that does not run.
     #[command(subcommand)]
     Storage(storage::StorageCommand),
@@ -129,6 +133,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Ledger(options) => ledger::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Import(options) => import::run(&options),
+        Command::Backup(options) => backup::run(&options),
+        Command::Restore(options) => backup::restore(&options),
         Command::Storage(command) => storage::run(&command),
         Command::Postmortem(options) => postmortem::run(&options),
         Command::Bench(bench) => bench::run(&bench),

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use voltree_runtime::clock;
 use voltree_storage::Rewrite;
 
+pub(crate) use self::stats::bytes;
 use crate::{export, import};
 
 /// What to do.

@@ -4,6 +4,7 @@
 //! nodes talk to each other, is handed in by the root.
 
 mod alerts;
+mod backups;
 mod dead_letters;
 mod devices;
 mod faults;
@@ -23,6 +24,7 @@ use voltree_model::DeviceId;
 use voltree_runtime::faults::FaultError;
 
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
+pub use backups::{BackedUp, Backups};
 pub use dead_letters::SetAside;
 pub use devices::{DeviceView, Devices, LatestMetric, StateChange};
 pub use faults::{ActiveFault, FaultInjection, FaultPointView};
@@ -60,6 +62,8 @@ pub struct Fleet {
     pub flights: Arc<dyn Flights>,
     /// The tree of actors.
     pub supervision: Arc<dyn Supervision>,
+    /// Backing the node up.
+    pub backups: Arc<dyn Backups>,
     /// Taking in what others measured.
     pub writes: Arc<dyn Writes>,
     /// Whether the node can serve.

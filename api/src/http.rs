@@ -3,6 +3,7 @@
 //! The router knows no socket, so tests call it directly; whoever owns the listener drives it. Paths that are not
 //! listed here belong to the console's files or to nobody.
 
+mod backup;
 mod console;
 mod flights;
 mod graphiql;
@@ -77,6 +78,7 @@ pub fn router_for(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer, hosts:
         .route("/graphql/ws", get(websocket::upgrade_or_help))
         .route("/api/v1/devices/{id}/flight-record", get(flights::record))
         .route("/api/v1/devices/{id}/retention", get(retention::oldest).put(retention::keep))
+        .route("/api/v1/backup", post(backup::take))
         .route("/api/v1/crash-reports/{id}", get(flights::crash_report))
         .route_layer(from_fn_with_state(served.clone(), guard::only_from_here));
     Router::new()

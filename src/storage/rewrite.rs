@@ -5,8 +5,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use voltree_storage::{Compacted, Error, RealDisk, Rewrite, Store};
 
-use super::stats::bytes;
-use super::{Progress, ToolOptions, hold};
+use super::{Progress, ToolOptions, bytes, hold};
 use crate::cli::say;
 
 pub(super) fn run(options: &ToolOptions, what: Rewrite) -> anyhow::Result<()> {

@@ -77,7 +77,8 @@ fn row(cells: [String; 8]) -> String {
     numbers.iter().fold(format!("{name:<14}"), |row, number| format!("{row} {number:>11}"))
 }
 
-pub(super) fn bytes(count: u64) -> String {
+/// A count of bytes in the unit that fits.
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if count < 1024 {
         return format!("{count} B");

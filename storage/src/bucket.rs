@@ -295,6 +295,21 @@ impl Buckets {
         state.known.range(day..).next().copied()
     }
 
+    /// Their names, in the order of time.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all().into_iter().map(Day::name).collect()
+    }
+
+    /// The directory of a bucket.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The bucket of this name, if there is one.
+    pub(crate) fn find_named(&self, name: &str) -> Result<Option<Bucket>, Error> {
+        Day::of_name(name).map_or(Ok(None), |day| self.find(day))
+    }
+
     /// How many days a bucket holds.
     pub(crate) fn span_days(&self) -> i64 {
         self.span_days

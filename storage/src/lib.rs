@@ -5,6 +5,7 @@
 //! seals by both.
 
 mod archive;
+mod backup;
 mod bucket;
 mod checkpoint;
 mod clock;
@@ -31,6 +32,7 @@ mod snapshot;
 mod store;
 
 pub use archive::{Archive, ArchivedDay, Rows};
+pub use backup::{BackedUp, Restored, restore};
 pub use bucket::BucketEvent;
 pub use checkpoint::{DeviceCheckpoint, LatestValue, NodeCheckpoint};
 pub use data_dir::DataDir;

@@ -14,10 +14,10 @@ mod rollups;
 mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use voltree_model::{DeviceId, MetricName, Timestamp};
 
 use crate::bucket::{Bucket, Buckets, Day, Hour, parse_key};
@@ -132,6 +132,24 @@ impl Store {
         store.load_aged_out()?;
         store.load_kept()?;
         Ok(Arc::new(store))
+    }
+
+    /// While this is held nothing is sealed, merged or removed.
+    pub(crate) fn sealing_lock(&self) -> MutexGuard<'_, ()> {
+        self.sealing.lock()
+    }
+
+    /// The directory's name and the buckets of a level; `None` is the frames.
+    pub(crate) fn buckets_of(&self, level: Option<Level>) -> (&'static str, &Buckets) {
+        match level {
+            None => ("raw", &self.raw),
+            Some(level) => (level.directory(), self.rollups.level(level)),
+        }
+    }
+
+    /// The data directory.
+    pub(crate) fn data_root(&self) -> &Path {
+        self.checkpoint_path.parent().unwrap_or(Path::new("."))
     }
 
     /// What is too old to be taken in, to be shared with the doors.

@@ -45,9 +45,10 @@ fn counted(path: &Path) -> BTreeMap<DeviceId, u64> {
     recount(&data, &ids, &mut |_, _| {}).unwrap().stored
 }
 
-fn rewrite(path: &Path, what: Rewrite) -> Result<voltree_storage::Compacted, Error> {
+fn rewrite(path: &Path, what: Rewrite) -> voltree_storage::Compacted {
     let data = DataDir::open(path).unwrap();
-    Store::open(&data, Arc::new(RealDisk))?.rewrite(what, NOW, &mut |_| ControlFlow::Continue(()))
+    let store = Store::open(&data, Arc::new(RealDisk)).unwrap();
+    store.rewrite(what, NOW, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
 #[test]
@@ -65,10 +66,10 @@ fn a_sound_directory_is_counted_and_nothing_is_damaged() {
 fn old_frames_are_migrated_once_and_buckets_are_made_small_without_a_change_to_what_they_hold() {
     let temp = fixture();
     let before = counted(temp.path());
-    let migrated = rewrite(temp.path(), Rewrite::OldFrames).unwrap();
+    let migrated = rewrite(temp.path(), Rewrite::OldFrames);
     assert!(migrated.migrated_frames > 0, "{migrated:?}");
-    assert_eq!(rewrite(temp.path(), Rewrite::OldFrames).unwrap().migrated_frames, 0);
-    rewrite(temp.path(), Rewrite::Everything).unwrap();
+    assert_eq!(rewrite(temp.path(), Rewrite::OldFrames).migrated_frames, 0);
+    rewrite(temp.path(), Rewrite::Everything);
     let found = look(temp.path());
     assert!(found.is_sound(), "{:?}", found.damages);
     assert_eq!(found.levels.first().unwrap().total().old_parts, 0);

@@ -14,6 +14,7 @@
 )]
 
 mod alerts;
+mod backups;
 mod bad_input;
 mod boards;
 mod doctor;

@@ -28,6 +28,12 @@ fn json(output: &Output) -> Value {
 
 /// Writes this many readings of a device, ten seconds apart, and waits until they are stored.
 pub(crate) async fn write(node: &Node, device: &str, readings: i64, base: i64) {
+    send(node, device, readings, base).await;
+    node.ledger_settled(device, u64::try_from(readings).unwrap()).await;
+}
+
+/// Writes this many readings of a device, ten seconds apart, which are committed then.
+pub(crate) async fn send(node: &Node, device: &str, readings: i64, base: i64) {
     let lines: String = (0..readings)
         .map(|n| {
             format!(
@@ -40,7 +46,6 @@ pub(crate) async fn write(node: &Node, device: &str, readings: i64, base: i64) {
     let client = reqwest::Client::new();
     let answer = client.post(format!("{}/write?precision=ms", node.http)).body(lines).send().await.unwrap();
     assert_eq!(answer.status(), 204, "{}", answer.text().await.unwrap());
-    node.ledger_settled(device, u64::try_from(readings).unwrap()).await;
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {

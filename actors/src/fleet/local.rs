@@ -1,5 +1,6 @@
 //! The local half of every door: answers from this node's own memory and store.
 
+mod backups;
 mod dead_letters;
 mod faults;
 mod flights;

@@ -13,10 +13,10 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause,
-    GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem,
-    LiveReading, Point, PointRange, Precision, Series, SetAside, StateChange, Supervision, Telemetry,
-    TimelineGap, Timelines, WriteError, Writes, Written,
+    Answer, BackedUp, Backups, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError,
+    Flights, GapCause, GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch,
+    LineProblem, LiveReading, Point, PointRange, Precision, Series, SetAside, StateChange, Supervision,
+    Telemetry, TimelineGap, Timelines, WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -68,6 +68,7 @@ impl TestFleet {
             flights: self.clone(),
             supervision: self.clone(),
             writes: self.clone(),
+            backups: self.clone(),
             health: self.clone(),
         }
     }
@@ -308,6 +309,12 @@ impl Writes for TestFleet {
 
     fn keep_for_ever(&self, _device: DeviceId) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+impl Backups for TestFleet {
+    fn back_up(&self, _request: &str) -> Answer<'_, BackedUp> {
+        Box::pin(async { Ok(BackedUp { buckets: 3, ..BackedUp::default() }) })
     }
 }
 

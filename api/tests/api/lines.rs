@@ -75,7 +75,8 @@ async fn every_refusal_says_what_is_wrong_and_whether_to_come_again() {
     let who = post(&api, "/write", &[], "who").await;
     assert_eq!(who.status, StatusCode::UNAUTHORIZED);
     assert!(who.header("www-authenticate").starts_with("Basic"));
-    let cases: [(&str, &[(&str, &str)], StatusCode); 5] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], StatusCode);
+    let cases: [Case<'_>; 5] = [
         ("/write?precision=fortnight", &[], StatusCode::BAD_REQUEST),
         ("/write", &[("authorization", "Digest x")], StatusCode::UNAUTHORIZED),
         ("/write", &[("content-encoding", "br")], StatusCode::UNSUPPORTED_MEDIA_TYPE),
