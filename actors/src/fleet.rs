@@ -10,6 +10,7 @@ mod devices;
 mod faults;
 mod flights;
 mod health;
+mod history;
 mod ledgers;
 mod local;
 mod supervision;
@@ -30,6 +31,7 @@ pub use devices::{DeviceView, Devices, LatestMetric, StateChange};
 pub use faults::{ActiveFault, FaultInjection, FaultPointView};
 pub use flights::Flights;
 pub use health::{Health, HealthCheck};
+pub use history::{ChartLine, History, IntervalSamples, IntervalSeries, IntervalView, SeriesRange, Steps};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
 pub use supervision::{ActorStatus, ActorView, Kill, Supervision};
@@ -48,6 +50,8 @@ pub struct Fleet {
     pub devices: Arc<dyn Devices>,
     /// What they measured.
     pub telemetry: Arc<dyn Telemetry>,
+    /// What charts and balances are made of.
+    pub history: Arc<dyn History>,
     /// Where they were silent.
     pub timelines: Arc<dyn Timelines>,
     /// What became of each reading.
@@ -102,6 +106,9 @@ pub enum FleetError {
     /// A fault that can't be injected.
     #[error("{0}")]
     Fault(#[from] FaultError),
+    /// The question can't be answered as it was asked.
+    #[error("{0}")]
+    Question(String),
     /// It can't be done now, and may be tried again.
     #[error("{0}")]
     NotNow(String),

@@ -4,6 +4,7 @@ mod backups;
 mod dead_letters;
 mod faults;
 mod flights;
+mod history;
 mod timelines;
 
 use std::collections::BTreeMap;

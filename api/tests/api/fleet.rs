@@ -13,10 +13,11 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, BackedUp, Backups, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError,
-    Flights, GapCause, GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch,
-    LineProblem, LiveReading, Point, PointRange, Precision, Series, SetAside, StateChange, Supervision,
-    Telemetry, TimelineGap, Timelines, WriteError, Writes, Written,
+    Answer, BackedUp, Backups, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView, Fleet,
+    FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples, IntervalSeries,
+    IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem, LiveReading, Point,
+    PointRange, Precision, Series, SeriesRange, SetAside, StateChange, Steps, Supervision, Telemetry,
+    TimelineGap, Timelines, WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -60,6 +61,7 @@ impl TestFleet {
         Fleet {
             devices: self.clone(),
             telemetry: self.clone(),
+            history: self.clone(),
             timelines: self.clone(),
             ledgers: self.clone(),
             alerts: self.clone(),
@@ -214,6 +216,48 @@ impl Telemetry for TestFleet {
 
     fn live(&self) -> broadcast::Receiver<LiveReading> {
         self.live.subscribe()
+    }
+}
+
+impl History for TestFleet {
+    /// A rising line with a point a minute.
+    fn chart(&self, range: SeriesRange, points: usize) -> Answer<'_, Vec<ChartLine>> {
+        let line = |metric: MetricName| {
+            let point =
+                |minute: u32| (range.from.plus(Duration::from_mins(minute.into())), f64::from(minute));
+            let points = (0..u32::try_from(points).unwrap()).map(point).collect();
+            ChartLine { metric, points }
+        };
+        let lines = range.metrics.iter().cloned().map(line).collect();
+        Box::pin(async move { Ok(lines) })
+    }
+
+    fn envelope(&self, range: SeriesRange, _pixels: usize) -> Answer<'_, Vec<IntervalSeries>> {
+        self.intervals(range, Steps::Whole)
+    }
+
+    /// An hour at 2 and half an hour at -4, with a gap between them. A time zone is none that is known.
+    fn intervals(&self, range: SeriesRange, steps: Steps) -> Answer<'_, Vec<IntervalSeries>> {
+        Box::pin(async move {
+            if let Steps::LocalDays(zone) = steps {
+                return Err(FleetError::Question(format!("{zone:?} is no time zone")));
+            }
+            let samples = Some(IntervalSamples { count: 9, min: -4.0, max: 2.0, avg: -1.0 });
+            let interval = IntervalView {
+                start: range.from,
+                end: range.to,
+                samples,
+                positive: 7_200.0,
+                negative: -7_200.0,
+                covered: Duration::from_secs(5_400),
+            };
+            let series = |metric| IntervalSeries {
+                metric,
+                intervals: vec![interval.clone()],
+                gaps: vec![(range.from, range.to)],
+            };
+            Ok(range.metrics.into_iter().map(series).collect())
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 mod contract;
 mod errors;
 mod fleet;
+mod history;
 mod lines;
 mod pages;
 mod queries;
