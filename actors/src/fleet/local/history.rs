@@ -43,12 +43,10 @@ impl LocalFleet {
 
 /// A question that can't be answered is not the store's fault.
 fn refused(error: Error) -> FleetError {
-    match error {
-        Error::TooMuch { .. } | Error::UnknownZone { .. } | Error::NoCalendar { .. } => {
-            FleetError::Question(error.to_string())
-        }
-        error => FleetError::Store(error.to_string()),
-    }
+    let asked_wrong =
+        matches!(error, Error::TooMuch { .. } | Error::UnknownZone { .. } | Error::NoCalendar { .. });
+    let text = error.to_string();
+    if asked_wrong { FleetError::Question(text) } else { FleetError::Store(text) }
 }
 
 impl History for LocalFleet {
