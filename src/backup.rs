@@ -74,12 +74,12 @@ pub(crate) fn run(options: &BackupOptions) -> anyhow::Result<()> {
 }
 
 fn stopped(error: Error) -> anyhow::Error {
-    match error {
-        Error::Cancelled => anyhow::anyhow!(
+    if matches!(error, Error::Cancelled) {
+        return anyhow::anyhow!(
             "stopped; the last whole backup still stands, and the next one goes on with what was copied"
-        ),
-        error => error.into(),
+        );
     }
+    error.into()
 }
 
 /// Leaves word in the data directory, names it to the node, and waits.

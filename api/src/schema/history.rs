@@ -129,6 +129,7 @@ impl HistoryQuery {
 
     /// Samples and areas of each metric: energy from power and charge from current, in and out apart, over a whole range,
     /// over intervals of equal width, or over the days of a time zone.
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the schema")]
     #[graphql(complexity = "STORE_COST * metric_names.len().clamp(1, MAX_SERIES) + child_complexity")]
     async fn device_integrals(
         &self,
