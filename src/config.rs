@@ -296,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn how_lines_name_devices_and_series_can_be_said() {
+        let config = Config::parse("[influx]\ndevice_tags = [\"dev\"]\nmeasurement = \"ignore\"\n").unwrap();
+        let expected = Mapping { device_tags: vec!["dev".to_owned()], measurement_in_name: false };
+        assert_eq!(config.influx, expected);
+        let found = mistakes("[influx]\nmeasurement = \"drop\"\ntags = []\n");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|mistake| mistake.starts_with("influx.")), "{found:?}");
+    }
+
+    #[test]
     fn all_mistakes_are_reported_together_with_their_keys() {
         let found = mistakes(
             "typo = 1\n[http]\nlisten = \"nowhere\"\nport = 3\n[alerts]\ncell_overvoltage_v = \"high\"\n\

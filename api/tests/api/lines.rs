@@ -101,3 +101,25 @@ async fn a_body_that_unpacks_to_more_than_is_read_is_refused() {
     let answer = post(&api, "/write", &[], vec![b'\n'; 17 * 1024 * 1024]).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn how_far_back_a_device_is_kept_is_told_and_only_a_clear_wish_changes_it() {
+    let api = Api::new();
+    let path = |device: &str| format!("/api/v1/devices/{device}/retention");
+    let answer = api.get(&path("pack-1")).await;
+    assert_eq!(answer.json(), json!({ "device": "pack-1", "oldest": "2026-01-15T10:00:00Z" }));
+    assert_eq!(api.get(&path("other")).await.json()["oldest"], json!(null));
+    assert_eq!(api.get(&path("a%20b")).await.status, StatusCode::BAD_REQUEST);
+    let put = async |body: &'static str| {
+        let request = Request::put(path("pack-1")).header("host", "127.0.0.1").body(Body::from(body));
+        api.send(request.unwrap()).await.status
+    };
+    assert_eq!(put("{\"keep\": \"forever\"}").await, StatusCode::OK);
+    for wrong in ["", "{}", "{\"keep\": \"never\"}", "{\"keep\": \"forever\", \"more\": 1}"] {
+        assert_eq!(put(wrong).await, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+    let request =
+        Request::put(path("pack-1")).header("host", "127.0.0.1").header("origin", "http://evil.example");
+    let foreign = api.send(request.body(Body::from("{\"keep\": \"forever\"}")).unwrap()).await;
+    assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+}
