@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
-use voltree_model::{DeviceId, Reading, RejectReason, Timestamp};
+use voltree_model::{DeviceId, Metric, Reading, RejectReason, Timestamp};
 use voltree_protocols::influx::{
     Line, LineRejection, Lines, MAX_FIELDS, Mapping, OWN_MEASUREMENT, Precision,
 };
@@ -132,7 +132,13 @@ impl Batch<'_> {
     fn joins(&mut self, more: &Reading) -> bool {
         let Some(Open { lines, reading, .. }) = &mut self.open else { return false };
         let fits = reading.metrics.len() + more.metrics.len() <= MAX_FIELDS;
-        if reading.device != more.device || reading.at != more.at || !fits {
+        // What says something again is a reading of its own, to be counted as one.
+        let says_again = |metric: &Metric| reading.metrics.iter().any(|known| known.name == metric.name);
+        if reading.device != more.device
+            || reading.at != more.at
+            || !fits
+            || more.metrics.iter().any(says_again)
+        {
             return false;
         }
         reading.metrics.extend_from_slice(&more.metrics);

@@ -72,9 +72,19 @@ async fn every_line_is_stored_or_counted_and_the_bad_ones_are_named() {
         told.body["lines"].as_array().unwrap().iter().map(|line| line["line"].as_u64()).collect();
     assert_eq!(lines, [Some(2), Some(5), Some(6), Some(7)], "{}", told.body);
     assert!(told.body["error"].as_str().unwrap().starts_with("partial write: 4 of 5 lines"), "{}", told.body);
+    let own =
+        format!("voltree,device=own,unit=V a=1 {base}000000\nvoltree,device=own,unit=A b=2 {base}000000\n");
+    let told = post(&node, "/write", None, format!("{own}{own}")).await;
+    assert_eq!(told.status, StatusCode::NO_CONTENT, "{}", told.body);
     node.kill();
 
     let node = site.start().await;
+    let own = node.ledger_settled("own", 2).await;
+    assert_eq!(
+        (own.stored, own.duplicate),
+        (1, 1),
+        "lines of one moment are one reading, said again a second"
+    );
     let meter = node.ledger_settled("meter-1", 3000).await;
     assert_eq!((meter.received, meter.stored), (3000, 3000), "{meter:?}");
     let samples = node.samples("meter-1", "meter.number").await;
