@@ -9,7 +9,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, simulate};
+use crate::{
+    backup, bench, chaos, decode, demo, doctor, export, import, ledger, node, passwd, postmortem, probe,
+    replay, simulate, storage,
+};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -50,6 +53,17 @@ enum Command {
     Passwd,
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
+    /// Write what a data directory holds as line protocol or CSV.
+    Export(export::ExportOptions),
+    /// Bring what was exported, line protocol, or a recorded battery into a running node, with the times it has.
+    Import(import::ImportOptions),
+    /// Copy a data directory whole, while its node runs or not; the next time only what changed.
+    Backup(backup::BackupOptions),
+    /// Make a data directory of a backup.
+    Restore(backup::RestoreOptions),
+    /// Look over, verify or compact the data directory of a node that does not run.
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
     /// Lead the conversations of a flight report again, and say whether they come to the same readings and reason.
     Postmortem(postmortem::PostmortemOptions),
     /// Measure what this build can do on this machine.
@@ -117,6 +131,11 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Probe(options) => probe::run(&options),
         Command::Passwd => passwd::run(),
         Command::Ledger(options) => ledger::run(&options),
+        Command::Export(options) => export::run(&options),
+        Command::Import(options) => import::run(&options),
+        Command::Backup(options) => backup::run(&options),
+        Command::Restore(options) => backup::restore(&options),
+        Command::Storage(command) => storage::run(&command),
         Command::Postmortem(options) => postmortem::run(&options),
         Command::Bench(bench) => bench::run(&bench),
     }

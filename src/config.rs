@@ -18,6 +18,7 @@ use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
+use voltree_protocols::influx::Mapping;
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
 
@@ -40,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) mqtt_access: Access,
     pub(crate) mqtt_tls: Option<TlsListener>,
     pub(crate) brokers: Vec<OutsideBroker>,
+    pub(crate) influx: Mapping,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
@@ -127,6 +129,14 @@ impl Config {
             config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
+        root.section("influx", &mut mistakes, |influx, mistakes| {
+            let tags = influx.list("device_tags", mistakes);
+            if !tags.is_empty() {
+                config.influx.device_tags = tags;
+            }
+            let in_name = influx.choice("measurement", &[("prefix", true), ("ignore", false)], mistakes);
+            config.influx.measurement_in_name = in_name.unwrap_or(config.influx.measurement_in_name);
+        });
         root.section("retention", &mut mistakes, |section, mistakes| {
             retention::read(section, &mut config.retention, mistakes);
         });
@@ -159,6 +169,7 @@ impl Default for Config {
             mqtt_access: Access::new(BTreeMap::new(), true),
             mqtt_tls: None,
             brokers: Vec::new(),
+            influx: Mapping::default(),
             retention: retention::default(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),
@@ -282,6 +293,16 @@ mod tests {
     #[test]
     fn an_empty_file_gives_the_defaults() {
         assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn how_lines_name_devices_and_series_can_be_said() {
+        let config = Config::parse("[influx]\ndevice_tags = [\"dev\"]\nmeasurement = \"ignore\"\n").unwrap();
+        let expected = Mapping { device_tags: vec!["dev".to_owned()], measurement_in_name: false };
+        assert_eq!(config.influx, expected);
+        let found = mistakes("[influx]\nmeasurement = \"drop\"\ntags = []\n");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|mistake| mistake.starts_with("influx.")), "{found:?}");
     }
 
     #[test]

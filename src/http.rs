@@ -3,6 +3,7 @@
 //! Owns: the server's task. Receives: that the task ended. Lost on restart: nothing; the listening socket belongs to
 //! the node, and requests under way are finished by their own connections. Supervised by: edges.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,12 +66,13 @@ impl Actor for Http {
         let listener = args.socket.accepting().map_err(|error| Failure::boxed(&error))?;
         let (stop, mut stopped) = watch::channel(false);
         myself.send_interval(FOLD_EVERY, || HttpMsg::FoldMetrics);
+        let service = args.router.into_make_service_with_connect_info::<SocketAddr>();
         let task = tokio::spawn(async move {
             let asked = async move {
                 // A sender that is gone asks for the same as one that says so.
                 stopped.changed().await.ok();
             };
-            let served = axum::serve(listener, args.router).with_graceful_shutdown(asked).await;
+            let served = axum::serve(listener, service).with_graceful_shutdown(asked).await;
             let how = served.map_or_else(|error| error.to_string(), |()| "asked to stop".to_owned());
             // An actor that is gone has no use for the news.
             myself.send_message(HttpMsg::Ended(how)).ok();

@@ -31,7 +31,8 @@ pub(crate) struct LedgerOptions {
     json: bool,
 }
 
-type Ledgers = BTreeMap<Option<DeviceId>, Ledger>;
+/// The ledgers of devices, and of what named none.
+pub(crate) type Ledgers = BTreeMap<Option<DeviceId>, Ledger>;
 
 /// Folds checkpoint and journal, prints the ledgers, the node's own first, and fails if the frames say otherwise.
 pub(crate) fn run(options: &LedgerOptions) -> anyhow::Result<()> {
@@ -91,7 +92,7 @@ fn in_frames(counted: &Recount, device: Option<&DeviceId>) -> u64 {
 ///
 /// A seal that was cut short leaves rows in the frames that the fold still calls pending: these are no surplus. What
 /// retention removed was stored and counts for ever.
-fn disagreements(ledgers: &Ledgers, counted: &Recount) -> Vec<String> {
+pub(crate) fn disagreements(ledgers: &Ledgers, counted: &Recount) -> Vec<String> {
     let of_devices = ledgers.iter().filter_map(|(device, ledger)| {
         let device = device.as_ref()?;
         let (frames, stored) = (in_frames(counted, Some(device)), ledger.stored);

@@ -1,5 +1,6 @@
 //! What runs on this box: arguments, configuration, the supervision tree, shutdown. Nothing clever.
 
+mod backup;
 mod bench;
 mod chaos;
 mod cli;
@@ -8,7 +9,9 @@ mod decode;
 mod demo;
 mod doctor;
 mod environment;
+mod export;
 mod http;
+mod import;
 mod ledger;
 mod login;
 mod metric_table;
@@ -18,6 +21,7 @@ mod postmortem;
 mod probe;
 mod replay;
 mod simulate;
+mod storage;
 
 use std::process::ExitCode;
 

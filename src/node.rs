@@ -16,6 +16,7 @@ use voltree_actors::event_log::{EventBook, EventLog};
 use voltree_actors::fault_points::FAULT_POINTS;
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
+use voltree_actors::lines::LineDoor;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
@@ -94,6 +95,7 @@ struct Estate {
     presence: Arc<PresenceBook>,
     live: Arc<LiveBus>,
     broker: Arc<Broker>,
+    lines: Arc<LineDoor>,
     mqtt: Arc<ListenerSocket>,
     mqtts: Option<(Arc<ListenerSocket>, Tls)>,
     http: Arc<ListenerSocket>,
@@ -271,6 +273,7 @@ impl Estate {
             alerts,
             presence,
             live,
+            lines: Arc::new(LineDoor::new(Arc::clone(&broker), config.influx.clone())),
             broker,
             mqtt,
             mqtts,
@@ -291,6 +294,7 @@ impl Estate {
             presence: Arc::clone(&self.presence),
             uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
+            lines: Arc::clone(&self.lines),
             directory: self.directory.clone(),
             way_out: vec![self.root.child("edges").child("http")],
         })

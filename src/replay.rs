@@ -65,6 +65,13 @@ pub(crate) struct ColumnOptions {
     keep_time: bool,
 }
 
+impl ColumnOptions {
+    /// The same, but the recorded times stay.
+    pub(crate) fn keeping_time(&self) -> Self {
+        Self { keep_time: true, ..self.clone() }
+    }
+}
+
 /// What a replay came to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replayed {

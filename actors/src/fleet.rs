@@ -4,16 +4,19 @@
 //! nodes talk to each other, is handed in by the root.
 
 mod alerts;
+mod backups;
 mod dead_letters;
 mod devices;
 mod faults;
 mod flights;
 mod health;
+mod history;
 mod ledgers;
 mod local;
 mod supervision;
 mod telemetry;
 mod timelines;
+mod writes;
 
 use std::sync::Arc;
 
@@ -22,16 +25,20 @@ use voltree_model::DeviceId;
 use voltree_runtime::faults::FaultError;
 
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
+pub use backups::{BackedUp, Backups};
 pub use dead_letters::SetAside;
 pub use devices::{DeviceView, Devices, LatestMetric, StateChange};
 pub use faults::{ActiveFault, FaultInjection, FaultPointView};
 pub use flights::Flights;
 pub use health::{Health, HealthCheck};
+pub use history::{ChartLine, History, IntervalSamples, IntervalSeries, IntervalView, SeriesRange, Steps};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
 pub use supervision::{ActorStatus, ActorView, Kill, Supervision};
 pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};
 pub use timelines::{GapCause, GapRange, TimelineGap, Timelines};
+pub use voltree_protocols::influx::Precision;
+pub use writes::{LineBatch, LineProblem, WriteError, Writes, Written};
 
 /// An answer that may need the disk or another node.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, FleetError>>;
@@ -43,6 +50,8 @@ pub struct Fleet {
     pub devices: Arc<dyn Devices>,
     /// What they measured.
     pub telemetry: Arc<dyn Telemetry>,
+    /// What charts and balances are made of.
+    pub history: Arc<dyn History>,
     /// Where they were silent.
     pub timelines: Arc<dyn Timelines>,
     /// What became of each reading.
@@ -57,6 +66,10 @@ pub struct Fleet {
     pub flights: Arc<dyn Flights>,
     /// The tree of actors.
     pub supervision: Arc<dyn Supervision>,
+    /// Backing the node up.
+    pub backups: Arc<dyn Backups>,
+    /// Taking in what others measured.
+    pub writes: Arc<dyn Writes>,
     /// Whether the node can serve.
     pub health: Arc<dyn Health>,
 }
@@ -93,6 +106,9 @@ pub enum FleetError {
     /// A fault that can't be injected.
     #[error("{0}")]
     Fault(#[from] FaultError),
+    /// The question can't be answered as it was asked.
+    #[error("{0}")]
+    Question(String),
     /// It can't be done now, and may be tried again.
     #[error("{0}")]
     NotNow(String),

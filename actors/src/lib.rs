@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod intake;
 pub mod journal;
 mod line_log;
+pub mod lines;
 pub mod live;
 pub mod metrics;
 pub mod mqtt;

@@ -3,6 +3,7 @@
 //! The router knows no socket, so tests call it directly; whoever owns the listener drives it. Paths that are not
 //! listed here belong to the console's files or to nobody.
 
+mod backup;
 mod console;
 mod flights;
 mod graphiql;
@@ -10,9 +11,12 @@ mod graphql;
 mod guard;
 mod headers;
 mod health;
+mod lines;
+mod retention;
 mod websocket;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request};
@@ -45,6 +49,7 @@ struct Served {
     metrics: MetricsRenderer,
     hosts: Hosts,
     sockets: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
 }
 
 /// Everything a node answers over HTTP, to clients that reach it by an address or a local name.
@@ -55,15 +60,31 @@ pub fn router(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer) -> Router 
 /// Everything a node answers over HTTP, to clients that reach it by these names.
 pub fn router_for(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer, hosts: Hosts) -> Router {
     let schema = schema::build(fleet.clone(), node);
-    let served = Served { schema, fleet, metrics, hosts, sockets: Arc::new(Semaphore::new(MAX_SOCKETS)) };
+    let served = Served {
+        schema,
+        fleet,
+        metrics,
+        hosts,
+        sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
+        batches: Arc::new(Semaphore::new(lines::AT_ONCE)),
+    };
+    let lines = Router::new()
+        .route("/write", post(lines::write))
+        .route("/api/v2/write", post(lines::write))
+        .route("/query", get(lines::query).post(lines::query))
+        .route_layer(from_fn_with_state(served.clone(), lines::only_from_here));
     let guarded = Router::new()
         .route("/graphql", post(graphql::answer).get(websocket::upgrade_or_help))
         .route("/graphql/ws", get(websocket::upgrade_or_help))
         .route("/api/v1/devices/{id}/flight-record", get(flights::record))
+        .route("/api/v1/devices/{id}/retention", get(retention::oldest).put(retention::keep))
+        .route("/api/v1/backup", post(backup::take))
         .route("/api/v1/crash-reports/{id}", get(flights::crash_report))
         .route_layer(from_fn_with_state(served.clone(), guard::only_from_here));
     Router::new()
         .merge(guarded)
+        .merge(lines)
+        .route("/ping", get(lines::ping))
         .route("/graphiql", get(graphiql::page))
         .route("/graphiql/", get(graphiql::page))
         .route("/graphiql/{*file}", get(graphiql::asset))
@@ -83,7 +104,8 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 async fn measure(request: Request, next: Next) -> Response {

@@ -13,6 +13,7 @@ mod dead_letter;
 mod device;
 mod error;
 mod fault;
+mod history;
 mod ledger;
 mod mutation;
 mod node;
@@ -53,7 +54,7 @@ pub fn sdl() -> String {
 }
 
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
-    async_graphql::Schema::build(Query, Mutation, Subscription)
+    async_graphql::Schema::build(Query::default(), Mutation, Subscription)
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY)
         .limit_directives(MAX_DIRECTIVES)

@@ -38,6 +38,7 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
     Fleet {
         devices: node.clone(),
         telemetry: node.clone(),
+        history: node.clone(),
         timelines: node.clone(),
         ledgers: node.clone(),
         alerts: node.clone(),
@@ -45,6 +46,8 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
         faults: node.clone(),
         flights: node.clone(),
         supervision: node.clone(),
+        writes: node.clone(),
+        backups: node.clone(),
         health: node,
     }
 }

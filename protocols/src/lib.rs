@@ -10,6 +10,7 @@ pub mod checksum;
 pub mod codec;
 pub mod decode;
 pub mod flight;
+pub mod influx;
 #[cfg(feature = "serial")]
 pub mod link;
 #[cfg(feature = "mqtt")]

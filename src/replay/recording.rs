@@ -139,7 +139,7 @@ impl Recording {
     }
 
     /// The rows as readings.
-    pub(super) fn into_rows(self) -> Vec<Reading> {
+    pub(crate) fn into_rows(self) -> Vec<Reading> {
         self.rows
     }
 }

@@ -114,7 +114,7 @@ struct State {
 }
 
 impl Day {
-    fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         if let Some(number) = name.strip_prefix("day") {
             return number.parse().ok().map(Self);
         }
@@ -293,6 +293,21 @@ impl Buckets {
             return Some(day);
         }
         state.known.range(day..).next().copied()
+    }
+
+    /// Their names, in the order of time.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all().into_iter().map(Day::name).collect()
+    }
+
+    /// The directory of a bucket.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The bucket of this name, if there is one.
+    pub(crate) fn find_named(&self, name: &str) -> Result<Option<Bucket>, Error> {
+        Day::of_name(name).map_or(Ok(None), |day| self.find(day))
     }
 
     /// How many days a bucket holds.

@@ -164,6 +164,16 @@ impl<'a> Frame<'a> {
         u64::try_from(usual + unusual).unwrap_or(u64::MAX)
     }
 
+    /// How many values it has.
+    pub(crate) fn samples(&self) -> u64 {
+        self.directory.series.iter().map(|series| u64::from(series.present)).sum()
+    }
+
+    /// Whether it was written by an earlier version than is written now.
+    pub(crate) fn is_old(&self) -> bool {
+        self.version != VERSION
+    }
+
     fn origins(&self) -> Result<Vec<Origin>, Error> {
         let mut reader = self.origins;
         if self.version == FIRST_VERSION {

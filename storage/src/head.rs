@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
 
 use crate::checkpoint::{DeviceCheckpoint, LatestValue, NodeCheckpoint};
-use crate::{Entry, Lsn, SeriesPoint};
+use crate::{Entry, Lsn, Row, SeriesPoint};
 use device::DeviceHead;
 use job::{Job, Outcome};
 
@@ -149,6 +149,16 @@ impl Head {
         to: Timestamp,
     ) -> Vec<SeriesPoint> {
         self.devices.get(device).map(|head| head.open_points(metric, from, to)).unwrap_or_default()
+    }
+
+    /// A device's rows that no seal covers yet; `from` is inside, `to` is not.
+    pub(crate) fn open_rows(
+        &self,
+        device: &DeviceId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Vec<(Timestamp, Row)> {
+        self.devices.get(device).map(|head| head.open_rows(from, to)).unwrap_or_default()
     }
 
     /// When a device's readings are of that no seal covers yet, in UTC milliseconds, ascending.

@@ -4,6 +4,8 @@
 //! cut short by a kill or a power cut and is then simply done again: entries by their origin, folds by their LSN,
 //! seals by both.
 
+mod archive;
+mod backup;
 mod bucket;
 mod checkpoint;
 mod clock;
@@ -13,6 +15,7 @@ mod entry;
 mod error;
 mod frame;
 mod head;
+mod inspect;
 mod integral;
 mod journal;
 mod kv;
@@ -28,6 +31,8 @@ mod series;
 mod snapshot;
 mod store;
 
+pub use archive::{Archive, ArchivedDay, Rows};
+pub use backup::{BackedUp, Restored, restore};
 pub use bucket::BucketEvent;
 pub use checkpoint::{DeviceCheckpoint, LatestValue, NodeCheckpoint};
 pub use data_dir::DataDir;
@@ -36,6 +41,7 @@ pub use entry::{Entry, Lsn};
 pub use error::Error;
 pub use frame::{Frame, FrameSpan};
 pub use head::{DeviceSummary, Head, SealJob, Sealed};
+pub use inspect::{BucketUse, Damage, Depth, Inspection, JournalUse, LevelUse, inspect};
 pub use integral::Integral;
 pub use journal::{AppendError, Done, JournalOptions, JournalSlot, JournalStats, Numbered, read_journal};
 #[cfg(any(test, feature = "redb"))]
@@ -50,4 +56,6 @@ pub use rollup::{Gap, Moment, Rollup};
 pub use row::{Absorbed, Row, Sample};
 pub use series::{SeriesPoint, merge_series};
 pub use snapshot::{load_snapshot, save_snapshot};
-pub use store::{Cancel, DiskUse, Interval, Intervals, Level, NearlyFull, Store, aligned_edges};
+pub use store::{
+    Cancel, Compacted, DiskUse, Interval, Intervals, Level, NearlyFull, Rewrite, Store, aligned_edges,
+};

@@ -104,6 +104,7 @@ fn age(day: Day, now: Timestamp) -> i64 {
 #[derive(Debug, Default)]
 pub struct AgeLimits(RwLock<Limits>);
 
+/// The limits as they are now.
 #[derive(Debug, Default)]
 struct Limits {
     retention: Retention,
@@ -111,13 +112,31 @@ struct Limits {
     removed_through: Option<Day>,
 }
 
+impl Limits {
+    /// What is kept for ever may come in again even for days that were removed.
+    fn removed_for(&self, device: &DeviceId) -> Option<Day> {
+        let for_ever = self.retention.devices.get(device) == Some(&KeepDays::FOREVER);
+        self.removed_through.filter(|_| !for_ever)
+    }
+}
+
 impl AgeLimits {
     /// Whether a reading of this time would come too late to be kept.
     pub fn refuses(&self, device: &DeviceId, at: Timestamp, now: Timestamp) -> bool {
         let limits = self.0.read();
         let day = Day::of(at);
-        limits.removed_through.is_some_and(|through| day <= through)
+        limits.removed_for(device).is_some_and(|through| day <= through)
             || limits.retention.is_past(device, Kind::Raw, day, now)
+    }
+
+    /// The first moment of which a reading would not come too late; `None` if none would.
+    pub fn oldest(&self, device: &DeviceId, now: Timestamp) -> Option<Timestamp> {
+        let limits = self.0.read();
+        let keep = limits.retention.devices.get(device).unwrap_or(&limits.retention.default);
+        let today = Day::of(now);
+        let by_age = (keep.raw < u32::MAX).then(|| Day(today.0.saturating_sub(i64::from(keep.raw))));
+        let by_removal = limits.removed_for(device).map(|through| Day(through.0.saturating_add(1)));
+        by_age.max(by_removal).map(|day| day.first_hour().start())
     }
 
     pub(crate) fn set_retention(&self, retention: Retention) {
@@ -166,7 +185,20 @@ mod tests {
         limits.set_retention(Retention { default: KeepDays::default(), ..Retention::default() });
         let refuses = |day, now| limits.refuses(&device("a"), at_day(day), at_day(now));
         assert!(!refuses(10, 100) && refuses(10, 101));
+        assert_eq!(limits.oldest(&device("a"), at_day(101)), Some(at_day(11)));
         limits.set_removed_through(Day(50));
         assert!(refuses(50, 60) && !refuses(51, 60));
+        assert_eq!(limits.oldest(&device("a"), at_day(60)), Some(at_day(51)));
+    }
+
+    #[test]
+    fn what_is_kept_for_ever_is_never_too_old() {
+        let limits = AgeLimits::default();
+        let devices = BTreeMap::from([(device("a"), KeepDays::FOREVER)]);
+        limits.set_retention(Retention { default: KeepDays::default(), devices, max_bytes: None });
+        limits.set_removed_through(Day(50));
+        assert!(!limits.refuses(&device("a"), at_day(0), at_day(1_000)));
+        assert_eq!(limits.oldest(&device("a"), at_day(1_000)), None);
+        assert!(limits.refuses(&device("b"), at_day(0), at_day(1_000)));
     }
 }

@@ -4,6 +4,7 @@
 //! change nothing, because each row knows which readings it counts. Readers are not held up by a seal: they see a part
 //! before or after it was replaced.
 
+mod compact;
 mod finish;
 mod parts;
 mod query;
@@ -13,10 +14,10 @@ mod rollups;
 mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use voltree_model::{DeviceId, MetricName, Timestamp};
 
 use crate::bucket::{Bucket, Buckets, Day, Hour, parse_key};
@@ -31,6 +32,7 @@ use finish::Unfinished;
 use parts::HourParts;
 use rollups::Rollups;
 
+pub use compact::{Compacted, Rewrite};
 pub use query::{Cancel, Interval, Intervals, aligned_edges};
 pub(crate) use retain::{AgedOut, read_aged_out};
 pub use retain::{DiskUse, NearlyFull};
@@ -59,6 +61,9 @@ pub struct Store {
     /// Where it is written how many readings aged out.
     aged_out_path: PathBuf,
     aged_out: Mutex<AgedOut>,
+    /// Where it is written which devices are kept for ever.
+    kept_path: PathBuf,
+    kept: Mutex<BTreeSet<DeviceId>>,
     /// For which of the limits a bucket was looked through last.
     trimmed: Mutex<BTreeMap<(Kind, Day), i64>>,
     positions: Arc<Positions>,
@@ -112,6 +117,8 @@ impl Store {
             ages: Arc::default(),
             aged_out_path: data.path(retain::AGED_OUT),
             aged_out: Mutex::default(),
+            kept_path: data.path(retain::KEPT),
+            kept: Mutex::default(),
             trimmed: Mutex::default(),
             positions: Arc::new(Positions::new(current.last_origins(), covered)),
             saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
@@ -123,7 +130,26 @@ impl Store {
         let unfinished = Unfinished::load(&store)?;
         *store.unfinished.lock() = unfinished;
         store.load_aged_out()?;
+        store.load_kept()?;
         Ok(Arc::new(store))
+    }
+
+    /// While this is held nothing is sealed, merged or removed.
+    pub(crate) fn sealing_lock(&self) -> MutexGuard<'_, ()> {
+        self.sealing.lock()
+    }
+
+    /// The directory's name and the buckets of a level; `None` is the frames.
+    pub(crate) fn buckets_of(&self, level: Option<Level>) -> (&'static str, &Buckets) {
+        match level {
+            None => ("raw", &self.raw),
+            Some(level) => (level.directory(), self.rollups.level(level)),
+        }
+    }
+
+    /// The data directory.
+    pub(crate) fn data_root(&self) -> &Path {
+        self.checkpoint_path.parent().unwrap_or(Path::new("."))
     }
 
     /// What is too old to be taken in, to be shared with the doors.

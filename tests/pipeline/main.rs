@@ -14,9 +14,12 @@
 )]
 
 mod alerts;
+mod backups;
 mod bad_input;
 mod boards;
 mod doctor;
+mod history;
+mod line_protocol;
 mod links;
 mod live;
 mod load;
@@ -26,5 +29,7 @@ mod mqtt_tls;
 mod outside_brokers;
 mod real_data;
 mod simulated;
+mod storage_tools;
 #[path = "../support/mod.rs"]
 mod support;
+mod transfer;

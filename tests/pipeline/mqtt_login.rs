@@ -23,7 +23,7 @@ fn hash(password: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn site_with_users() -> Site {
+pub(crate) fn site_with_users() -> Site {
     let (pack, hub) = (hash("pack's"), hash("hub's"));
     Site::new().mqtt_sections(&format!(
         "[[mqtt.user]]\nname = \"pack\"\npassword_hash = {pack:?}\ndevice = \"pack-1\"\n\

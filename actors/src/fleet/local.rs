@@ -1,8 +1,10 @@
 //! The local half of every door: answers from this node's own memory and store.
 
+mod backups;
 mod dead_letters;
 mod faults;
 mod flights;
+mod history;
 mod timelines;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
 use crate::crash_reports::CrashBook;
 use crate::dead_letters::DeadLetters;
+use crate::lines::LineDoor;
 use crate::live::LiveBus;
 use crate::now;
 use crate::presence::PresenceBook;
@@ -52,6 +55,8 @@ pub struct LocalFleet {
     pub presence: Arc<PresenceBook>,
     /// When the node was up.
     pub uptime: Arc<UptimeBook>,
+    /// The door for line protocol.
+    pub lines: Arc<LineDoor>,
     /// The live bus.
     pub live: Arc<LiveBus>,
     /// Who runs where.

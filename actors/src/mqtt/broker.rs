@@ -124,6 +124,16 @@ impl Broker {
         })
     }
 
+    /// The devices that it takes readings in for.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The journal in which rejections are counted.
+    pub(crate) fn journal(&self) -> &JournalSlot {
+        &self.journal
+    }
+
     /// Tells every connection whether the node stops: an actor that waits for its socket hears nothing else.
     pub(super) fn set_stopping(&self, stopping: bool) {
         self.stopping.send_replace(stopping);
@@ -140,7 +150,7 @@ impl Broker {
     }
 
     /// Judges who knocks; passwords off the async threads and a few at a time.
-    pub(super) async fn judge(
+    pub(crate) async fn judge(
         &self,
         credentials: Option<Credentials>,
         certificate: Option<String>,

@@ -61,7 +61,8 @@ pub(super) async fn only_from_here(State(served): State<Served>, request: Reques
     }
 }
 
-fn check(hosts: &Hosts, headers: &HeaderMap) -> Result<(), String> {
+/// Why a request may not come in, if it may not.
+pub(super) fn check(hosts: &Hosts, headers: &HeaderMap) -> Result<(), String> {
     let host = text(headers, header::HOST).and_then(|host| host.parse::<Authority>().ok());
     let Some(host) = host else {
         return Err("the request has no Host header that could be read".to_owned());

@@ -73,7 +73,7 @@ pub(super) fn fleet_error(error: FleetError) -> Error {
         | FleetError::UnknownActor(_)
         | FleetError::UnknownLetter(_)
         | FleetError::UnknownReport(_) => coded(Code::NotFound, error.to_string()),
-        FleetError::Fault(_) => coded(Code::BadUserInput, error.to_string()),
+        FleetError::Fault(_) | FleetError::Question(_) => coded(Code::BadUserInput, error.to_string()),
         FleetError::NotNow(_) => coded(Code::NotNow, error.to_string()),
         FleetError::NotRunning { .. } => coded(Code::NotRunning, error.to_string()),
         FleetError::Store(_) => {

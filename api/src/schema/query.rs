@@ -1,6 +1,6 @@
 //! What clients may ask.
 
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, ID, MergedObject, Object, Result};
 use voltree_actors::fleet::{self, AlertView, Fleet, PointRange};
 use voltree_model::DeviceId;
 
@@ -11,6 +11,7 @@ use super::dead_letter::DeadLetter;
 use super::device::Device;
 use super::error::{fleet_error, unknown_device};
 use super::fault::{FaultPoint, InjectedFault};
+use super::history::HistoryQuery;
 use super::ledger::LedgerRow;
 use super::node::NodeView;
 use super::supervision::{SupervisedActor, SupervisionEvent};
@@ -28,12 +29,18 @@ pub(super) const STORE_COST: usize = 50;
 /// What a list of devices, actors or ledger rows costs.
 const LIST_COST: usize = 10;
 
+/// Every question but those for charts and balances.
+#[derive(Default)]
+pub(crate) struct MainQuery;
+
 /// The root of all questions.
-pub(crate) struct Query;
+#[derive(MergedObject, Default)]
+#[graphql(name = "Query")]
+pub(crate) struct Query(MainQuery, HistoryQuery);
 
 /// What may be asked.
 #[Object]
-impl Query {
+impl MainQuery {
     /// One device; null if the fleet knows none of this id.
     async fn device(&self, ctx: &Context<'_>, #[graphql(desc = "Its id.")] id: ID) -> Result<Option<Device>> {
         let id = arguments::device_id("id", &id)?;

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use voltree_actors::access::Denied;
 use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause,
-    GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange,
-    Series, SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
+    Answer, BackedUp, Backups, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView, Fleet,
+    FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples, IntervalSeries,
+    IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem, LiveReading, Point,
+    PointRange, Precision, Series, SeriesRange, SetAside, StateChange, Steps, Supervision, Telemetry,
+    TimelineGap, Timelines, WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -35,6 +39,8 @@ pub(crate) struct TestFleet {
     pub(crate) alerts: broadcast::Sender<Arc<AlertView>>,
     pub(crate) kills: Mutex<Vec<(String, String)>>,
     pub(crate) faults: Faults,
+    /// The length, precision and login of each batch of lines.
+    pub(crate) written: Mutex<Vec<(usize, Precision, Option<String>)>>,
 }
 
 impl TestFleet {
@@ -47,6 +53,7 @@ impl TestFleet {
             alerts: broadcast::Sender::new(8),
             kills: Mutex::default(),
             faults: Faults::new(&[POINT], 1),
+            written: Mutex::default(),
         })
     }
 
@@ -54,6 +61,7 @@ impl TestFleet {
         Fleet {
             devices: self.clone(),
             telemetry: self.clone(),
+            history: self.clone(),
             timelines: self.clone(),
             ledgers: self.clone(),
             alerts: self.clone(),
@@ -61,6 +69,8 @@ impl TestFleet {
             faults: self.clone(),
             flights: self.clone(),
             supervision: self.clone(),
+            writes: self.clone(),
+            backups: self.clone(),
             health: self.clone(),
         }
     }
@@ -209,6 +219,48 @@ impl Telemetry for TestFleet {
     }
 }
 
+impl History for TestFleet {
+    /// A rising line with a point a minute.
+    fn chart(&self, range: SeriesRange, points: usize) -> Answer<'_, Vec<ChartLine>> {
+        let line = |metric: MetricName| {
+            let point =
+                |minute: u32| (range.from.plus(Duration::from_mins(minute.into())), f64::from(minute));
+            let points = (0..u32::try_from(points).unwrap()).map(point).collect();
+            ChartLine { metric, points }
+        };
+        let lines = range.metrics.iter().cloned().map(line).collect();
+        Box::pin(async move { Ok(lines) })
+    }
+
+    fn envelope(&self, range: SeriesRange, _pixels: usize) -> Answer<'_, Vec<IntervalSeries>> {
+        self.intervals(range, Steps::Whole)
+    }
+
+    /// An hour at 2 and half an hour at -4, with a gap between them. A time zone is none that is known.
+    fn intervals(&self, range: SeriesRange, steps: Steps) -> Answer<'_, Vec<IntervalSeries>> {
+        Box::pin(async move {
+            if let Steps::LocalDays(zone) = steps {
+                return Err(FleetError::Question(format!("{zone:?} is no time zone")));
+            }
+            let samples = Some(IntervalSamples { count: 9, min: -4.0, max: 2.0, avg: -1.0 });
+            let interval = IntervalView {
+                start: range.from,
+                end: range.to,
+                samples,
+                positive: 7_200.0,
+                negative: -7_200.0,
+                covered: Duration::from_secs(5_400),
+            };
+            let series = |metric| IntervalSeries {
+                metric,
+                intervals: vec![interval.clone()],
+                gaps: vec![(range.from, range.to)],
+            };
+            Ok(range.metrics.into_iter().map(series).collect())
+        })
+    }
+}
+
 impl Ledgers for TestFleet {
     fn all(&self) -> Vec<LedgerRow> {
         let node = Ledger { rejected: BTreeMap::from([(RejectReason::BadTopic, 4)]), ..Ledger::default() };
@@ -277,6 +329,37 @@ pub(crate) fn letter() -> Arc<DeadLetter> {
         failures: 3,
         inbound: Inbound::Reading(Reading::clone(&reading)),
     })
+}
+
+impl Writes for TestFleet {
+    /// Bodies say what becomes of them.
+    fn write_lines(&self, batch: LineBatch) -> BoxFuture<'_, Result<Written, WriteError>> {
+        let login = batch.credentials.map(|(name, password)| format!("{name} {}", password.reveal()));
+        self.written.lock().push((batch.body.len(), batch.precision, login));
+        let problem = LineProblem { line: 3, detail: "it has no fields".to_owned() };
+        let answer = match batch.body.as_ref() {
+            b"busy" => Err(WriteError::Busy),
+            b"slow" => Err(WriteError::NotCommitted),
+            b"who" => Err(WriteError::Denied(Denied::BadCredentials)),
+            b"bad" => Ok(Written { taken: 4, rejected: 1, problems: vec![problem] }),
+            _ => Ok(Written { taken: 1, ..Written::default() }),
+        };
+        Box::pin(async move { answer })
+    }
+
+    fn oldest_kept(&self, device: &DeviceId) -> Option<Timestamp> {
+        (device.as_str() == "pack-1").then_some(START)
+    }
+
+    fn keep_for_ever(&self, _device: DeviceId) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Backups for TestFleet {
+    fn back_up(&self, _request: &str) -> Answer<'_, BackedUp> {
+        Box::pin(async { Ok(BackedUp { buckets: 3, ..BackedUp::default() }) })
+    }
 }
 
 impl SetAside for TestFleet {

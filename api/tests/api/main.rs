@@ -5,6 +5,8 @@
 mod contract;
 mod errors;
 mod fleet;
+mod history;
+mod lines;
 mod pages;
 mod queries;
 mod support;

@@ -8,7 +8,7 @@ use voltree_model::{DeviceId, Ledger, Metric, MetricName, Origin, Reading, Times
 
 use super::DeviceJob;
 use crate::checkpoint::{DeviceCheckpoint, LatestValue};
-use crate::{Entry, Lsn, SeriesPoint};
+use crate::{Entry, Lsn, Row, SeriesPoint};
 
 /// This many open readings are sealed without waiting for anything.
 const SEAL_AT_READINGS: u64 = 4_096;
@@ -192,6 +192,14 @@ impl DeviceHead {
         }
         let moments = self.open.range(from..to);
         moments.filter_map(|(_, readings)| winner(readings, metric)).collect()
+    }
+
+    pub(super) fn open_rows(&self, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Row)> {
+        if from >= to {
+            return Vec::new();
+        }
+        let readings = self.open.range(from..to).flat_map(|(at, readings)| readings.iter().map(|r| (*at, r)));
+        readings.map(|(at, reading)| (at, Row::new(reading.origin, &reading.metrics))).collect()
     }
 
     pub(super) fn open_times(&self) -> Vec<i64> {

@@ -12,7 +12,7 @@ use voltree_model::{DeviceId, Timestamp};
 use super::Store;
 use super::rollups::Level;
 use crate::bucket::{Bucket, Buckets, Day, parse_device};
-use crate::retention::{Kind, Retention};
+use crate::retention::{KeepDays, Kind, Retention};
 use crate::{BucketEvent, Error, Frame, snapshot};
 
 /// A warning is given when so many percent of what the buckets may take are taken.
@@ -20,6 +20,9 @@ const WARN_PERCENT: u64 = 80;
 
 /// The file in the data directory that remembers them.
 pub(super) const AGED_OUT: &str = "aged-out";
+
+/// The file in the data directory that names the devices that are kept for ever.
+pub(super) const KEPT: &str = "kept";
 
 /// What became of stored readings that are no longer there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +83,35 @@ fn is_nearly_full(used: u64, most: u64) -> bool {
 
 impl Store {
     /// Says how long what is kept, from now on.
-    pub fn set_retention(&self, retention: Retention) {
+    ///
+    /// Devices that an operator said to keep for ever are, whatever this says of them.
+    pub fn set_retention(&self, mut retention: Retention) {
+        let kept = self.kept.lock();
+        retention.devices.extend(kept.iter().map(|device| (device.clone(), KeepDays::FOREVER)));
         self.ages.set_retention(retention);
         self.trimmed.lock().clear();
+    }
+
+    /// Keeps everything of a device for ever, from now on and after every restart.
+    pub fn keep_for_ever(&self, device: &DeviceId) -> Result<(), Error> {
+        {
+            let mut kept = self.kept.lock();
+            let mut next = kept.clone();
+            next.insert(device.clone());
+            snapshot::write_beside(self.disk.as_ref(), &self.kept_path, &next)?;
+            snapshot::put_in_place(self.disk.as_ref(), &self.kept_path)?;
+            *kept = next;
+        }
+        self.set_retention(self.ages.retention());
+        Ok(())
+    }
+
+    /// Reads which devices are kept for ever.
+    pub(super) fn load_kept(&self) -> Result<(), Error> {
+        let saved: Option<BTreeSet<DeviceId>> = snapshot::load(self.disk.as_ref(), &self.kept_path)?;
+        *self.kept.lock() = saved.unwrap_or_default();
+        self.set_retention(self.ages.retention());
+        Ok(())
     }
 
     /// How many stored readings of each device have been removed since, because their time was over.

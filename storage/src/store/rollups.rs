@@ -40,7 +40,7 @@ impl Level {
     /// From the finest to the coarsest.
     pub const ALL: [Self; 3] = [Self::Minutes, Self::Hours, Self::Days];
 
-    const fn directory(self) -> &'static str {
+    pub(crate) const fn directory(self) -> &'static str {
         match self {
             Self::Minutes => "rollup-1m",
             Self::Hours => "rollup-1h",

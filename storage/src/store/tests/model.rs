@@ -113,9 +113,7 @@ impl World {
             ..JournalOptions::default()
         };
         let disk = Arc::new(self.machine.disk.clone());
-        let journal =
-            JournalSlot::open(disk, std::path::Path::new("data/journal"), options, store.positions())
-                .unwrap();
+        let journal = JournalSlot::open(disk, Path::new("data/journal"), options, store.positions()).unwrap();
         self.running = Some((store, journal));
         self.replay();
     }

@@ -1,0 +1,257 @@
+//! The door for line protocol: each line is a reading of its device, counted in the ledger like a publish over MQTT.
+//!
+//! It belongs to the node and no actor stands behind it: what it accepts waits in the devices' inboxes. While one of
+//! them is full the whole batch waits, and after a while its sender is told to come again; nothing is dropped for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
+use voltree_model::{DeviceId, Metric, Reading, RejectReason, Timestamp};
+use voltree_protocols::influx::{
+    Line, LineRejection, Lines, MAX_FIELDS, Mapping, OWN_MEASUREMENT, Precision,
+};
+use voltree_protocols::mqtt::{Credentials, DeviceTopic};
+use voltree_runtime::{Outcome, Receipt, Refused, clock};
+use voltree_storage::Entry;
+
+use crate::access::Identity;
+use crate::fault_points::NODE_CLOCK;
+use crate::fleet::{Answer, FleetError, LineBatch, LineProblem, LocalFleet, WriteError, Writes, Written};
+use crate::intake::{self, Inbound};
+use crate::mqtt::Broker;
+use crate::registry::DeviceEntry;
+
+/// How long a batch may wait for space in inboxes.
+const SPACE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long its commit may take after that.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+/// How many problems are named in an answer.
+const MOST_PROBLEMS: usize = 5;
+
+/// The node's half of the door.
+#[derive(Debug)]
+pub struct LineDoor {
+    broker: Arc<Broker>,
+    mapping: Mapping,
+}
+
+/// A batch on its way in.
+struct Batch<'a> {
+    door: &'a LineDoor,
+    identity: Identity,
+    precision: Precision,
+    now: Timestamp,
+    space_until: Instant,
+    last: Option<Arc<DeviceEntry>>,
+    /// A reading of which more lines may follow.
+    open: Option<Open>,
+    receipts: Vec<Receipt>,
+    rejections: Vec<Entry>,
+    written: Written,
+}
+
+/// A reading that Voltree itself wrote as several lines, one for each unit.
+struct Open {
+    first_line: usize,
+    lines: usize,
+    entry: Arc<DeviceEntry>,
+    reading: Reading,
+}
+
+impl LineDoor {
+    /// A door beside the MQTT listener, with its users.
+    pub fn new(broker: Arc<Broker>, mapping: Mapping) -> Self {
+        Self { broker, mapping }
+    }
+
+    async fn take_in(&self, batch: LineBatch) -> Result<Written, WriteError> {
+        let credentials = batch
+            .credentials
+            .map(|(username, password)| Credentials { username, password: password.reveal().to_owned() });
+        let identity = self.broker.judge(credentials, None, batch.peer).await?;
+        let mut open = Batch {
+            door: self,
+            identity,
+            precision: batch.precision,
+            now: Timestamp::from_millis(self.broker.registry().faults().now_ms(NODE_CLOCK)),
+            space_until: clock::monotonic() + SPACE_PATIENCE,
+            last: None,
+            open: None,
+            receipts: Vec::new(),
+            rejections: Vec::new(),
+            written: Written::default(),
+        };
+        for (number, line) in Lines::new(&batch.body) {
+            let line = line.map_err(|error| LineRejection::new(RejectReason::BadPayload, &error.to_string()));
+            match line {
+                Ok(line) => open.line(number, line).await?,
+                Err(rejection) => open.reject_unnamed(number, rejection),
+            }
+        }
+        open.close().await?;
+        open.committed().await
+    }
+}
+
+impl Batch<'_> {
+    async fn line(&mut self, number: usize, line: Line<'_>) -> Result<(), WriteError> {
+        let device = match self.door.mapping.device(&line) {
+            Ok(device) => device,
+            Err(rejection) => {
+                self.reject_unnamed(number, rejection);
+                return Ok(());
+            }
+        };
+        if !self.identity.may_publish(&DeviceTopic::Telemetry(device.clone()).to_string()) {
+            let detail = format!("no right to write for the device {device}");
+            self.reject_unnamed(number, LineRejection::new(RejectReason::NotAuthorized, &detail));
+            return Ok(());
+        }
+        let entry = self.entry(&device);
+        let is_own = line.measurement == OWN_MEASUREMENT;
+        match self.read(&entry, line) {
+            Ok(reading) if is_own && self.joins(&reading) => {}
+            Ok(reading) => {
+                self.close().await?;
+                self.open = Some(Open { first_line: number, lines: 1, entry, reading });
+                if !is_own {
+                    self.close().await?;
+                }
+            }
+            Err(LineRejection { reason, detail }) => {
+                self.note(number, detail.clone());
+                self.accept(number, &entry, Inbound::Rejected { at: self.now, reason, detail }, 1).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a line to the reading that the lines before it began, if it is of the same device and time.
+    fn joins(&mut self, more: &Reading) -> bool {
+        let Some(Open { lines, reading, .. }) = &mut self.open else { return false };
+        let fits = reading.metrics.len() + more.metrics.len() <= MAX_FIELDS;
+        // What says something again is a reading of its own, to be counted as one.
+        let says_again = |metric: &Metric| reading.metrics.iter().any(|known| known.name == metric.name);
+        if reading.device != more.device
+            || reading.at != more.at
+            || !fits
+            || more.metrics.iter().any(says_again)
+        {
+            return false;
+        }
+        reading.metrics.extend_from_slice(&more.metrics);
+        reading.attributes.extend_from_slice(&more.attributes);
+        reading.left_out.extend_from_slice(&more.left_out);
+        *lines += 1;
+        true
+    }
+
+    /// Hands over the reading of which more lines might have followed.
+    async fn close(&mut self) -> Result<(), WriteError> {
+        let Some(Open { first_line, lines, entry, reading }) = self.open.take() else { return Ok(()) };
+        self.accept(first_line, &entry, Inbound::Reading(reading), lines).await
+    }
+
+    /// Lines of one device mostly follow each other.
+    fn entry(&mut self, device: &DeviceId) -> Arc<DeviceEntry> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.id == *device) {
+            return Arc::clone(last);
+        }
+        let entry = self.door.broker.registry().adopt(device, self.now);
+        self.last = Some(Arc::clone(&entry));
+        entry
+    }
+
+    fn read(&self, entry: &DeviceEntry, line: Line<'_>) -> Result<Reading, LineRejection> {
+        let Self { now, precision, .. } = *self;
+        let reading = self.door.mapping.reading(&entry.id, line, precision, now, || entry.own_time(now))?;
+        if self.door.broker.registry().is_too_old(&entry.id, reading.at, now) {
+            let detail = format!("{} is older than readings of {} are kept", reading.at, entry.id);
+            return Err(LineRejection::new(RejectReason::TooOld, &detail));
+        }
+        Ok(reading)
+    }
+
+    /// Waits for space as long as the whole batch may.
+    async fn accept(
+        &mut self,
+        number: usize,
+        entry: &DeviceEntry,
+        inbound: Inbound,
+        lines: usize,
+    ) -> Result<(), WriteError> {
+        let is_reading = matches!(inbound, Inbound::Reading(_));
+        match timeout_at(self.space_until, entry.intake.accept(inbound)).await {
+            Ok(Ok(receipt)) => {
+                entry.arrived(self.now);
+                self.receipts.push(receipt);
+                self.written.taken += if is_reading { lines } else { 0 };
+                Ok(())
+            }
+            Ok(Err(refused @ Refused::Closed(_))) => {
+                let (reason, detail) = (RejectReason::Parked, refused.to_string());
+                if is_reading {
+                    self.note(number, format!("{}: {detail}", entry.id));
+                }
+                let device = Some(entry.id.clone());
+                self.rejections.push(Entry::Rejected { device, origin: None, at: self.now, reason, detail });
+                Ok(())
+            }
+            Ok(Err(Refused::Busy(_))) | Err(_) => Err(WriteError::Busy),
+        }
+    }
+
+    /// Counts a line that is nobody's on the node itself.
+    fn reject_unnamed(&mut self, number: usize, rejection: LineRejection) {
+        let LineRejection { reason, detail } = rejection;
+        self.note(number, detail.clone());
+        self.rejections.push(Entry::Rejected { device: None, origin: None, at: self.now, reason, detail });
+    }
+
+    fn note(&mut self, line: usize, detail: String) {
+        self.written.rejected += 1;
+        if self.written.problems.len() < MOST_PROBLEMS {
+            self.written.problems.push(LineProblem { line, detail });
+        }
+    }
+
+    /// Waits until all of it is on disk.
+    async fn committed(self) -> Result<Written, WriteError> {
+        let Self { receipts, rejections, written, door, .. } = self;
+        let all = async {
+            for receipt in receipts {
+                match receipt.await {
+                    Ok(Outcome::Done | Outcome::DeadLettered) => {}
+                    Ok(Outcome::Unknown) | Err(_) => return Err(WriteError::NotCommitted),
+                }
+            }
+            if !rejections.is_empty() {
+                let counted = intake::submit(door.broker.journal(), rejections).await;
+                counted.ok().and_then(Result::ok).ok_or(WriteError::NotCommitted)?;
+            }
+            Ok(written)
+        };
+        tokio::time::timeout(COMMIT_PATIENCE, all).await.unwrap_or(Err(WriteError::NotCommitted))
+    }
+}
+
+impl Writes for LocalFleet {
+    fn write_lines(&self, batch: LineBatch) -> BoxFuture<'_, Result<Written, WriteError>> {
+        Box::pin(self.lines.take_in(batch))
+    }
+
+    fn oldest_kept(&self, device: &DeviceId) -> Option<Timestamp> {
+        self.store.age_limits().oldest(device, crate::now())
+    }
+
+    fn keep_for_ever(&self, device: DeviceId) -> Answer<'_, ()> {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            let kept = tokio::task::spawn_blocking(move || store.keep_for_ever(&device)).await;
+            let kept = kept.map_err(|error| FleetError::Store(error.to_string()))?;
+            kept.map_err(|error| FleetError::Store(error.to_string()))
+        })
+    }
+}

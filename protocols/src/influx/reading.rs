@@ -1,0 +1,227 @@
+//! What a line means here: which device, which series, when.
+//!
+//! The device is the value of the first tag of a configured list. A series is named by measurement, field and the tags
+//! that are left, because two lines that differ in any of them are two series to whoever wrote them.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use voltree_model::{DeviceId, Metric, MetricName, MetricRejection, Reading, RejectReason, Timestamp, Unit};
+
+use super::{FieldValue, Line, OWN_MEASUREMENT};
+
+/// The most fields that one line may carry.
+pub const MAX_FIELDS: usize = 512;
+/// How far the writer's clock may run ahead of ours.
+const MAX_CLOCK_LEAD: Duration = Duration::from_mins(5);
+const MAX_DETAIL_CHARS: usize = 200;
+const MAX_SHOWN_NAME_CHARS: usize = 64;
+
+/// In which unit times are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Nanoseconds, which the protocol assumes.
+    #[default]
+    Nanoseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Seconds.
+    Seconds,
+    /// Minutes.
+    Minutes,
+    /// Hours.
+    Hours,
+}
+
+/// How lines become devices and series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// The tags that may name the device, the first that a line has counts.
+    pub device_tags: Vec<String>,
+    /// Whether a series' name begins with its measurement.
+    pub measurement_in_name: bool,
+}
+
+/// Why a line was turned away.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct LineRejection {
+    /// The reason that the ledger counts.
+    pub reason: RejectReason,
+    /// For a person: at most 200 characters, none of them a control character.
+    pub detail: String,
+}
+
+impl LineRejection {
+    /// Cuts the detail to what can be shown.
+    pub fn new(reason: RejectReason, detail: &str) -> Self {
+        Self { reason, detail: printable(detail, MAX_DETAIL_CHARS) }
+    }
+}
+
+impl Default for Mapping {
+    fn default() -> Self {
+        let device_tags = ["device", "device_id", "dev", "host"].map(str::to_owned).to_vec();
+        Self { device_tags, measurement_in_name: true }
+    }
+}
+
+impl Precision {
+    /// Reads what the parameter `precision` may be in either version of the API.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "n" | "ns" | "" => Some(Self::Nanoseconds),
+            "u" | "us" | "µ" => Some(Self::Microseconds),
+            "ms" => Some(Self::Milliseconds),
+            "s" => Some(Self::Seconds),
+            "m" => Some(Self::Minutes),
+            "h" => Some(Self::Hours),
+            _ => None,
+        }
+    }
+
+    /// UTC milliseconds; what is finer is cut off towards the past.
+    fn timestamp(self, time: i64) -> Option<Timestamp> {
+        let millis = match self {
+            Self::Nanoseconds => Some(time.div_euclid(1_000_000)),
+            Self::Microseconds => Some(time.div_euclid(1_000)),
+            Self::Milliseconds => Some(time),
+            Self::Seconds => time.checked_mul(1_000),
+            Self::Minutes => time.checked_mul(60_000),
+            Self::Hours => time.checked_mul(3_600_000),
+        };
+        millis.map(Timestamp::from_millis)
+    }
+}
+
+impl Mapping {
+    /// Whose a line is.
+    pub fn device(&self, line: &Line<'_>) -> Result<DeviceId, LineRejection> {
+        let tag = |name: &String| line.tags.iter().find(|(key, _)| *key == name.as_str());
+        let Some((key, value)) = self.device_tags.iter().find_map(tag) else {
+            let detail =
+                format!("no tag names the device; one of these must: {}", self.device_tags.join(", "));
+            return Err(LineRejection::new(RejectReason::BadPayload, &detail));
+        };
+        DeviceId::new(value).map_err(|error| {
+            LineRejection::new(RejectReason::BadName, &format!("the tag {key}={value}: {error}"))
+        })
+    }
+
+    /// What the device said. A line without a time of its own is given `own_time`, which should differ from that of the
+    /// device's other readings: two that share a time are one.
+    pub fn reading(
+        &self,
+        device: &DeviceId,
+        line: Line<'_>,
+        precision: Precision,
+        received_at: Timestamp,
+        own_time: impl FnOnce() -> Timestamp,
+    ) -> Result<Reading, LineRejection> {
+        let at = match line.time {
+            None => own_time(),
+            Some(time) => checked_time(time, precision, received_at)?,
+        };
+        if line.fields.len() > MAX_FIELDS {
+            let detail = format!("{} fields, {MAX_FIELDS} are allowed", line.fields.len());
+            return Err(LineRejection::new(RejectReason::TooManyMetrics, &detail));
+        }
+        let names = self.names(&line);
+        let mut reading = Reading {
+            device: device.clone(),
+            at,
+            metrics: Vec::with_capacity(line.fields.len()),
+            attributes: Vec::new(),
+            left_out: Vec::new(),
+        };
+        fill(&mut reading, line, &names);
+        match reading.left_out.first() {
+            Some(first) if reading.metrics.is_empty() && reading.attributes.is_empty() => Err(
+                LineRejection::new(first.reason, &format!("no usable field; the first is {:?}", first.name)),
+            ),
+            Some(_) | None => Ok(reading),
+        }
+    }
+
+    /// What stands around a field's name in the name of its series, and the unit of all of them.
+    fn names(&self, line: &Line<'_>) -> Names {
+        let own = line.measurement == OWN_MEASUREMENT;
+        let named_by =
+            self.device_tags.iter().find(|name| line.tags.iter().any(|(key, _)| key == name.as_str()));
+        let unit = own.then(|| line.tags.iter().find(|(key, _)| key == "unit")).flatten();
+        let mut rest: Vec<_> = line
+            .tags
+            .iter()
+            .filter(|(key, _)| named_by.is_none_or(|name| key != name.as_str()) && !(own && key == "unit"))
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        rest.sort_unstable();
+        let before =
+            if own || !self.measurement_in_name { String::new() } else { format!("{}.", line.measurement) };
+        let after = if rest.is_empty() { String::new() } else { format!("{{{}}}", rest.join(",")) };
+        Names { before, after, unit: unit.map(|(_, unit)| Unit::new(unit).map_err(|_| ())) }
+    }
+}
+
+struct Names {
+    before: String,
+    after: String,
+    unit: Option<Result<Unit, ()>>,
+}
+
+fn checked_time(time: i64, precision: Precision, received_at: Timestamp) -> Result<Timestamp, LineRejection> {
+    let Some(at) = precision.timestamp(time) else {
+        return Err(LineRejection::new(RejectReason::BadTimestamp, "its time is beyond every calendar"));
+    };
+    if at > received_at.plus(MAX_CLOCK_LEAD) {
+        let detail = format!(
+            "{at} is more than {} s ahead of our clock; is the precision right?",
+            MAX_CLOCK_LEAD.as_secs()
+        );
+        return Err(LineRejection::new(RejectReason::FutureTimestamp, &detail));
+    }
+    Ok(at)
+}
+
+/// Of two fields with one name the later counts, which is why this walks backwards and turns the lists round at the end.
+fn fill(reading: &mut Reading, line: Line<'_>, names: &Names) {
+    let mut seen: HashSet<Cow<'_, str>> = HashSet::with_capacity(line.fields.len());
+    for (key, value) in line.fields.into_iter().rev() {
+        if !seen.insert(key.clone()) {
+            continue;
+        }
+        let name = MetricName::new(format!("{}{key}{}", names.before, names.after));
+        let (Ok(name), Ok(unit)) = (name, names.unit.clone().transpose()) else {
+            let name = printable(&key, MAX_SHOWN_NAME_CHARS);
+            reading.left_out.push(MetricRejection { name, reason: RejectReason::BadName });
+            continue;
+        };
+        match as_number(value) {
+            Ok(value) => reading.metrics.push(Metric { name, value, unit }),
+            Err(text) => reading.attributes.push((name, text)),
+        }
+    }
+    reading.metrics.reverse();
+    reading.attributes.reverse();
+    reading.left_out.reverse();
+}
+
+/// A series' value, or an attribute's text. Whole numbers beyond 2^53 become the nearest that a series can hold.
+#[expect(clippy::cast_precision_loss, reason = "series hold doubles, as the doc says")]
+fn as_number(value: FieldValue<'_>) -> Result<f64, String> {
+    match value {
+        FieldValue::Float(value) => Ok(value),
+        FieldValue::Integer(value) => Ok(value as f64),
+        FieldValue::Unsigned(value) => Ok(value as f64),
+        FieldValue::Boolean(value) => Ok(f64::from(u8::from(value))),
+        FieldValue::Text(text) => Err(text.into_owned()),
+    }
+}
+
+/// Drops control characters and cuts to `max` characters.
+fn printable(text: &str, max: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(max).collect()
+}
