@@ -298,8 +298,7 @@ impl Estate {
 
     fn add_pack(&self, pack: &PackConfig, site: Option<&str>) {
         let settings = BmsSettings {
-            port: pack.port.clone(),
-            baud: pack.baud,
+            address: pack.address.clone(),
             poll_interval: pack.poll_interval,
             driver: pack.driver.clone(),
         };

@@ -1,11 +1,10 @@
-//! The actor of a battery: asks its BMS over a serial line, and takes what it says to the journal.
+//! The actor of a battery: asks its BMS over its link, and takes what it says to the journal.
 //!
-//! Owns: the open port and the poll's state machine. Receives: ticks to poll, wake-ups. Lost on restart: the port, which
+//! Owns: the open link and the poll's state machine. Receives: ticks to poll, wake-ups. Lost on restart: the link, which
 //! is opened again, and a poll under way. A battery that does not answer is offline, which is a state and no fault; only
 //! what should not happen ends the actor. Supervised by: devices; parked when it fails too often.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use voltree_model::{PackReading, RejectReason};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::codec::PollCycle;
 use voltree_protocols::flight::{End, Pen, Recorded};
-use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
+use voltree_protocols::link::{AnyLink, CycleError, LinkAddress, run_cycle};
 use voltree_runtime::{ChildSpec, Failure, Fence, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
 
@@ -33,10 +32,8 @@ const SLOWEST: Duration = Duration::from_secs(30);
 /// How a battery is reached and asked.
 #[derive(Debug, Clone)]
 pub struct BmsSettings {
-    /// The serial port.
-    pub port: PathBuf,
-    /// Its speed.
-    pub baud: u32,
+    /// Where it is reached.
+    pub address: LinkAddress,
     /// How often to ask.
     pub poll_interval: Duration,
     /// How to talk to the board.
@@ -76,7 +73,7 @@ pub struct BmsState {
     fence: Fence,
     poll: Box<dyn PollCycle + Send>,
     pen: Pen,
-    link: Option<FaultyLink<SerialLink>>,
+    link: Option<FaultyLink<AnyLink>>,
     failures: u32,
     bad_frames: u64,
 }
@@ -137,7 +134,10 @@ impl BmsState {
     async fn poll_once(&mut self) {
         match self.ask().await {
             Ok(pack) => self.answered(pack).await,
-            Err(error) => self.failed(&Failure::new(&error).to_string()),
+            Err(error) => {
+                self.failed(&Failure::new(&error).to_string());
+                self.hang_up_if_dead();
+            }
         }
         let bad_frames = self.poll.bad_frames();
         metrics::bad_frames(bad_frames - self.bad_frames);
@@ -147,7 +147,7 @@ impl BmsState {
     async fn ask(&mut self) -> Result<PackReading, CycleError> {
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => self.open()?,
+            None => self.open().await?,
         };
         let mut recorded = Recorded::new(&mut *self.poll, &self.pen, self.args.entry.now());
         let polled = run_cycle(&mut link, &mut recorded).await;
@@ -161,9 +161,9 @@ impl BmsState {
         polled
     }
 
-    fn open(&self) -> Result<FaultyLink<SerialLink>, CycleError> {
+    async fn open(&mut self) -> Result<FaultyLink<AnyLink>, CycleError> {
         let BmsArgs { entry, settings, .. } = &self.args;
-        let link = SerialLink::open(&settings.port.to_string_lossy(), settings.baud)?;
+        let link = AnyLink::open(&settings.address).await?;
         Ok(FaultyLink::new(link, entry.faults.clone(), entry.id.clone(), self.pen.clone()))
     }
 
@@ -186,6 +186,13 @@ impl BmsState {
             drop(intake::reject(&self.args.journal, &entry.id, reason, refused.to_string(), now));
         }
         entry.heard(now);
+    }
+
+    /// A connection whose other end vanished looks like a silent board, and lives on until somebody makes a new one.
+    fn hang_up_if_dead(&mut self) {
+        if self.failures >= FAILURES_TO_OFFLINE && self.args.settings.address.is_remote() {
+            self.link = None;
+        }
     }
 
     fn failed(&mut self, why: &str) {

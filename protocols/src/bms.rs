@@ -22,4 +22,4 @@ pub mod sunspec;
 pub mod telecom;
 mod wire_view;
 
-pub use driver::Driver;
+pub use driver::{Driver, Wire};

@@ -12,9 +12,17 @@ use voltree_model::PackReading;
 
 use crate::codec::{PollCycle, PollError};
 
+mod address;
+mod any;
+mod modbus_tcp;
 mod serial;
+mod tcp;
 
+pub use address::{BAUDS, BadAddress, Host, LinkAddress};
+pub use any::AnyLink;
+pub use modbus_tcp::ModbusTcpLink;
 pub use serial::SerialLink;
+pub use tcp::TcpLink;
 
 /// How long a request may take to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,8 +48,14 @@ pub enum LinkError {
         /// The link.
         name: String,
     },
-    /// It would not take the bytes in time.
-    #[error("{name} took no bytes for {waited_ms} ms")]
+    /// Nobody listens there.
+    #[error("{name} refuses connections; is the other end running, and is the port right")]
+    Refused {
+        /// The link.
+        name: String,
+    },
+    /// It would not connect or take the bytes in time.
+    #[error("{name} did not react for {waited_ms} ms")]
     Timeout {
         /// The link.
         name: String,

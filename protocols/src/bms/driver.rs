@@ -11,6 +11,15 @@ use super::sunspec::{SunspecConfig, SunspecDialect, SunspecPoll};
 use super::telecom::{Maker, TelecomConfig, TelecomDialect, TelecomPoll};
 use crate::codec::PollCycle;
 
+/// What carries the bytes of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// A stream of bytes, as a serial line has it.
+    Bytes,
+    /// Such a stream, of Modbus RTU frames only.
+    Modbus,
+}
+
 /// A protocol and how to speak it to one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Driver {
@@ -57,6 +66,23 @@ impl Driver {
             Self::Jbd(_) => jbd::BAUD,
             Self::Jk => jk::BAUD,
             Self::Telecom(config) => config.maker.default_baud(),
+        }
+    }
+
+    /// What a link must carry for it.
+    pub const fn wire(&self) -> Wire {
+        match self {
+            Self::Daly(_) | Self::Green | Self::Jbd(_) | Self::Jk | Self::Telecom(_) => Wire::Bytes,
+            Self::Modbus(_) | Self::Sunspec(_) => Wire::Modbus,
+        }
+    }
+
+    /// Addresses another device of a Modbus line; other protocols have no such number.
+    pub const fn set_unit(&mut self, unit: u8) {
+        match self {
+            Self::Modbus(config) => config.unit = unit,
+            Self::Sunspec(config) => config.unit = unit,
+            Self::Daly(_) | Self::Green | Self::Jbd(_) | Self::Jk | Self::Telecom(_) => {}
         }
     }
 

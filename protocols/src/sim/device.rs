@@ -1,6 +1,6 @@
 //! What a simulated device is: something that hears bytes and answers with frames, and is counted while it does.
 //!
-//! A device never does IO and reads no clock; `pty` carries its replies at the pace of the line and counts them once
+//! A device never does IO and reads no clock; `serve` carries its replies at the pace of the line and counts them once
 //! they have left.
 
 use std::sync::Arc;
@@ -31,6 +31,16 @@ pub trait DeviceSide: Send {
     /// Hears bytes and gives a reply to every request among them, in order; an empty reply stays silent.
     /// `now` is the time since any fixed origin.
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply>;
+
+    /// When it next says something unasked; `None` for a device that never does.
+    fn next_broadcast(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Says what it says unasked, once its time has come.
+    fn broadcast(&mut self, _now: Duration) -> Vec<Reply> {
+        Vec::new()
+    }
 }
 
 /// A device that its maker keeps a hand on, to change the pack while it is being polled.
@@ -38,11 +48,27 @@ impl<D: DeviceSide> DeviceSide for Arc<Mutex<D>> {
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply> {
         self.lock().handle_input(bytes, now)
     }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        self.lock().next_broadcast()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> Vec<Reply> {
+        self.lock().broadcast(now)
+    }
 }
 
 impl<D: DeviceSide + ?Sized> DeviceSide for Box<D> {
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply> {
         (**self).handle_input(bytes, now)
+    }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        (**self).next_broadcast()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> Vec<Reply> {
+        (**self).broadcast(now)
     }
 }
 

@@ -1,0 +1,61 @@
+//! Any of the links, opened by its address.
+
+use std::time::Duration;
+
+use super::address::LinkAddress;
+use super::modbus_tcp::ModbusTcpLink;
+use super::serial::SerialLink;
+use super::tcp::TcpLink;
+use super::{Link, LinkError};
+
+/// An open link of any kind.
+#[derive(Debug)]
+pub enum AnyLink {
+    /// A serial port.
+    Serial(SerialLink),
+    /// A serial line behind a gateway.
+    Tcp(TcpLink),
+    /// A Modbus server.
+    ModbusTcp(ModbusTcpLink),
+}
+
+impl AnyLink {
+    /// Opens what the address says; closed by dropping the link.
+    pub async fn open(address: &LinkAddress) -> Result<Self, LinkError> {
+        let name = address.to_string();
+        Ok(match address {
+            LinkAddress::Serial { baud, .. } => Self::Serial(SerialLink::open(&name, *baud)?),
+            LinkAddress::Tcp { host } => Self::Tcp(TcpLink::open(&name, host).await?),
+            LinkAddress::ModbusTcp { host, .. } => Self::ModbusTcp(ModbusTcpLink::open(&name, host).await?),
+        })
+    }
+}
+
+/// Calls the same function of whichever link it is.
+macro_rules! whichever {
+    ($self:ident, $link:ident => $call:expr) => {
+        match $self {
+            Self::Serial($link) => $call,
+            Self::Tcp($link) => $call,
+            Self::ModbusTcp($link) => $call,
+        }
+    };
+}
+
+impl Link for AnyLink {
+    fn name(&self) -> &str {
+        whichever!(self, link => link.name())
+    }
+
+    fn discard_input(&mut self) -> Result<(), LinkError> {
+        whichever!(self, link => link.discard_input())
+    }
+
+    async fn write_all(&mut self, bytes: &[u8], within: Duration) -> Result<(), LinkError> {
+        whichever!(self, link => link.write_all(bytes, within).await)
+    }
+
+    async fn read_some(&mut self, into: &mut [u8], within: Duration) -> Result<usize, LinkError> {
+        whichever!(self, link => link.read_some(into, within).await)
+    }
+}
