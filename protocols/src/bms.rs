@@ -16,6 +16,7 @@ pub mod green_bms;
 pub mod jbd;
 pub mod jk;
 pub mod libre_solar;
+pub mod listen;
 pub mod modbus;
 mod sieve;
 pub mod sunspec;

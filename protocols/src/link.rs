@@ -14,14 +14,22 @@ use crate::codec::{PollCycle, PollError};
 
 mod address;
 mod any;
+#[cfg(feature = "can")]
+mod can;
 mod modbus_tcp;
 mod serial;
+mod slcan;
+mod socketcand;
 mod tcp;
 
 pub use address::{BAUDS, BadAddress, Host, LinkAddress};
 pub use any::AnyLink;
+#[cfg(feature = "can")]
+pub use can::CanLink;
 pub use modbus_tcp::ModbusTcpLink;
 pub use serial::SerialLink;
+pub use slcan::SlcanLink;
+pub use socketcand::SocketcandLink;
 pub use tcp::TcpLink;
 
 /// How long a request may take to leave.
@@ -67,6 +75,14 @@ pub enum LinkError {
     HangUp {
         /// The link.
         name: String,
+    },
+    /// This program was built without it.
+    #[error("this build has no support for {name}; build it with the feature {feature}")]
+    NotBuilt {
+        /// The link.
+        name: String,
+        /// What is missing.
+        feature: &'static str,
     },
     /// Something else.
     #[error("could not {doing} {name}")]

@@ -7,13 +7,18 @@
 
 mod ageing;
 mod bus;
+mod can;
 mod daly;
+mod daly_can;
+mod daly_registers;
 mod device;
 mod ecm;
 mod flaky;
+mod foxbms;
 mod green;
 mod jbd;
 mod jk;
+mod libre_solar;
 mod load;
 mod modbus_tcp;
 mod pack;
@@ -28,12 +33,17 @@ mod telecom;
 mod thermal;
 
 pub use bus::Bus;
+pub use can::{CanReply, CanSide, SlcanSide, SocketcandSide};
 pub use daly::DalySim;
-pub use device::{DeviceSide, Reply, SimStats};
+pub use daly_can::DalyCanSim;
+pub use daly_registers::DalyRegistersSim;
+pub use device::{DeviceSide, HasPack, Reply, SimStats};
 pub use flaky::{BadFaultRates, Fault, FaultRates, Flaky};
+pub use foxbms::FoxbmsSim;
 pub use green::GreenSim;
 pub use jbd::JbdSim;
 pub use jk::{Jk02Sim, JkSim};
+pub use libre_solar::{LibreSolarCanSim, LibreSolarSim};
 pub use load::{Profile, UnknownProfile};
 pub use modbus_tcp::ModbusTcpSide;
 pub use pack::{PackConfig, SimPack, Totals};

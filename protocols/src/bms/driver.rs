@@ -2,10 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
+use super::daly_can::DalyCanPoll;
 use super::daly_uart::{DalyConfig, DalyPoll};
+use super::foxbms::{FoxbmsConfig, FoxbmsListener, FoxbmsListening};
 use super::green_bms::{self, GreenDialect, GreenPoll};
 use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
 use super::jk::{self, JkPoll};
+use super::libre_solar::{
+    self, ThingsetCanConfig, ThingsetDialect, ThingsetListener, ThingsetListening, ThingsetPoll,
+};
 use super::modbus::{MapConfig, MapDialect, MapPoll};
 use super::sunspec::{SunspecConfig, SunspecDialect, SunspecPoll};
 use super::telecom::{Maker, TelecomConfig, TelecomDialect, TelecomPoll};
@@ -18,6 +24,8 @@ pub enum Wire {
     Bytes,
     /// Such a stream, of Modbus RTU frames only.
     Modbus,
+    /// Frames of a CAN bus, as SLCAN text.
+    Can,
 }
 
 /// A protocol and how to speak it to one device.
@@ -25,12 +33,22 @@ pub enum Wire {
 pub enum Driver {
     /// Daly's A5 protocol.
     Daly(DalyConfig),
+    /// Daly's A5 protocol in CAN frames.
+    DalyCan(DalyConfig),
+    /// Daly's registers.
+    DalyRegisters(RegisterConfig),
+    /// What foxBMS 2 broadcasts on CAN.
+    Foxbms(FoxbmsConfig),
     /// The lines of a Green BMS.
     Green,
     /// JBD's protocol.
     Jbd(JbdConfig),
     /// JK's wired protocol.
     Jk,
+    /// ThingSet text of a Libre Solar board.
+    LibreSolar,
+    /// ThingSet reports of a Libre Solar board on CAN.
+    LibreSolarCan(ThingsetCanConfig),
     /// Modbus registers by a table.
     Modbus(MapConfig),
     /// SunSpec models over Modbus.
@@ -41,16 +59,34 @@ pub enum Driver {
 
 impl Driver {
     /// The contract's names of all device types.
-    pub const KINDS: [&'static str; 6] =
-        ["daly_bms", "green_bms", "jbd_bms", "jk_bms", "pylontech_bms", "seplos_bms"];
+    pub const KINDS: [&'static str; 13] = [
+        "daly_bms",
+        "daly_can_bms",
+        "daly_registers_bms",
+        "foxbms",
+        "green_bms",
+        "jbd_bms",
+        "jk_bms",
+        "libre_solar",
+        "libre_solar_can",
+        "modbus_bms",
+        "pylontech_bms",
+        "seplos_bms",
+        "sunspec_bms",
+    ];
 
     /// The contract's name of this device type.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Daly(_) => "daly_bms",
+            Self::DalyCan(_) => "daly_can_bms",
+            Self::DalyRegisters(_) => "daly_registers_bms",
+            Self::Foxbms(_) => "foxbms",
             Self::Green => "green_bms",
             Self::Jbd(_) => "jbd_bms",
             Self::Jk => "jk_bms",
+            Self::LibreSolar => "libre_solar",
+            Self::LibreSolarCan(_) => "libre_solar_can",
             Self::Modbus(_) => "modbus_bms",
             Self::Sunspec(_) => "sunspec_bms",
             Self::Telecom(TelecomConfig { maker: Maker::Pylontech, .. }) => "pylontech_bms",
@@ -61,7 +97,10 @@ impl Driver {
     /// The speed that devices of this type come with.
     pub const fn default_baud(&self) -> u32 {
         match self {
-            Self::Daly(_) | Self::Modbus(_) | Self::Sunspec(_) => 9600,
+            Self::Daly(_) | Self::DalyRegisters(_) | Self::Modbus(_) | Self::Sunspec(_) => 9600,
+            // The speed of the adapter's own port; the bus has another.
+            Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => 115_200,
+            Self::LibreSolar => libre_solar::BAUD,
             Self::Green => green_bms::BAUD,
             Self::Jbd(_) => jbd::BAUD,
             Self::Jk => jk::BAUD,
@@ -72,7 +111,14 @@ impl Driver {
     /// What a link must carry for it.
     pub const fn wire(&self) -> Wire {
         match self {
-            Self::Daly(_) | Self::Green | Self::Jbd(_) | Self::Jk | Self::Telecom(_) => Wire::Bytes,
+            Self::Daly(_)
+            | Self::DalyRegisters(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::LibreSolar
+            | Self::Telecom(_) => Wire::Bytes,
+            Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => Wire::Can,
             Self::Modbus(_) | Self::Sunspec(_) => Wire::Modbus,
         }
     }
@@ -82,7 +128,16 @@ impl Driver {
         match self {
             Self::Modbus(config) => config.unit = unit,
             Self::Sunspec(config) => config.unit = unit,
-            Self::Daly(_) | Self::Green | Self::Jbd(_) | Self::Jk | Self::Telecom(_) => {}
+            Self::Daly(_)
+            | Self::DalyCan(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::LibreSolar
+            | Self::LibreSolarCan(_)
+            | Self::Telecom(_) => {}
         }
     }
 
@@ -91,8 +146,13 @@ impl Driver {
         match self {
             Self::Jbd(JbdConfig { secret }) => secret.iter().map(|secret| secret.0.to_vec()).collect(),
             Self::Daly(_)
+            | Self::DalyCan(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
             | Self::Green
             | Self::Jk
+            | Self::LibreSolar
+            | Self::LibreSolarCan(_)
             | Self::Modbus(_)
             | Self::Sunspec(_)
             | Self::Telecom(_) => Vec::new(),
@@ -103,9 +163,14 @@ impl Driver {
     pub fn poll(&self) -> Box<dyn PollCycle + Send> {
         match self {
             Self::Daly(config) => Box::new(DalyPoll::new(*config)),
+            Self::DalyCan(config) => Box::new(DalyCanPoll::new(*config)),
+            Self::DalyRegisters(config) => Box::new(RegisterPoll::new(RegisterPollDialect::new(*config))),
+            Self::Foxbms(config) => Box::new(FoxbmsListening::new(FoxbmsListener::new(*config))),
             Self::Green => Box::new(GreenPoll::new(GreenDialect::default())),
             Self::Jbd(config) => Box::new(JbdPoll::new(JbdDialect::new(*config))),
             Self::Jk => Box::new(JkPoll::new(jk::UartDialect::default())),
+            Self::LibreSolar => Box::new(ThingsetPoll::new(ThingsetDialect::default())),
+            Self::LibreSolarCan(config) => Box::new(ThingsetListening::new(ThingsetListener::new(*config))),
             Self::Modbus(config) => Box::new(MapPoll::new(MapDialect::new(config.clone()))),
             Self::Sunspec(config) => Box::new(SunspecPoll::new(SunspecDialect::new(*config))),
             Self::Telecom(config) => Box::new(TelecomPoll::new(TelecomDialect::new(*config))),

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::bms::Wire;
+use crate::can::slcan::speed;
 
 /// A device's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,27 @@ pub enum LinkAddress {
         host: Host,
         /// Which of them; the driver's own number counts where this is none.
         unit: Option<u8>,
+    },
+    /// A CAN adapter on a serial port of this machine that speaks SLCAN.
+    Slcan {
+        /// The port's path.
+        path: PathBuf,
+        /// The port's own speed, which USB adapters ignore.
+        baud: u32,
+        /// The bus' speed in bits per second.
+        bitrate: u32,
+    },
+    /// A CAN bus of another machine, through its socketcand.
+    Socketcand {
+        /// Name or address, and port.
+        host: Host,
+        /// The bus' name there.
+        bus: String,
+    },
+    /// A CAN interface of this machine.
+    Can {
+        /// Its name.
+        interface: String,
     },
 }
 
@@ -90,7 +112,7 @@ pub enum BadAddress {
     },
 }
 
-const SCHEMES: &[&str] = &["serial", "tcp", "modbus-tcp"];
+const SCHEMES: &[&str] = &["serial", "tcp", "modbus-tcp", "slcan", "socketcand", "can"];
 
 impl LinkAddress {
     /// Reads an address; what is no URL is the path of a serial port. `usual_baud` is the speed where none is said.
@@ -109,6 +131,20 @@ impl LinkAddress {
                 host: parts.host(Some(502), "modbus-tcp://192.168.1.20:502")?,
                 unit: parts.number("unit", 1..=247, "a number from 1 to 247")?,
             },
+            "slcan" => {
+                const EXAMPLE: &str = "slcan:///dev/ttyACM0?bitrate=250000";
+                let path = parts.path(EXAMPLE)?;
+                let bitrate = parts.bitrate()?.ok_or_else(|| parts.lacks("a bitrate", EXAMPLE))?;
+                Self::Slcan { path, baud: parts.baud()?.unwrap_or(115_200), bitrate }
+            }
+            "socketcand" => {
+                const EXAMPLE: &str = "socketcand://192.168.1.20:29536/can0";
+                let (place, bus) = parts.place.split_once('/').unwrap_or((parts.place, ""));
+                parts.place = place;
+                let bus = parts.name(bus, EXAMPLE)?;
+                Self::Socketcand { host: parts.host(Some(29_536), EXAMPLE)?, bus }
+            }
+            "can" => Self::Can { interface: parts.name(parts.place, "can://can0")? },
             other => return Err(BadAddress::Scheme { scheme: other.to_owned() }),
         };
         parts.finish()?;
@@ -124,24 +160,29 @@ impl LinkAddress {
     pub const fn carries(&self, wire: Wire) -> bool {
         match (self, wire) {
             (Self::Serial { .. } | Self::Tcp { .. }, Wire::Bytes | Wire::Modbus)
-            | (Self::ModbusTcp { .. }, Wire::Modbus) => true,
-            (Self::ModbusTcp { .. }, Wire::Bytes) => false,
+            | (Self::ModbusTcp { .. }, Wire::Modbus)
+            | (Self::Slcan { .. } | Self::Socketcand { .. } | Self::Can { .. }, Wire::Can) => true,
+            (Self::Serial { .. } | Self::Tcp { .. }, Wire::Can)
+            | (Self::ModbusTcp { .. }, Wire::Bytes | Wire::Can)
+            | (Self::Slcan { .. } | Self::Socketcand { .. } | Self::Can { .. }, Wire::Bytes | Wire::Modbus) => {
+                false
+            }
         }
     }
 
     /// The port of this machine that it uses, if any.
     pub fn port(&self) -> Option<&Path> {
         match self {
-            Self::Serial { path, .. } => Some(path),
-            Self::Tcp { .. } | Self::ModbusTcp { .. } => None,
+            Self::Serial { path, .. } | Self::Slcan { path, .. } => Some(path),
+            Self::Tcp { .. } | Self::ModbusTcp { .. } | Self::Socketcand { .. } | Self::Can { .. } => None,
         }
     }
 
     /// Whether the other end is on the network, where a wire can be dead and look idle.
     pub const fn is_remote(&self) -> bool {
         match self {
-            Self::Serial { .. } => false,
-            Self::Tcp { .. } | Self::ModbusTcp { .. } => true,
+            Self::Serial { .. } | Self::Slcan { .. } | Self::Can { .. } => false,
+            Self::Tcp { .. } | Self::ModbusTcp { .. } | Self::Socketcand { .. } => true,
         }
     }
 
@@ -150,8 +191,18 @@ impl LinkAddress {
         match (self, other) {
             (Self::Serial { path, .. }, Self::Serial { path: other, .. }) => path == other,
             (Self::Tcp { host }, Self::Tcp { host: other }) => host == other,
-            // Every client of a Modbus server has a connection of its own.
-            (Self::Serial { .. } | Self::Tcp { .. } | Self::ModbusTcp { .. }, _) => false,
+            (Self::Serial { path, .. } | Self::Slcan { path, .. }, Self::Slcan { path: other, .. })
+            | (Self::Slcan { path, .. }, Self::Serial { path: other, .. }) => path == other,
+            // Every client of a Modbus server, a socketcand or an interface has a connection of its own.
+            (
+                Self::Serial { .. }
+                | Self::Tcp { .. }
+                | Self::ModbusTcp { .. }
+                | Self::Slcan { .. }
+                | Self::Socketcand { .. }
+                | Self::Can { .. },
+                _,
+            ) => false,
         }
     }
 }
@@ -162,6 +213,9 @@ impl fmt::Display for LinkAddress {
             Self::Serial { path, .. } => write!(f, "{}", path.display()),
             Self::Tcp { host } => write!(f, "tcp://{host}"),
             Self::ModbusTcp { host, .. } => write!(f, "modbus-tcp://{host}"),
+            Self::Slcan { path, .. } => write!(f, "slcan://{}", path.display()),
+            Self::Socketcand { host, bus } => write!(f, "socketcand://{host}/{bus}"),
+            Self::Can { interface } => write!(f, "can://{interface}"),
         }
     }
 }
@@ -224,6 +278,26 @@ impl<'a> Parts<'a> {
         number.map(Some).ok_or_else(|| BadAddress::Value { key, value: value.to_owned(), wants })
     }
 
+    /// A name of a bus or an interface.
+    fn name(&self, name: &str, example: &'static str) -> Result<String, BadAddress> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if name.is_empty() || !name.bytes().all(plain) {
+            return Err(self.lacks("the name of a bus", example));
+        }
+        Ok(name.to_owned())
+    }
+
+    fn bitrate(&mut self) -> Result<Option<u32>, BadAddress> {
+        const WANTS: &str = "a speed that SLCAN has, as 125000, 250000, 500000 or 1000000";
+        let bitrate: Option<u32> = self.number("bitrate", 1..=u32::MAX, WANTS)?;
+        match bitrate {
+            Some(bitrate) if speed(bitrate).is_none() => {
+                Err(BadAddress::Value { key: "bitrate", value: bitrate.to_string(), wants: WANTS })
+            }
+            bitrate => Ok(bitrate),
+        }
+    }
+
     fn baud(&mut self) -> Result<Option<u32>, BadAddress> {
         const WANTS: &str = "one of 9600, 19200, 38400, 57600, 115200";
         let baud = self.number("baud", 1..=u32::MAX, WANTS)?;
@@ -283,13 +357,30 @@ mod tests {
 
     #[test]
     fn mistakes_name_what_is_wrong_and_what_would_be_right() {
-        assert_eq!(said("usb://x"), "\"usb\" is no kind of link; there are serial, tcp, modbus-tcp");
+        assert_eq!(
+            said("usb://x"),
+            "\"usb\" is no kind of link; there are serial, tcp, modbus-tcp, slcan, socketcand, can"
+        );
         assert_eq!(said("tcp://x"), "\"tcp://x\" lacks a port, as in tcp://192.168.1.20:4196");
         assert!(said("tcp://:5").contains("lacks a host") && said("tcp://x:0").contains("lacks a port"));
         assert!(said("serial://").contains("lacks a path"));
         assert_eq!(said("modbus-tcp://x?unit=0"), "unit = \"0\" must be a number from 1 to 247");
         assert_eq!(said("tcp://x:5?baud=9600"), "tcp links have no \"baud\"");
         assert!(said("serial:///x?baud=1200").contains("must be one of 9600"));
+    }
+
+    #[test]
+    fn buses_have_names_and_speeds() {
+        let path = PathBuf::from("/dev/ttyACM0");
+        let slcan = LinkAddress::Slcan { path, baud: 115_200, bitrate: 250_000 };
+        assert_eq!(parse("slcan:///dev/ttyACM0?bitrate=250000"), slcan);
+        let host = host("pi", 29_536);
+        assert_eq!(parse("socketcand://pi/can0"), LinkAddress::Socketcand { host, bus: "can0".to_owned() });
+        assert_eq!(parse("can://vcan0"), LinkAddress::Can { interface: "vcan0".to_owned() });
+        assert!(said("slcan:///dev/ttyACM0").contains("lacks a bitrate"));
+        assert!(said("slcan:///dev/ttyACM0?bitrate=1234").contains("a speed that SLCAN has"));
+        assert!(said("socketcand://pi").contains("lacks the name of a bus"));
+        assert!(said("can://a b").contains("lacks the name of a bus"));
     }
 
     #[test]
@@ -301,9 +392,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_an_address_or_refused(text in "(serial|tcp|modbus-tcp)?(://)?[a-z0-9:/?&=\\[\\].]{0,20}") {
+        fn any_text_is_an_address_or_refused(text in "(serial|tcp|modbus-tcp|slcan|socketcand|can)?(://)?[a-z0-9:/?&=\\[\\].]{0,20}") {
             if let Ok(address) = LinkAddress::parse(&text, 9600) {
-                prop_assert!(address.carries(Wire::Modbus));
+                prop_assert_ne!(address.carries(Wire::Modbus), address.carries(Wire::Can));
             }
         }
     }

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use super::address::LinkAddress;
+#[cfg(feature = "can")]
+use super::can::CanLink;
 use super::modbus_tcp::ModbusTcpLink;
 use super::serial::SerialLink;
+use super::slcan::SlcanLink;
+use super::socketcand::SocketcandLink;
 use super::tcp::TcpLink;
 use super::{Link, LinkError};
 
@@ -17,6 +21,13 @@ pub enum AnyLink {
     Tcp(TcpLink),
     /// A Modbus server.
     ModbusTcp(ModbusTcpLink),
+    /// A CAN adapter.
+    Slcan(SlcanLink),
+    /// A CAN bus of another machine.
+    Socketcand(SocketcandLink),
+    /// A CAN interface of this machine.
+    #[cfg(feature = "can")]
+    Can(CanLink),
 }
 
 impl AnyLink {
@@ -27,6 +38,16 @@ impl AnyLink {
             LinkAddress::Serial { baud, .. } => Self::Serial(SerialLink::open(&name, *baud)?),
             LinkAddress::Tcp { host } => Self::Tcp(TcpLink::open(&name, host).await?),
             LinkAddress::ModbusTcp { host, .. } => Self::ModbusTcp(ModbusTcpLink::open(&name, host).await?),
+            LinkAddress::Slcan { path, baud, bitrate } => {
+                Self::Slcan(SlcanLink::open(path, *baud, *bitrate).await?)
+            }
+            LinkAddress::Socketcand { host, bus } => {
+                Self::Socketcand(SocketcandLink::open(&name, host, bus).await?)
+            }
+            #[cfg(feature = "can")]
+            LinkAddress::Can { interface } => Self::Can(CanLink::open(&name, interface)?),
+            #[cfg(not(feature = "can"))]
+            LinkAddress::Can { .. } => return Err(LinkError::NotBuilt { name, feature: "can" }),
         })
     }
 }
@@ -38,6 +59,10 @@ macro_rules! whichever {
             Self::Serial($link) => $call,
             Self::Tcp($link) => $call,
             Self::ModbusTcp($link) => $call,
+            Self::Slcan($link) => $call,
+            Self::Socketcand($link) => $call,
+            #[cfg(feature = "can")]
+            Self::Can($link) => $call,
         }
     };
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::flaky::Fault;
+use super::pack::SimPack;
 
 /// What a device says to one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +33,11 @@ pub trait DeviceSide: Send {
     /// `now` is the time since any fixed origin.
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply>;
 
+    /// What it says to a client that has just connected, where a wire has such a moment.
+    fn greeting(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// When it next says something unasked; `None` for a device that never does.
     fn next_broadcast(&self) -> Option<Duration> {
         None
@@ -49,6 +55,10 @@ impl<D: DeviceSide> DeviceSide for Arc<Mutex<D>> {
         self.lock().handle_input(bytes, now)
     }
 
+    fn greeting(&mut self) -> Vec<u8> {
+        self.lock().greeting()
+    }
+
     fn next_broadcast(&self) -> Option<Duration> {
         self.lock().next_broadcast()
     }
@@ -63,6 +73,10 @@ impl<D: DeviceSide + ?Sized> DeviceSide for Box<D> {
         (**self).handle_input(bytes, now)
     }
 
+    fn greeting(&mut self) -> Vec<u8> {
+        (**self).greeting()
+    }
+
     fn next_broadcast(&self) -> Option<Duration> {
         (**self).next_broadcast()
     }
@@ -70,6 +84,12 @@ impl<D: DeviceSide + ?Sized> DeviceSide for Box<D> {
     fn broadcast(&mut self, now: Duration) -> Vec<Reply> {
         (**self).broadcast(now)
     }
+}
+
+/// A device with a pack behind it, which may be looked at and changed at any time.
+pub trait HasPack {
+    /// The pack.
+    fn pack_mut(&mut self) -> &mut SimPack;
 }
 
 /// What a simulated device counted itself.

@@ -187,6 +187,10 @@ impl<D: DeviceSide> DeviceSide for Flaky<D> {
         self.spoil_all(replies, now)
     }
 
+    fn greeting(&mut self) -> Vec<u8> {
+        self.device.greeting()
+    }
+
     fn next_broadcast(&self) -> Option<Duration> {
         self.device.next_broadcast()
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
+use super::pack::SimPack;
 use crate::bms::framing::StreamDecoder;
 use crate::bms::modbus::{TcpQuestions, tcp_frame};
 
@@ -31,5 +32,11 @@ impl<D: DeviceSide> DeviceSide for ModbusTcpSide<D> {
             }
         }
         replies
+    }
+}
+
+impl<D: HasPack> HasPack for ModbusTcpSide<D> {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        self.device.pack_mut()
     }
 }

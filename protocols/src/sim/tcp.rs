@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,8 +62,10 @@ async fn accept<D: DeviceSide + 'static>(
     }
 }
 
-async fn serve<D: DeviceSide>(stream: TcpStream, device: Arc<Mutex<D>>, terms: Terms) -> io::Result<()> {
+async fn serve<D: DeviceSide>(mut stream: TcpStream, device: Arc<Mutex<D>>, terms: Terms) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let greeting = device.lock().greeting();
+    stream.write_all(&greeting).await?;
     let (heard, said) = stream.into_split();
     Server { heard, said, device, terms }.run().await
 }
