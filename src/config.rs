@@ -17,7 +17,7 @@ use voltree_actors::AlertLimits;
 use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
-use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::{Driver, Wire};
 use voltree_protocols::link::{BAUDS, LinkAddress};
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
@@ -55,6 +55,7 @@ pub(crate) struct PackConfig {
     pub(crate) address: LinkAddress,
     pub(crate) poll_interval: Duration,
     pub(crate) driver: Driver,
+    pub(crate) invert_current: bool,
 }
 
 /// Why there is no configuration.
@@ -187,6 +188,7 @@ fn read_alerts(section: &mut Section, limits: &mut AlertLimits, mistakes: &mut V
 fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackConfig> {
     section.required(&["id", "type", "port"], mistakes);
     let driver = device::read_driver(section, mistakes);
+    let invert_current = device::reads_inverted(section, mistakes);
     let id = section.checked("id", |text| DeviceId::new(text).map_err(|error| error.to_string()), mistakes);
     let name = section.text("name", mistakes);
     let labels = section.texts("labels", mistakes);
@@ -194,6 +196,9 @@ fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackC
     let address = read_address(section, usual, mistakes);
     let poll = section.whole("poll_interval_ms", 200..=3_600_000, mistakes);
     let (mut driver, id, address) = (driver?, id?, address?);
+    if address.carries(Wire::Can) {
+        driver = driver.on_bus();
+    }
     if !address.carries(driver.wire()) {
         section.mistake("port", &format!("{address} does not carry what {} speaks", driver.kind()), mistakes);
     }
@@ -207,6 +212,7 @@ fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackC
         address,
         poll_interval: Duration::from_millis(poll.unwrap_or(1_000)),
         driver,
+        invert_current,
     })
 }
 

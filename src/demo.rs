@@ -98,6 +98,7 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
         address: LinkAddress::Serial { path: handle.path().to_owned(), baud: 9600 },
         poll_interval: Duration::from_secs(1),
         driver: Driver::Daly(DalyConfig::default()),
+        invert_current: false,
     };
     Ok((config, handle))
 }

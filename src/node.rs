@@ -301,6 +301,7 @@ impl Estate {
             address: pack.address.clone(),
             poll_interval: pack.poll_interval,
             driver: pack.driver.clone(),
+            invert_current: pack.invert_current,
         };
         let spec = DeviceSpec {
             id: pack.id.clone(),

@@ -7,8 +7,11 @@ use anyhow::Context as _;
 use clap::Args;
 use voltree_model::PackReading;
 use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::daly_bluetooth::RegisterConfig;
 use voltree_protocols::bms::daly_uart::{CurrentSign, DalyConfig};
+use voltree_protocols::bms::foxbms::FoxbmsConfig;
 use voltree_protocols::bms::jbd::JbdConfig;
+use voltree_protocols::bms::libre_solar::ThingsetCanConfig;
 use voltree_protocols::bms::sunspec::SunspecConfig;
 use voltree_protocols::bms::telecom::{Maker, TelecomConfig};
 use voltree_protocols::link::{AnyLink, CycleError, LinkAddress, run_cycle};
@@ -18,7 +21,8 @@ use crate::cli::say;
 /// What is probed.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeOptions {
-    /// The serial port, or a gateway to one as tcp://HOST:PORT; nobody else may be using it.
+    /// The serial port, or what a configuration says as `port`: tcp://HOST:PORT, modbus-tcp://HOST,
+    /// slcan:///dev/ttyACM0?bitrate=250000, socketcand://HOST/can0, can://can0. Nobody else may be using it.
     #[arg(value_name = "PORT")]
     port: String,
 }
@@ -61,7 +65,8 @@ fn candidates_on(port: &str) -> anyhow::Result<Vec<Candidate>> {
     for candidate in candidates() {
         let address = LinkAddress::parse(port, candidate.baud)?;
         let fits = address.carries(candidate.driver.wire());
-        let again = address.is_remote() && kept.iter().any(|other| other.driver == candidate.driver);
+        let again = !matches!(address, LinkAddress::Serial { .. })
+            && kept.iter().any(|other| other.driver == candidate.driver);
         if fits && !again {
             kept.push(candidate);
         }
@@ -84,10 +89,16 @@ fn candidates() -> Vec<Candidate> {
     add(&Driver::Daly(DalyConfig::default()), &[9600], "");
     add(&Driver::Jbd(JbdConfig::default()), &[9600], "");
     add(&Driver::Jk, &[115_200], "");
+    let registers = RegisterConfig::default();
+    add(&Driver::DalyRegisters(registers), &[9600], "protocol = \"registers\"\n");
+    add(&Driver::LibreSolar, &[115_200], "");
     add(&telecom(Maker::Seplos, 0), &[19_200, 9600], "");
     add(&telecom(Maker::Seplos, 1), &[19_200, 9600], "address = 1\n");
     add(&telecom(Maker::Pylontech, 2), &[115_200, 9600], "");
     add(&sunspec, &[9600, 19_200], "");
+    add(&Driver::DalyCan(DalyConfig::default()), &[115_200], "");
+    add(&Driver::Foxbms(FoxbmsConfig::default()), &[115_200], "");
+    add(&Driver::LibreSolarCan(ThingsetCanConfig::default()), &[115_200], "");
     candidates
 }
 
@@ -147,6 +158,7 @@ fn configuration(port: &str, candidate: &Candidate) -> String {
 #[cfg(test)]
 mod tests {
     use voltree_model::{Millivolts, Volts};
+    use voltree_protocols::bms::Wire;
 
     use super::*;
     use crate::config::Config;
@@ -154,6 +166,11 @@ mod tests {
     #[test]
     fn what_is_printed_can_be_pasted_and_means_the_device_that_was_asked() {
         for candidate in candidates() {
+            if candidate.driver.wire() == Wire::Can {
+                let config = Config::parse(&configuration("can://can0", &candidate)).unwrap();
+                assert_eq!(config.packs[0].driver, candidate.driver);
+                continue;
+            }
             let config = Config::parse(&configuration("/dev/ttyUSB0", &candidate)).unwrap();
             let pack = &config.packs[0];
             assert_eq!(

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use voltree_model::{PackReading, RejectReason};
+use voltree_model::{Amps, PackReading, RejectReason};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::codec::PollCycle;
 use voltree_protocols::flight::{End, Pen, Recorded};
@@ -38,6 +38,8 @@ pub struct BmsSettings {
     pub poll_interval: Duration,
     /// How to talk to the board.
     pub driver: Driver,
+    /// Whether the current of its readings is turned around.
+    pub invert_current: bool,
 }
 
 /// How long a battery with this poll interval may be silent before it counts as offline.
@@ -168,7 +170,10 @@ impl BmsState {
     }
 
     /// From here on the reading is received: it is in the intake before anything can interrupt it.
-    async fn answered(&mut self, pack: PackReading) {
+    async fn answered(&mut self, mut pack: PackReading) {
+        if self.args.settings.invert_current {
+            pack.pack_current = pack.pack_current.map(|amps| Amps(-amps.0));
+        }
         // Another incarnation polls by now; this one was stuck, and its answer is of no known time.
         if !self.fence.is_current() {
             return;

@@ -17,9 +17,8 @@ use voltree_protocols::bms::libre_solar::ThingsetCanConfig;
 use voltree_protocols::codec::PollError;
 use voltree_protocols::link::{AnyLink, CycleError, LinkAddress, LinkError, run_cycle};
 use voltree_protocols::sim::{
-    CanSide, DalyCanSim, DalyRegistersSim, DeviceSide, Flaky, FoxbmsSim, HasPack, LibreSolarCanSim,
-    LibreSolarSim, LinePace, PackConfig, Profile, PtySim, SimHandle, SimPack, SlcanSide, SocketcandSide,
-    TcpSim,
+    DalyCanSim, DalyRegistersSim, DeviceSide, Flaky, FoxbmsSim, HasPack, LibreSolarCanSim, LibreSolarSim,
+    LinePace, PackConfig, Profile, PtySim, SimHandle, SimPack, SlcanSide, SocketcandSide, TcpSim,
 };
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -81,45 +80,18 @@ fn shared<D>(device: D) -> Arc<Mutex<D>> {
     Arc::new(Mutex::new(device))
 }
 
-impl<D> Bussed<D> {
-    fn new(device: &Arc<Mutex<D>>) -> Self {
-        Self(Arc::clone(device))
-    }
-}
-
-/// A device on a bus that its test keeps a hand on.
-struct Bussed<D>(Arc<Mutex<D>>);
-
-impl<D: CanSide> CanSide for Bussed<D> {
-    fn hear(
-        &mut self,
-        frame: &voltree_protocols::can::CanFrame,
-        now: Duration,
-    ) -> Option<voltree_protocols::sim::CanReply> {
-        self.0.lock().hear(frame, now)
-    }
-
-    fn next_broadcast(&self) -> Option<Duration> {
-        self.0.lock().next_broadcast()
-    }
-
-    fn broadcast(&mut self, now: Duration) -> voltree_protocols::sim::CanReply {
-        self.0.lock().broadcast(now)
-    }
-}
-
 #[tokio::test]
 async fn a_daly_board_on_can_is_read_through_an_adapter_and_through_a_server() {
     let device = shared(DalyCanSim::new(pack(14, 12.5), Board::new(3).expect("it is"), CurrentSign::Normal));
     let driver =
         Driver::DalyCan(DalyConfig { board: Board::new(3).expect("it is"), ..DalyConfig::default() });
-    let pty = PtySim::spawn(SlcanSide::new(Bussed::new(&device)), usb()).expect("a pty");
+    let pty = PtySim::spawn(SlcanSide::new(Arc::clone(&device)), usb()).expect("a pty");
     let mut link = open(&slcan(&pty)).await;
     for _ in 0..2 {
         agrees(&read(&mut link, &driver).await, &device, 0.051);
     }
     assert_eq!(pty.stats().cycles_completed(), 2);
-    let served = SocketcandSide::new(Bussed::new(&device), "can0");
+    let served = SocketcandSide::new(Arc::clone(&device), "can0");
     let tcp = TcpSim::spawn(served, usb(), ([127, 0, 0, 1], 0).into()).await.expect("a port");
     let url = tcp.path().display().to_string().replace("tcp://", "socketcand://");
     let mut link = open(&address(&format!("{url}/can0"))).await;
@@ -141,7 +113,7 @@ async fn a_board_that_is_not_on_the_bus_gives_no_answer() {
 
 async fn foxbms(dialect: Dialect, cells: u8) {
     let device = shared(FoxbmsSim::new(pack(cells, -40.0), dialect));
-    let pty = PtySim::spawn(SlcanSide::new(Bussed::new(&device)), usb()).expect("a pty");
+    let pty = PtySim::spawn(SlcanSide::new(Arc::clone(&device)), usb()).expect("a pty");
     let mut link = open(&slcan(&pty)).await;
     let driver = Driver::Foxbms(FoxbmsConfig::default());
     let mut poll = driver.poll();
@@ -166,7 +138,7 @@ async fn a_libre_solar_board_is_read_as_text_and_on_can() {
     agrees(&read(&mut link, &Driver::LibreSolar).await, &device, 0.0006);
 
     let device = shared(LibreSolarCanSim::new(pack(16, 7.25), 10));
-    let pty = PtySim::spawn(SlcanSide::new(Bussed::new(&device)), usb()).expect("a pty");
+    let pty = PtySim::spawn(SlcanSide::new(Arc::clone(&device)), usb()).expect("a pty");
     let mut link = open(&slcan(&pty)).await;
     for node in [None, Some(10)] {
         let driver = Driver::LibreSolarCan(ThingsetCanConfig { node });

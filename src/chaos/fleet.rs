@@ -61,6 +61,7 @@ impl Packs {
                 address: LinkAddress::Serial { path: line.path().to_owned(), baud: 9600 },
                 poll_interval: Duration::from_millis(plan.poll_interval_ms),
                 driver: Driver::Daly(DalyConfig::default()),
+                invert_current: false,
             });
             packs.lines.push((id, line));
         }

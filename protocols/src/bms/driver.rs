@@ -59,16 +59,13 @@ pub enum Driver {
 
 impl Driver {
     /// The contract's names of all device types.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 10] = [
         "daly_bms",
-        "daly_can_bms",
-        "daly_registers_bms",
         "foxbms",
         "green_bms",
         "jbd_bms",
         "jk_bms",
         "libre_solar",
-        "libre_solar_can",
         "modbus_bms",
         "pylontech_bms",
         "seplos_bms",
@@ -78,15 +75,12 @@ impl Driver {
     /// The contract's name of this device type.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Daly(_) => "daly_bms",
-            Self::DalyCan(_) => "daly_can_bms",
-            Self::DalyRegisters(_) => "daly_registers_bms",
+            Self::Daly(_) | Self::DalyCan(_) | Self::DalyRegisters(_) => "daly_bms",
             Self::Foxbms(_) => "foxbms",
             Self::Green => "green_bms",
             Self::Jbd(_) => "jbd_bms",
             Self::Jk => "jk_bms",
-            Self::LibreSolar => "libre_solar",
-            Self::LibreSolarCan(_) => "libre_solar_can",
+            Self::LibreSolar | Self::LibreSolarCan(_) => "libre_solar",
             Self::Modbus(_) => "modbus_bms",
             Self::Sunspec(_) => "sunspec_bms",
             Self::Telecom(TelecomConfig { maker: Maker::Pylontech, .. }) => "pylontech_bms",
@@ -120,6 +114,25 @@ impl Driver {
             | Self::Telecom(_) => Wire::Bytes,
             Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => Wire::Can,
             Self::Modbus(_) | Self::Sunspec(_) => Wire::Modbus,
+        }
+    }
+
+    /// The same maker's boards on a CAN bus, where it speaks otherwise there.
+    #[must_use]
+    pub fn on_bus(self) -> Self {
+        match self {
+            Self::Daly(config) => Self::DalyCan(config),
+            Self::LibreSolar => Self::LibreSolarCan(ThingsetCanConfig::default()),
+            other @ (Self::DalyCan(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::LibreSolarCan(_)
+            | Self::Modbus(_)
+            | Self::Sunspec(_)
+            | Self::Telecom(_)) => other,
         }
     }
 

@@ -3,7 +3,10 @@
 //! A device knows frames only; the two sides here put them into text as real adapters do. Nothing is said before the
 //! client has opened the bus.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
@@ -38,6 +41,35 @@ pub trait CanSide: Send {
     /// Says what it says unasked, once its time has come.
     fn broadcast(&mut self, _now: Duration) -> CanReply {
         CanReply::default()
+    }
+}
+
+/// A device that its maker keeps a hand on.
+impl<D: CanSide> CanSide for Arc<Mutex<D>> {
+    fn hear(&mut self, frame: &CanFrame, now: Duration) -> Option<CanReply> {
+        self.lock().hear(frame, now)
+    }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        self.lock().next_broadcast()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> CanReply {
+        self.lock().broadcast(now)
+    }
+}
+
+impl<D: CanSide + ?Sized> CanSide for Box<D> {
+    fn hear(&mut self, frame: &CanFrame, now: Duration) -> Option<CanReply> {
+        (**self).hear(frame, now)
+    }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        (**self).next_broadcast()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> CanReply {
+        (**self).broadcast(now)
     }
 }
 

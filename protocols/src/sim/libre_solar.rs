@@ -138,13 +138,13 @@ impl LibreSolarCanSim {
 
 /// Numbers as the board sends them: whole ones as they are, others as float32.
 fn cbor(value: &Value) -> Cbor {
-    match value {
-        Value::Array(values) => Cbor::Array(values.iter().map(cbor).collect()),
-        value => match (value.as_u64(), value.as_f64()) {
-            (Some(whole), _) => Cbor::from(whole),
-            (None, Some(float)) => Cbor::Float(f64::from(single(float))),
-            (None, None) => Cbor::Null,
-        },
+    if let Some(values) = value.as_array() {
+        return Cbor::Array(values.iter().map(cbor).collect());
+    }
+    match (value.as_u64(), value.as_f64()) {
+        (Some(whole), _) => Cbor::from(whole),
+        (None, Some(float)) => Cbor::Float(f64::from(single(float))),
+        (None, None) => Cbor::Null,
     }
 }
 
