@@ -241,7 +241,7 @@ fn may_have_baud(port: &str) -> bool {
     !port.contains("://") || port.starts_with("serial://")
 }
 
-/// Two devices under one id would mix their histories; two actors on one port would read each other's answers.
+/// Two devices under one id would mix their histories; two on one line without numbers would read each other's answers.
 fn check_unique(packs: &[PackConfig], mistakes: &mut Vec<Mistake>) {
     for (index, pack) in packs.iter().enumerate() {
         let before = &packs[..index];
@@ -251,13 +251,29 @@ fn check_unique(packs: &[PackConfig], mistakes: &mut Vec<Mistake>) {
                 format!("{} is taken by an earlier device", pack.id),
             ));
         }
-        if before.iter().any(|other| other.address.same_wire(&pack.address)) {
-            let port = &pack.address;
-            let text = format!(
-                "{port} is used by an earlier device; several boards on one line are not supported yet"
-            );
-            mistakes.push(Mistake::new(format!("device[{index}].port"), text));
+        for other in before.iter().filter(|other| other.address.same_wire(&pack.address)) {
+            if let Err(why) = may_share(pack, other) {
+                mistakes.push(Mistake::new(format!("device[{index}].port"), why));
+                break;
+            }
         }
+    }
+}
+
+/// Whether two devices can be on one line: at one speed, and each with an address of its own.
+fn may_share(pack: &PackConfig, other: &PackConfig) -> Result<(), String> {
+    let (port, first) = (&pack.address, &other.id);
+    if pack.address != other.address {
+        return Err(format!("{port} is used at another speed by {first}"));
+    }
+    match (pack.driver.line_address(), other.driver.line_address()) {
+        (Some(address), Some(others)) if address != others || pack.driver.kind() != other.driver.kind() => {
+            Ok(())
+        }
+        (Some(address), Some(_)) => Err(format!("{first} on {port} has the number {address} too")),
+        _ => Err(format!(
+            "{port} is used by {first}, and one of them has no number by which to tell them apart"
+        )),
     }
 }
 
@@ -373,5 +389,21 @@ mod tests {
         let device = "[[device]]\nid = \"a\"\ntype = \"daly_bms\"\nport = \"/dev/ttyUSB0\"\n";
         let found = mistakes(&device.repeat(2));
         assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[1], "device[1].port: a on /dev/ttyUSB0 has the number 1 too");
+    }
+
+    #[test]
+    fn boards_with_numbers_may_share_a_line() {
+        let on_line = |kind: &str, second: &str| {
+            let device = |id: &str, keys: &str| {
+                format!("[[device]]\nid = {id:?}\ntype = {kind:?}\nport = \"/dev/ttyUSB0\"\n{keys}\n")
+            };
+            Config::parse(&(device("a", "") + &device("b", second))).map_err(|error| error.to_string())
+        };
+        assert_eq!(on_line("daly_bms", "board = 2").unwrap().packs.len(), 2);
+        assert!(
+            on_line("daly_bms", "board = 2\nbaud = 19200").unwrap_err().contains("at another speed by a")
+        );
+        assert!(on_line("jk_bms", "").unwrap_err().contains("no number by which to tell them apart"));
     }
 }

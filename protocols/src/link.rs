@@ -76,6 +76,12 @@ pub enum LinkError {
         /// The link.
         name: String,
     },
+    /// Nothing was heard in the time that a device has on a line which it shares.
+    #[error("nothing was heard on {name} in the device's turn")]
+    TurnOver {
+        /// The link.
+        name: String,
+    },
     /// This program was built without it.
     #[error("this build has no support for {name}; build it with the feature {feature}")]
     NotBuilt {
@@ -118,6 +124,24 @@ pub trait Link: Send {
         into: &mut [u8],
         within: Duration,
     ) -> impl Future<Output = Result<usize, LinkError>> + Send;
+}
+
+impl<L: Link> Link for &mut L {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn discard_input(&mut self) -> Result<(), LinkError> {
+        (**self).discard_input()
+    }
+
+    async fn write_all(&mut self, bytes: &[u8], within: Duration) -> Result<(), LinkError> {
+        (**self).write_all(bytes, within).await
+    }
+
+    async fn read_some(&mut self, into: &mut [u8], within: Duration) -> Result<usize, LinkError> {
+        (**self).read_some(into, within).await
+    }
 }
 
 /// Why a poll over a link gave no reading.

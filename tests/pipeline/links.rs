@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 
 use crate::support::node::{BOUND, Node, Site};
+use crate::support::simulator::Simulator;
 use crate::support::{daly, pack, until};
 use serde_json::json;
 use voltree_protocols::sim::{LinePace, TcpSim};
@@ -105,5 +106,42 @@ async fn a_gateway_on_the_network_goes_offline_and_comes_back() {
     assert!(second.stats().cycles_completed() > 0);
     let tree = node.try_tree().await.unwrap();
     assert!(tree.iter().all(|actor| actor.restarts == 0), "{tree:?}");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boards_of_one_line_take_turns_and_a_dead_one_does_not_stop_the_others() {
+    let line = Simulator::start(&["--boards", "3", "--baud", "115200", "--profile", "rest"]);
+    let mut site = Site::new();
+    for board in [1, 2, 3, 9] {
+        site = site.battery(&format!("board-{board}"), "daly_bms", line.port(), &format!("board = {board}"));
+    }
+    let node = site.start().await;
+    for board in [1, 2, 3] {
+        state(&node, &format!("board-{board}"), "ONLINE").await;
+    }
+    state(&node, "board-9", "OFFLINE").await;
+    let readings = async |device: &str| node.ledger(Some(device)).await.received;
+    for board in [1, 2, 3] {
+        let device = format!("board-{board}");
+        let before = readings(&device).await;
+        until(&format!("{device} is read on"), BOUND, || async {
+            let received = readings(&device).await;
+            if received >= before + 5 { Ok(()) } else { Err(format!("{received}, before {before}")) }
+        })
+        .await;
+    }
+    let quality = |device: &str| {
+        let query = "query($d: ID!) { device(id: $d) { linkQuality { goodPercent roundTripMs badFrames } } }";
+        let variables = json!({ "d": device });
+        let node = &node;
+        async move { node.query(query, variables).await["device"]["linkQuality"].clone() }
+    };
+    let good = quality("board-1").await;
+    assert!(
+        good["goodPercent"].as_f64().unwrap() > 90.0 && good["roundTripMs"].as_f64().unwrap() > 0.0,
+        "{good}"
+    );
+    assert_eq!(quality("board-9").await["goodPercent"], json!(0.0));
     assert_eq!(node.stop().await, Some(0));
 }

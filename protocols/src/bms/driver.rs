@@ -1,5 +1,7 @@
 //! What a configured battery is asked in: one line a vendor, so that whoever polls needs to know none of them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
@@ -114,6 +116,31 @@ impl Driver {
             | Self::Telecom(_) => Wire::Bytes,
             Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => Wire::Can,
             Self::Modbus(_) | Self::Sunspec(_) => Wire::Modbus,
+        }
+    }
+
+    /// What tells devices of one line apart; none for a protocol that has no addresses.
+    pub fn line_address(&self) -> Option<u8> {
+        match self {
+            Self::Daly(config) | Self::DalyCan(config) => Some(config.board.number()),
+            Self::LibreSolarCan(config) => config.node,
+            Self::Modbus(config) => Some(config.unit),
+            Self::Sunspec(config) => Some(config.unit),
+            Self::Telecom(config) => Some(config.address),
+            Self::DalyRegisters(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::LibreSolar => None,
+        }
+    }
+
+    /// How long a device that was silent may take to say anything at all, on a line where others wait.
+    pub const fn first_sign(&self) -> Duration {
+        match self.wire() {
+            Wire::Bytes | Wire::Modbus => Duration::from_millis(700),
+            Wire::Can => Duration::from_millis(2600),
         }
     }
 
