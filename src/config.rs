@@ -56,6 +56,7 @@ pub(crate) struct PackConfig {
     pub(crate) poll_interval: Duration,
     pub(crate) driver: Driver,
     pub(crate) invert_current: bool,
+    pub(crate) allow_write: bool,
 }
 
 /// Why there is no configuration.
@@ -194,6 +195,7 @@ fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackC
     let labels = section.texts("labels", mistakes);
     let usual = driver.as_ref().map_or(9600, Driver::default_baud);
     let address = read_address(section, usual, mistakes);
+    let allow_write = section.flag("allow_write", mistakes).unwrap_or(false);
     let poll = section.whole("poll_interval_ms", 200..=3_600_000, mistakes);
     let (mut driver, id, address) = (driver?, id?, address?);
     if address.carries(Wire::Can) {
@@ -213,6 +215,7 @@ fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackC
         poll_interval: Duration::from_millis(poll.unwrap_or(1_000)),
         driver,
         invert_current,
+        allow_write,
     })
 }
 

@@ -99,6 +99,7 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
         poll_interval: Duration::from_secs(1),
         driver: Driver::Daly(DalyConfig::default()),
         invert_current: false,
+        allow_write: false,
     };
     Ok((config, handle))
 }

@@ -305,6 +305,7 @@ impl Estate {
             poll_interval: pack.poll_interval,
             driver: pack.driver.clone(),
             invert_current: pack.invert_current,
+            allow_write: pack.allow_write,
         };
         let spec = DeviceSpec {
             id: pack.id.clone(),

@@ -12,9 +12,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 use voltree_model::{Amps, PackReading, RejectReason};
 use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::order::Order;
 use voltree_protocols::codec::PollCycle;
 use voltree_protocols::flight::{End, Pen, Recorded};
-use voltree_protocols::link::{CycleError, LinkError, run_cycle};
+use voltree_protocols::link::{CycleError, LinkError, OrderFailure, run_cycle, run_order};
 use voltree_runtime::{ChildSpec, Failure, Fence, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
 
@@ -24,6 +25,7 @@ use crate::intake::{self, Inbound};
 use crate::line::{Impatient, Line};
 use crate::link_quality::LinkQuality;
 use crate::metrics;
+use crate::orders::{Pending, Unconfirmed};
 use crate::registry::{DeviceEntry, LinkState};
 
 /// How many polls in a row must fail before the battery counts as offline.
@@ -43,6 +45,8 @@ pub struct BmsSettings {
     pub poll_interval: Duration,
     /// How to talk to the board.
     pub driver: Driver,
+    /// Whether it takes orders.
+    pub allow_write: bool,
     /// Whether the current of its readings is turned around.
     pub invert_current: bool,
 }
@@ -106,6 +110,7 @@ impl Actor for Bms {
         let poll = args.settings.driver.poll();
         myself.send_message(DeviceMsg::Wake)?;
         myself.send_message(DeviceMsg::Poll)?;
+        args.entry.orders.allow(args.settings.allow_write);
         let pen = args.entry.flight.pen(&args.settings.driver, incarnation);
         Ok(BmsState { args, fence, poll, pen, failures: 0, link_failed: false, bad_frames: 0 })
     }
@@ -117,7 +122,10 @@ impl Actor for Bms {
         state: &mut BmsState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            DeviceMsg::Wake => state.drain(&myself).await,
+            DeviceMsg::Wake => {
+                state.carry_out().await;
+                state.drain(&myself).await;
+            }
             DeviceMsg::Poll => {
                 let begun = clock::monotonic();
                 state.poll_once().await;
@@ -176,6 +184,42 @@ impl BmsState {
             Err(CycleError::Poll(_)) => {}
         }
         polled
+    }
+
+    /// Carries out the order that waits, once, and answers it.
+    async fn carry_out(&mut self) {
+        if !self.fence.is_current() {
+            return;
+        }
+        let entry = Arc::clone(&self.args.entry);
+        let Some(Pending { order, reply }) = entry.orders.take() else { return };
+        let outcome = self.send(order).await;
+        entry.orders.done();
+        match &outcome {
+            Ok(()) => tracing::info!(event = "device.order", device = %entry.id, ?order, "confirmed"),
+            Err(why) => {
+                tracing::warn!(event = "device.order", device = %entry.id, ?order, %why, "not confirmed")
+            }
+        }
+        // Whoever gave it may have gone.
+        drop(reply.send(outcome));
+    }
+
+    async fn send(&mut self, order: Order) -> Result<(), Unconfirmed> {
+        let BmsArgs { entry, settings, .. } = &self.args;
+        let mut cycle = settings.driver.order(order, entry.now()).ok_or(Unconfirmed::NotKnown)?;
+        let unreachable = |error: LinkError| Unconfirmed::Unreachable(Failure::new(&error).to_string());
+        let mut turn = settings.line.turn().await.map_err(unreachable)?;
+        let link = turn.link().await.map_err(unreachable)?;
+        let mut link = FaultyLink::new(link, entry.faults.clone(), entry.id.clone(), self.pen.clone());
+        match run_order(&mut link, &mut *cycle).await {
+            Ok(()) => Ok(()),
+            Err(OrderFailure::Device(error)) => Err(error.into()),
+            Err(OrderFailure::NotSent(error)) => {
+                turn.close();
+                Err(unreachable(error))
+            }
+        }
     }
 
     /// From here on the reading is received: it is in the intake before anything can interrupt it.

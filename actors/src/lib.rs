@@ -22,6 +22,7 @@ pub mod live;
 pub mod metrics;
 pub mod mqtt;
 pub mod mqtt_device;
+pub mod orders;
 pub mod postmortem;
 pub mod presence;
 pub mod recorder;

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::order::Order;
 use voltree_protocols::flight::{FlightRecorder, PublishRecorder};
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle, StuckActor};
 use voltree_storage::{AgeLimits, JournalSlot};
@@ -21,6 +22,7 @@ use crate::fault_points::NODE_CLOCK;
 use crate::intake::Intake;
 use crate::link_quality::LinkQuality;
 use crate::mqtt_device;
+use crate::orders::{Orders, Unconfirmed};
 
 /// What a device says of its own connection, or its link finds out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +74,7 @@ pub struct DeviceEntry {
     pub publishes: PublishRecorder,
     link: Mutex<Link>,
     quality: Mutex<LinkQuality>,
+    pub(crate) orders: Orders,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
 }
@@ -283,6 +286,7 @@ impl Registry {
             publishes: PublishRecorder::default(),
             link: Mutex::default(),
             quality: Mutex::default(),
+            orders: Orders::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),
             last_own_time: Mutex::new(i64::MIN + 1),
         }
@@ -329,6 +333,11 @@ impl DeviceEntry {
     /// What is known of its link.
     pub fn link(&self) -> LinkState {
         self.link.lock().state
+    }
+
+    /// Gives it an order and waits for what the device says afterwards: done means seen to be done.
+    pub async fn order(&self, order: Order) -> Result<(), Unconfirmed> {
+        self.orders.give(order, || self.actor.wake(DeviceMsg::Wake)).await
     }
 
     /// How well its link works.

@@ -18,6 +18,7 @@ pub mod jk;
 pub mod libre_solar;
 pub mod listen;
 pub mod modbus;
+pub mod order;
 mod sieve;
 pub mod sunspec;
 pub mod telecom;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use voltree_model::PackReading;
 
+use crate::bms::order::{OrderCycle, OrderError};
 use crate::codec::{PollCycle, PollError};
 
 mod address;
@@ -176,4 +177,47 @@ pub async fn run_cycle<L: Link, C: PollCycle + Send + ?Sized>(
         }
     }
     Ok(cycle.finish()?)
+}
+
+/// Why an order over a link was not confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderFailure {
+    /// The wire failed before the order left.
+    #[error("the link failed")]
+    NotSent(#[source] LinkError),
+    /// What the device said or did, or nobody knows.
+    #[error(transparent)]
+    Device(#[from] OrderError),
+}
+
+/// Drives the conversation about one order to its end.
+pub async fn run_order<L: Link, C: OrderCycle + Send + ?Sized>(
+    link: &mut L,
+    cycle: &mut C,
+) -> Result<(), OrderFailure> {
+    let begun = Instant::now();
+    let mut buffer = [0; 256];
+    let mut sent = false;
+    loop {
+        if let Some(outcome) = cycle.outcome() {
+            return Ok(outcome?);
+        }
+        let request = cycle.next_request(begun.elapsed());
+        let wake = cycle.poll_timeout().unwrap_or_default();
+        let spoken = async {
+            if let Some(request) = request {
+                link.discard_input()?;
+                // From here on some of it may have left.
+                sent = true;
+                link.write_all(&request, WRITE_TIMEOUT).await?;
+            }
+            link.read_some(&mut buffer, wake.saturating_sub(begun.elapsed())).await
+        };
+        match spoken.await {
+            Ok(0) => cycle.handle_timeout(begun.elapsed()),
+            Ok(count) => cycle.handle_input(&buffer[..count], begun.elapsed()),
+            Err(_) if sent => return Err(OrderError::Unknown.into()),
+            Err(error) => return Err(OrderFailure::NotSent(error)),
+        }
+    }
 }

@@ -62,6 +62,7 @@ impl Packs {
                 poll_interval: Duration::from_millis(plan.poll_interval_ms),
                 driver: Driver::Daly(DalyConfig::default()),
                 invert_current: false,
+                allow_write: false,
             });
             packs.lines.push((id, line));
         }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use voltree_model::Timestamp;
 
 use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
 use super::daly_can::DalyCanPoll;
-use super::daly_uart::{DalyConfig, DalyPoll};
+use super::daly_uart::{DalyConfig, DalyOrder, DalyPoll};
 use super::foxbms::{FoxbmsConfig, FoxbmsListener, FoxbmsListening};
 use super::green_bms::{self, GreenDialect, GreenPoll};
 use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
@@ -15,6 +16,7 @@ use super::libre_solar::{
     self, ThingsetCanConfig, ThingsetDialect, ThingsetListener, ThingsetListening, ThingsetPoll,
 };
 use super::modbus::{MapConfig, MapDialect, MapPoll};
+use super::order::{Order, OrderCycle};
 use super::sunspec::{SunspecConfig, SunspecDialect, SunspecPoll};
 use super::telecom::{Maker, TelecomConfig, TelecomDialect, TelecomPoll};
 use crate::codec::PollCycle;
@@ -196,6 +198,24 @@ impl Driver {
             | Self::Modbus(_)
             | Self::Sunspec(_)
             | Self::Telecom(_) => Vec::new(),
+        }
+    }
+
+    /// Starts the conversation about an order; none where the protocol has no such order or nobody knows it well enough.
+    pub fn order(&self, order: Order, now: Timestamp) -> Option<Box<dyn OrderCycle + Send>> {
+        match self {
+            Self::Daly(config) => Some(Box::new(DalyOrder::new(config.board, order, now))),
+            Self::DalyCan(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::LibreSolar
+            | Self::LibreSolarCan(_)
+            | Self::Modbus(_)
+            | Self::Sunspec(_)
+            | Self::Telecom(_) => None,
         }
     }
 

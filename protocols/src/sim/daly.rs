@@ -81,6 +81,15 @@ impl DalySim {
             }
             command::BATTERY_TYPE => other([CHEMISTRY, 0, 25, 6, 1, 0x1C, 0x20, 0]),
             command::FIRMWARE => other(*b"VOLTREE1"),
+            command::SET_SOC => {
+                let [.., high, low] = request.data;
+                let tenths = u16::from_be_bytes([high, low]);
+                let accepted = tenths <= 1000;
+                if accepted {
+                    self.pack.set_board_soc(f64::from(tenths) / 10.0);
+                }
+                other([u8::from(accepted), 0, 0, 0, 0, 0, 0, 0])
+            }
             command::SET_CHARGE => {
                 self.pack.set_charge_closed(request.data[0] == 1);
                 other(request.data)
