@@ -16,7 +16,7 @@ use voltree_protocols::bms::foxbms::Dialect;
 use voltree_protocols::bms::telecom::Maker;
 
 use battery::BatteryOptions;
-use kinds::{DalyProtocol, Kind};
+pub(crate) use kinds::{DalyProtocol, Kind, Side};
 
 /// What to simulate.
 #[derive(Debug, Args)]

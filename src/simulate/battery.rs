@@ -19,7 +19,7 @@ use crate::cli::say;
 use crate::node;
 
 /// Packs that their devices share with whoever tells of them.
-pub(super) type Packs = Vec<Arc<Mutex<dyn HasPack + Send>>>;
+pub(crate) type Packs = Vec<Arc<Mutex<dyn HasPack + Send>>>;
 
 /// What kind of pack, on which wire, and what is wrong with it.
 #[derive(Debug, Args)]

@@ -19,7 +19,7 @@ use super::battery::Packs;
 
 /// What a simulated Daly board speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum DalyProtocol {
+pub(crate) enum DalyProtocol {
     /// The classic frames that begin with A5.
     A5,
     /// Registers at unit D2.
@@ -30,7 +30,7 @@ pub(super) enum DalyProtocol {
 
 /// A board and what it can be told.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Daly { boards: u8, protocol: DalyProtocol },
     Foxbms(Dialect),
     Green,
@@ -58,7 +58,7 @@ impl fmt::Display for Kind {
 }
 
 /// A device by what its wire must carry.
-pub(super) enum Side {
+pub(crate) enum Side {
     Bytes(Box<dyn DeviceSide>),
     Modbus(Box<dyn DeviceSide>),
     Can(Box<dyn CanSide>),
@@ -81,7 +81,7 @@ fn can<D: CanSide + HasPack + 'static>(device: D) -> (Packs, Side) {
 
 impl Kind {
     /// The speed that such boards come with.
-    pub(super) const fn usual_baud(&self) -> u32 {
+    pub(crate) const fn usual_baud(&self) -> u32 {
         match self {
             Self::Daly { .. } | Self::Foxbms(_) | Self::Sunspec { .. } => 9600,
             Self::Green => green_bms::BAUD,
@@ -93,7 +93,7 @@ impl Kind {
     }
 
     /// Puts boards in front of packs, which are numbered from 1.
-    pub(super) fn make(&self, on_bus: bool, pack: impl Fn(u8) -> SimPack) -> anyhow::Result<(Packs, Side)> {
+    pub(crate) fn make(&self, on_bus: bool, pack: impl Fn(u8) -> SimPack) -> anyhow::Result<(Packs, Side)> {
         Ok(match *self {
             Self::Daly { boards, protocol: DalyProtocol::A5 } if !on_bus => daly(boards, pack)?,
             Self::Daly { protocol: DalyProtocol::A5, .. } => {

@@ -17,6 +17,7 @@ mod alerts;
 mod bad_input;
 mod boards;
 mod doctor;
+mod flaky;
 mod links;
 mod live;
 mod load;
