@@ -1,6 +1,7 @@
 //! `voltree demo`: a living fleet with nothing installed. Simulated Daly packs on real ptys at the real 9600 baud, and
 //! MQTT devices that publish over TCP to the node's own listener; the node itself is the one that `voltree run` runs.
 
+mod everything;
 mod publisher;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::Args;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
+use voltree_protocols::link::LinkAddress;
 use voltree_protocols::sim::{self, DalySim, LinePace, Profile, PtySim, SimHandle, SimPack};
 use voltree_runtime::clock;
 
@@ -27,6 +29,9 @@ pub(crate) struct DemoOptions {
     /// How many devices: two thirds are Daly packs on ptys, the rest publish over MQTT.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=200))]
     devices: u16,
+    /// One battery of every kind in place of the Daly packs, on ptys, TCP ports, Modbus servers and CAN adapters.
+    #[arg(long)]
+    all: bool,
     /// Serve console, API, health and metrics here [default: 127.0.0.1:8000, or a free port if that is taken].
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
@@ -51,7 +56,11 @@ async fn live(options: DemoOptions) -> anyhow::Result<()> {
     let environment = Environment::of_process();
     let defaults = Config::from_environment(&environment)?;
     let packs = (options.devices * 2).div_ceil(3);
-    let batteries = (1..=packs).map(battery).collect::<anyhow::Result<Vec<_>>>()?;
+    let batteries = if options.all {
+        everything::batteries().await?
+    } else {
+        (1..=packs).map(battery).collect::<anyhow::Result<Vec<_>>>()?
+    };
     let config = Config {
         node_id: "demo".to_owned(),
         site: Some("demo".to_owned()),
@@ -68,7 +77,12 @@ async fn live(options: DemoOptions) -> anyhow::Result<()> {
         publisher::replay(&mut publishers, recording, node.mqtt());
     }
     say(&node.welcome());
-    say(&format!("  fleet    Daly packs on ptys: {packs}, MQTT devices: {}", options.devices - packs));
+    let batteries_are = if options.all { "batteries of every kind" } else { "Daly packs on ptys" };
+    say(&format!(
+        "  fleet    {batteries_are}: {}, MQTT devices: {}",
+        batteries.len(),
+        options.devices - packs
+    ));
     let ran = node.run(node::stop_signal()?).await;
     drop(publishers);
     drop(batteries);
@@ -94,10 +108,11 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
         name: format!("Pack {number}"),
         id,
         labels: std::collections::BTreeMap::new(),
-        port: handle.path().to_owned(),
-        baud: 9600,
+        address: LinkAddress::Serial { path: handle.path().to_owned(), baud: 9600 },
         poll_interval: Duration::from_secs(1),
         driver: Driver::Daly(DalyConfig::default()),
+        invert_current: false,
+        allow_write: false,
     };
     Ok((config, handle))
 }

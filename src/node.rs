@@ -17,6 +17,7 @@ use voltree_actors::fault_points::FAULT_POINTS;
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
 use voltree_actors::lines::LineDoor;
+use voltree_actors::line::Lines;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
@@ -91,6 +92,7 @@ struct Estate {
     registry: Arc<Registry>,
     dead_letters: Arc<DeadLetters>,
     devices: Children,
+    lines: Lines,
     alerts: Arc<AlertBook>,
     presence: Arc<PresenceBook>,
     live: Arc<LiveBus>,
@@ -270,6 +272,7 @@ impl Estate {
             registry,
             dead_letters,
             devices,
+            lines: Lines::default(),
             alerts,
             presence,
             live,
@@ -302,10 +305,11 @@ impl Estate {
 
     fn add_pack(&self, pack: &PackConfig, site: Option<&str>) {
         let settings = BmsSettings {
-            port: pack.port.clone(),
-            baud: pack.baud,
+            line: self.lines.line(&pack.address),
             poll_interval: pack.poll_interval,
             driver: pack.driver.clone(),
+            invert_current: pack.invert_current,
+            allow_write: pack.allow_write,
         };
         let spec = DeviceSpec {
             id: pack.id.clone(),

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::order::Order;
 use voltree_protocols::flight::{FlightRecorder, PublishRecorder};
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle, StuckActor};
 use voltree_storage::{AgeLimits, JournalSlot};
@@ -19,7 +20,9 @@ use crate::dead_letters::DeadLetters;
 use crate::device::DeviceMsg;
 use crate::fault_points::NODE_CLOCK;
 use crate::intake::Intake;
+use crate::link_quality::LinkQuality;
 use crate::mqtt_device;
+use crate::orders::{Orders, Unconfirmed};
 
 /// What a device says of its own connection, or its link finds out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,6 +73,8 @@ pub struct DeviceEntry {
     /// What the device last published.
     pub publishes: PublishRecorder,
     link: Mutex<Link>,
+    quality: Mutex<LinkQuality>,
+    pub(crate) orders: Orders,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
 }
@@ -280,6 +285,8 @@ impl Registry {
             flight: Arc::default(),
             publishes: PublishRecorder::default(),
             link: Mutex::default(),
+            quality: Mutex::default(),
+            orders: Orders::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),
             last_own_time: Mutex::new(i64::MIN + 1),
         }
@@ -326,6 +333,21 @@ impl DeviceEntry {
     /// What is known of its link.
     pub fn link(&self) -> LinkState {
         self.link.lock().state
+    }
+
+    /// Gives it an order and waits for what the device says afterwards: done means seen to be done.
+    pub async fn order(&self, order: Order) -> Result<(), Unconfirmed> {
+        self.orders.give(order, || self.actor.wake(DeviceMsg::Wake)).await
+    }
+
+    /// How well its link works.
+    pub fn quality(&self) -> LinkQuality {
+        *self.quality.lock()
+    }
+
+    /// Notes how a poll of it went.
+    pub(crate) fn link_quality(&self, note: impl FnOnce(&mut LinkQuality)) {
+        note(&mut self.quality.lock());
     }
 
     /// Notes a change of its link; one line when it goes, one when it returns.

@@ -16,10 +16,12 @@ pub mod green_bms;
 pub mod jbd;
 pub mod jk;
 pub mod libre_solar;
+pub mod listen;
 pub mod modbus;
+pub mod order;
 mod sieve;
 pub mod sunspec;
 pub mod telecom;
 mod wire_view;
 
-pub use driver::Driver;
+pub use driver::{Driver, Wire};

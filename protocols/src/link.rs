@@ -10,11 +10,28 @@ use std::time::Duration;
 use tokio::time::Instant;
 use voltree_model::PackReading;
 
+use crate::bms::order::{OrderCycle, OrderError};
 use crate::codec::{PollCycle, PollError};
 
+mod address;
+mod any;
+#[cfg(feature = "can")]
+mod can;
+mod modbus_tcp;
 mod serial;
+mod slcan;
+mod socketcand;
+mod tcp;
 
+pub use address::{BAUDS, BadAddress, Host, LinkAddress};
+pub use any::AnyLink;
+#[cfg(feature = "can")]
+pub use can::CanLink;
+pub use modbus_tcp::ModbusTcpLink;
 pub use serial::SerialLink;
+pub use slcan::SlcanLink;
+pub use socketcand::SocketcandLink;
+pub use tcp::TcpLink;
 
 /// How long a request may take to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,8 +57,14 @@ pub enum LinkError {
         /// The link.
         name: String,
     },
-    /// It would not take the bytes in time.
-    #[error("{name} took no bytes for {waited_ms} ms")]
+    /// Nobody listens there.
+    #[error("{name} refuses connections; is the other end running, and is the port right")]
+    Refused {
+        /// The link.
+        name: String,
+    },
+    /// It would not connect or take the bytes in time.
+    #[error("{name} did not react for {waited_ms} ms")]
     Timeout {
         /// The link.
         name: String,
@@ -53,6 +76,20 @@ pub enum LinkError {
     HangUp {
         /// The link.
         name: String,
+    },
+    /// Nothing was heard in the time that a device has on a line which it shares.
+    #[error("nothing was heard on {name} in the device's turn")]
+    TurnOver {
+        /// The link.
+        name: String,
+    },
+    /// This program was built without it.
+    #[error("this build has no support for {name}; build it with the feature {feature}")]
+    NotBuilt {
+        /// The link.
+        name: String,
+        /// What is missing.
+        feature: &'static str,
     },
     /// Something else.
     #[error("could not {doing} {name}")]
@@ -90,6 +127,24 @@ pub trait Link: Send {
     ) -> impl Future<Output = Result<usize, LinkError>> + Send;
 }
 
+impl<L: Link> Link for &mut L {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn discard_input(&mut self) -> Result<(), LinkError> {
+        (**self).discard_input()
+    }
+
+    async fn write_all(&mut self, bytes: &[u8], within: Duration) -> Result<(), LinkError> {
+        (**self).write_all(bytes, within).await
+    }
+
+    async fn read_some(&mut self, into: &mut [u8], within: Duration) -> Result<usize, LinkError> {
+        (**self).read_some(into, within).await
+    }
+}
+
 /// Why a poll over a link gave no reading.
 #[derive(Debug, thiserror::Error)]
 pub enum CycleError {
@@ -122,4 +177,47 @@ pub async fn run_cycle<L: Link, C: PollCycle + Send + ?Sized>(
         }
     }
     Ok(cycle.finish()?)
+}
+
+/// Why an order over a link was not confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderFailure {
+    /// The wire failed before the order left.
+    #[error("the link failed")]
+    NotSent(#[source] LinkError),
+    /// What the device said or did, or nobody knows.
+    #[error(transparent)]
+    Device(#[from] OrderError),
+}
+
+/// Drives the conversation about one order to its end.
+pub async fn run_order<L: Link, C: OrderCycle + Send + ?Sized>(
+    link: &mut L,
+    cycle: &mut C,
+) -> Result<(), OrderFailure> {
+    let begun = Instant::now();
+    let mut buffer = [0; 256];
+    let mut sent = false;
+    loop {
+        if let Some(outcome) = cycle.outcome() {
+            return Ok(outcome?);
+        }
+        let request = cycle.next_request(begun.elapsed());
+        let wake = cycle.poll_timeout().unwrap_or_default();
+        let spoken = async {
+            if let Some(request) = request {
+                link.discard_input()?;
+                // From here on some of it may have left.
+                sent = true;
+                link.write_all(&request, WRITE_TIMEOUT).await?;
+            }
+            link.read_some(&mut buffer, wake.saturating_sub(begun.elapsed())).await
+        };
+        match spoken.await {
+            Ok(0) => cycle.handle_timeout(begun.elapsed()),
+            Ok(count) => cycle.handle_input(&buffer[..count], begun.elapsed()),
+            Err(_) if sent => return Err(OrderError::Unknown.into()),
+            Err(error) => return Err(OrderFailure::NotSent(error)),
+        }
+    }
 }

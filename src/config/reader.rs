@@ -109,6 +109,15 @@ impl Section {
         }
     }
 
+    pub(super) fn flag(&mut self, key: &str, mistakes: &mut Vec<Mistake>) -> Option<bool> {
+        let value = self.table.remove(key)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.mistake(key, "must be true or false", mistakes);
+        }
+        flag
+    }
+
     pub(super) fn checked<T>(
         &mut self,
         key: &str,

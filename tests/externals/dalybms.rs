@@ -8,29 +8,38 @@ use serde_json::Value;
 use crate::support::external;
 use crate::support::simulator::Simulator;
 
-/// A Python that has dalybms, or `None` with a word about the skip; where externals are required, a failure.
+/// A Python that has these modules, or `None` with a word about the skip; where externals are required, a failure.
 /// `VOLTREE_PYTHON` names one that is not the first on the path.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python_with(modules: &str, packages: &str) -> Option<PathBuf> {
     let python = std::env::var_os("VOLTREE_PYTHON").map(PathBuf::from).or_else(|| external("python3"))?;
-    let found = Command::new(&python).args(["-c", "import dalybms, serial"]).output();
+    let found = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     if found.is_ok_and(|found| found.status.success()) {
         return Some(python);
     }
     assert!(
         std::env::var_os("VOLTREE_REQUIRE_EXTERNALS").is_none(),
-        "{} has no dalybms: pip install dalybms pyserial, or name another in VOLTREE_PYTHON",
+        "{} can't import {modules}: pip install {packages}, or name another in VOLTREE_PYTHON",
         python.display()
     );
-    println!("skipped: {} has no dalybms", python.display());
+    println!("skipped: {} can't import {modules}", python.display());
     None
+}
+
+fn python() -> Option<PathBuf> {
+    python_with("dalybms, serial", "dalybms pyserial")
+}
+
+/// What a script of this directory prints.
+pub(crate) fn run_script(python: &Path, script: &str, args: &[&str]) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/externals").join(script);
+    let read = Command::new(python).arg(script).args(args).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    serde_json::from_slice(&read.stdout).unwrap()
 }
 
 /// What dalybms reads from a port.
 fn read(python: &Path, port: &Path) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/externals/read_with_dalybms.py");
-    let read = Command::new(python).arg(script).arg(port).output().unwrap();
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    serde_json::from_slice(&read.stdout).unwrap()
+    run_script(python, "read_with_dalybms.py", &[port.to_str().unwrap()])
 }
 
 fn close(theirs: &Value, ours: &Value, within: f64) {

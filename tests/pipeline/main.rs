@@ -18,6 +18,7 @@ mod backups;
 mod bad_input;
 mod boards;
 mod doctor;
+mod flaky;
 mod history;
 mod line_protocol;
 mod links;

@@ -8,6 +8,7 @@ mod answer;
 mod assembly;
 mod faults;
 mod frame;
+mod order;
 mod pack;
 mod poll;
 mod settings;
@@ -24,6 +25,7 @@ pub use faults::{FAULT_BITS, FaultBit, Severity};
 pub use frame::{
     BadFrame, BadFrameReason, Decoded, FRAME_BYTES, Frame, FrameDecoder, FrameStats, LENGTH_BYTE, START,
 };
+pub use order::DalyOrder;
 pub use pack::{CurrentSign, SignMemory, sign_of_current};
 pub use poll::{DalyConfig, DalyPoll, Filler, PollStats};
 pub use wire::decode_wire;

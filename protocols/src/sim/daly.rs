@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use super::protection::Protection;
 use crate::bms::daly_uart::{
@@ -81,6 +81,15 @@ impl DalySim {
             }
             command::BATTERY_TYPE => other([CHEMISTRY, 0, 25, 6, 1, 0x1C, 0x20, 0]),
             command::FIRMWARE => other(*b"VOLTREE1"),
+            command::SET_SOC => {
+                let [.., high, low] = request.data;
+                let tenths = u16::from_be_bytes([high, low]);
+                let accepted = tenths <= 1000;
+                if accepted {
+                    self.pack.set_board_soc(f64::from(tenths) / 10.0);
+                }
+                other([u8::from(accepted), 0, 0, 0, 0, 0, 0, 0])
+            }
             command::SET_CHARGE => {
                 self.pack.set_charge_closed(request.data[0] == 1);
                 other(request.data)
@@ -203,6 +212,12 @@ impl DalySim {
 
     fn sensor_count(&self) -> u8 {
         u8::try_from(self.pack.celsius().len()).unwrap_or(u8::MAX)
+    }
+}
+
+impl HasPack for DalySim {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        &mut self.pack
     }
 }
 

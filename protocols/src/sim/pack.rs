@@ -248,6 +248,11 @@ impl SimPack {
         self.discharge_wanted = closed;
     }
 
+    /// Tells the board's counter the state of charge; the cells have what they have.
+    pub fn set_board_soc(&mut self, soc_percent: f64) {
+        self.meter.set_soc_percent(soc_percent);
+    }
+
     /// Heats or cools the cells around one sensor, counted from 1, from where they go on drifting.
     pub fn set_temperature(&mut self, sensor: usize, celsius: f64) {
         if let Some(lump) = sensor.checked_sub(1).and_then(|index| self.lumps.get_mut(index)) {

@@ -43,6 +43,10 @@ impl Meter {
         self.counted_ah = 0.0;
     }
 
+    pub(super) fn set_soc_percent(&mut self, soc_percent: f64) {
+        self.counted_ah = (self.capacity_ah * soc_percent / 100.0).clamp(0.0, self.capacity_ah);
+    }
+
     pub(super) fn soc_percent(&self) -> f64 {
         100.0 * (self.counted_ah / self.capacity_ah)
     }
