@@ -151,7 +151,7 @@ fn rebuild(store: &Store, journal: &JournalSlot, now: Timestamp) -> Result<(), v
             from = *last;
             readings += store.rebuild(day, &entries, now)?;
         }
-        store.rebuilt(day);
+        store.rebuilt(day)?;
         tracing::warn!(event = "bucket.rebuilt", %day, readings, "from what the journal still had");
     }
     Ok(())

@@ -148,8 +148,12 @@ impl Store {
         self.positions.floor(|owner| current.covered(owner))
     }
 
-    /// The entry up to which neither the checkpoint nor the one before it needs the journal.
+    /// The entry up to which neither the checkpoint nor the one before it needs the journal, nor a damaged bucket that
+    /// waits to be put together again.
     pub fn prune_lsn(&self) -> Lsn {
+        if !self.raw.replaced().is_empty() {
+            return Lsn(0);
+        }
         let older = self.saved.read().older.clone();
         older
             .map_or(Lsn(0), |older| self.positions.floor(|owner| older.covered(owner)))
