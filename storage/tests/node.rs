@@ -6,6 +6,9 @@
     reason = "helpers fail as tests do, and a child talks by its output"
 )]
 
+#[path = "power_cut/rounds.rs"]
+mod power_cut;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -143,24 +146,32 @@ fn a_damaged_bucket_is_filled_again_from_what_the_journal_still_has() {
     let mut bytes = std::fs::read(&db).unwrap();
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
     std::fs::write(&db, bytes).unwrap();
-    let mut node = Node::open(temp.path());
+    let node = Node::open(temp.path());
     assert_eq!(node.stored_times().len(), 500 - 144, "the other days keep serving");
+    assert_eq!(node.store.damaged_days(), [Timestamp::from_millis(86_400_000)]);
+    assert_eq!(node.store.prune_lsn(), Lsn(0), "the journal is still needed");
+    drop(node);
+    let mut node = Node::open(temp.path());
     let days = node.store.damaged_days();
-    assert_eq!(days, [Timestamp::from_millis(86_400_000)]);
+    assert_eq!(days, [Timestamp::from_millis(86_400_000)], "a restart does not forget what is owed");
     let entries = node.journal.read(Lsn(0), 10_000).unwrap();
     assert_eq!(node.store.rebuild(days[0], &entries, SEALED_AT).unwrap(), 144);
-    node.store.rebuilt(days[0]);
+    node.store.rebuilt(days[0]).unwrap();
     assert_eq!(node.stored_times(), (1..=500).map(millis).collect::<Vec<_>>());
     assert!(node.store.damaged_days().is_empty());
     node.seal();
     assert_eq!(node.head.ledger(&device()).stored, 500);
 }
 
-/// Runs this same test in a process of its own, on the given data directory.
-fn child(test: &str, path: &Path) -> Child {
+/// This same test in a process of its own, on the given data directory.
+fn child_command(test: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, path);
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    command
+}
+
+fn child(test: &str, path: &Path) -> Child {
+    child_command(test, path).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[test]
