@@ -105,6 +105,7 @@ impl RecorderState {
                 store.retain(now)?;
             }
             rebuild(&store, &journal, now)?;
+            store.save_records()?;
             store.maintain(now, HOURS_A_TICK)
         });
         patient(done.await?).map(drop).map_err(|error| Failure::boxed(&error))

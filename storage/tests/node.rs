@@ -18,9 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use voltree_model::{DeviceId, Metric, MetricName, Origin, Reading, Timestamp, Unit};
+use serde::{Deserialize, Serialize};
+use voltree_model::{DeviceId, Ledger, Metric, MetricName, Origin, Reading, Timestamp, Unit};
 use voltree_storage::{
-    DataDir, Entry, Head, JournalOptions, JournalSlot, Lsn, RealDisk, Store, read_ledgers,
+    DataDir, Entry, Head, JournalOptions, JournalSlot, Lsn, RealDisk, Record, RecordChange, RecordKind,
+    Store, read_ledgers,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +45,7 @@ impl Node {
         let options = JournalOptions {
             segment_bytes: 20_000,
             tail_entries: 100,
-            keep_bytes: 1_000_000,
+            keep_bytes: 64_000_000,
             ..JournalOptions::default()
         };
         let journal = JournalSlot::open(disk, &data.journal(), options, store.positions()).unwrap();
@@ -132,6 +134,32 @@ fn readings_are_stored_and_found_again_after_a_restart() {
     assert_eq!(node.journal.last_origin(&device()), Some(Origin { epoch: 0, sequence: 500 }));
     let from_outside = read_ledgers(&DataDir::read_only(temp.path()).unwrap()).unwrap();
     assert_eq!(from_outside, BTreeMap::from([(None, node.head.node_ledger()), (Some(device()), ledger)]));
+}
+
+#[test]
+fn records_are_there_after_a_restart_without_a_snapshot_of_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let note = |text: &str| Note(text.to_owned());
+    let set = |key: &str, value: Option<&Note>| RecordChange::entry(key, value, SEALED_AT).unwrap();
+    let mut node = Node::open(temp.path());
+    let entries = vec![set("a", Some(&note("one"))), set("b", Some(&note("two"))), reading(1)];
+    node.writing(|node| node.append(entries));
+    node.writing(|node| node.append(vec![set("a", Some(&note("three"))), set("b", None)]));
+    node.catch_up();
+    node.seal();
+    drop(node);
+    let node = Node::open(temp.path());
+    let all = node.journal.records().all::<Note>().unwrap();
+    assert_eq!(all, BTreeMap::from([("a".to_owned(), note("three"))]));
+    assert_eq!(node.head.node_ledger(), Ledger::default(), "records are not counted as readings");
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Note(String);
+
+impl Record for Note {
+    const KIND: RecordKind = RecordKind::Event;
+    const VERSION: u8 = 1;
 }
 
 #[test]
