@@ -4,6 +4,7 @@
 //! came meanwhile; those and the retained messages are saved by the [`super::keeper`].
 
 mod kept;
+mod recorded;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
 use self::kept::Changes;
+use self::recorded::Recording;
 use super::keeper::KeeperMsg;
 use super::retained::Retained;
 use crate::access::{Access, Denied, Identity};
@@ -84,6 +86,7 @@ pub struct Broker {
     hashing: Semaphore,
     members: RwLock<HashMap<String, Member>>,
     retained: RwLock<Retained>,
+    recording: Recording,
     wills: Mutex<VecDeque<LastWill>>,
     keeper: Handle<KeeperMsg>,
     file: PathBuf,
@@ -101,7 +104,8 @@ impl Broker {
         access: Arc<Access>,
         keeper: Handle<KeeperMsg>,
     ) -> Result<Self, voltree_storage::Error> {
-        let (retained, members) = kept::load(&file)?;
+        let (old, members) = kept::load(&file)?;
+        let (retained, recording) = recorded::load(&journal, old, &file)?;
         metrics::mqtt_retained(retained.count());
         Ok(Self {
             registry,
@@ -110,6 +114,7 @@ impl Broker {
             hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(members),
             retained: RwLock::new(retained),
+            recording,
             wills: Mutex::default(),
             keeper,
             file,
@@ -298,19 +303,24 @@ impl Broker {
         self.changed();
     }
 
-    /// Keeps a message for later subscribers; the answer resolves when that is safely on disk.
+    /// Keeps a message for later subscribers; the answer resolves when that is committed.
     pub(super) fn retain(&self, topic: &str, payload: &[u8], qos: QoS) -> impl Future<Output = bool> + use<> {
-        let kept = {
+        let offered = {
             let mut retained = self.retained.write();
             let kept = retained.keep(topic, payload, qos);
             metrics::mqtt_retained(retained.count());
-            kept
+            kept.is_ok().then(|| self.recording.offer(&self.journal, &retained, topic))
         };
-        if kept.is_err() {
+        if offered.is_none() {
             metrics::mqtt_not_retained();
             tracing::debug!(topic, "there is no room for another retained message");
         }
-        self.changed_now()
+        async move {
+            match offered {
+                Some(committed) => committed.await,
+                None => true,
+            }
+        }
     }
 
     /// Takes the last will of a client that went without a word; the keeper publishes it.
