@@ -60,6 +60,8 @@ impl LiveBus {
             }
             Entry::Rejected { reason, .. } => metrics::rejected(*reason),
             Entry::DeadLettered { .. } => metrics::dead_lettered(),
+            // Nothing that a device measured.
+            Entry::Record { .. } => {}
         }
     }
 }

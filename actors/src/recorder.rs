@@ -105,6 +105,7 @@ impl RecorderState {
                 store.retain(now)?;
             }
             rebuild(&store, &journal, now)?;
+            store.save_records()?;
             store.maintain(now, HOURS_A_TICK)
         });
         patient(done.await?).map(drop).map_err(|error| Failure::boxed(&error))
@@ -151,7 +152,7 @@ fn rebuild(store: &Store, journal: &JournalSlot, now: Timestamp) -> Result<(), v
             from = *last;
             readings += store.rebuild(day, &entries, now)?;
         }
-        store.rebuilt(day);
+        store.rebuilt(day)?;
         tracing::warn!(event = "bucket.rebuilt", %day, readings, "from what the journal still had");
     }
     Ok(())

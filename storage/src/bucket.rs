@@ -21,6 +21,8 @@ use crate::{Engine, Error, Kv, KvError};
 const REMOVED: &str = ".removed";
 /// The name of a copy that takes its bucket's place ends so, until it does.
 const KEPT: &str = ".kept";
+/// The name of a damaged bucket ends so once all that could be was put into the one in its place.
+const REBUILT: &str = ".rebuilt";
 /// How many events are kept for whoever asks.
 const MAX_EVENTS: usize = 1_000;
 
@@ -260,7 +262,10 @@ impl Buckets {
         let names = engine.list(root).file("list", root)?;
         let names = clean_up(root, engine.as_ref(), names)?;
         let known = names.iter().filter_map(|name| Day::of_name(name)).collect();
-        let state = Mutex::new(State { known, ..State::default() });
+        // What was set aside in an earlier life and not put together again since is still owed.
+        let aside = engine.list(quarantine).file("list", quarantine)?;
+        let replaced = aside.iter().filter_map(|name| set_aside_day(name)).collect();
+        let state = Mutex::new(State { known, replaced, ..State::default() });
         let (root, quarantine) = (root.to_owned(), quarantine.to_owned());
         Ok(Self { root, span_days, max_open, quarantine, engine, state })
     }
@@ -407,8 +412,17 @@ impl Buckets {
     }
 
     /// Says that as much as could be done was done for a bucket that was replaced.
-    pub(crate) fn forget_replaced(&self, day: Day) {
-        self.state.lock().replaced.remove(&day);
+    pub(crate) fn forget_replaced(&self, day: Day) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        for name in self.engine.list(&self.quarantine).file("list", &self.quarantine)? {
+            if set_aside_day(&name) == Some(day) {
+                let path = self.quarantine.join(&name);
+                let done = self.quarantine.join(format!("{name}{REBUILT}"));
+                self.engine.set_aside(&path, &done).file("rename", &path)?;
+            }
+        }
+        state.replaced.remove(&day);
+        Ok(())
     }
 
     /// Remembers and logs an event.
@@ -431,11 +445,19 @@ impl Buckets {
 
     fn set_aside(&self, day: Day, path: &Path, why: String) -> Result<BucketEvent, Error> {
         let names = self.engine.list(&self.quarantine).file("list", &self.quarantine)?;
-        let name = (1_u32..).map(|n| format!("{}-{n}", day.name())).find(|name| !names.contains(name));
+        let is_free = |name: &String| !names.contains(name) && !names.contains(&format!("{name}{REBUILT}"));
+        let name = (1_u32..).map(|n| format!("{}-{n}", day.name())).find(is_free);
         let moved_to = self.quarantine.join(name.unwrap_or_else(|| day.name()));
         self.engine.set_aside(path, &moved_to).file("set aside", path)?;
         Ok(BucketEvent::Quarantined { day: day.name(), moved_to, why })
     }
+}
+
+/// The day of a bucket that was set aside and not put together again since.
+fn set_aside_day(name: &str) -> Option<Day> {
+    let (day, number) = name.rsplit_once('-')?;
+    number.parse::<u32>().ok()?;
+    Day::of_name(day)
 }
 
 /// Finishes what a kill cut short: a copy takes its place if the bucket was out of the way already.

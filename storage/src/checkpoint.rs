@@ -108,11 +108,7 @@ impl Checkpoint {
 
     /// Saves this as the current one; the current one becomes the older.
     pub(crate) fn save(&self, disk: &dyn Disk, path: &Path) -> Result<(), Error> {
-        snapshot::write_beside(disk, path, self)?;
-        if snapshot::exists(disk, path) {
-            disk.rename(path, &older(path)).file("rename", path)?;
-        }
-        snapshot::put_in_place(disk, path)
+        snapshot::replace(disk, path, &older(path), self)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the journal holds: every reading that was taken, and every one that was not, with the reason.
+//! What the journal holds: every reading that was taken, every one that was not, with the reason, and every change of
+//! a typed record.
 //!
 //! The ledger is a fold over these, so whatever must be counted must be an entry. Variants and fields are a disk
 //! format: new ones go to the end.
@@ -7,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, Origin, Reading, RejectReason, Timestamp};
+
+use crate::RecordChange;
 
 /// A log sequence number: entries are numbered from 1, without gaps. 0 stands before the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,6 +67,13 @@ pub enum Entry {
         /// How its handler failed.
         cause: String,
     },
+    /// A record was set or taken away; the ledger does not count it.
+    Record {
+        /// When.
+        at: Timestamp,
+        /// Which, and what it is now.
+        change: RecordChange,
+    },
 }
 
 impl Entry {
@@ -73,6 +83,7 @@ impl Entry {
             Self::Reading { reading, .. } => Some(&reading.device),
             Self::Rejected { device, .. } => device.as_ref(),
             Self::DeadLettered { device, .. } => Some(device),
+            Self::Record { .. } => None,
         }
     }
 
@@ -81,6 +92,7 @@ impl Entry {
         match self {
             Self::Reading { origin, .. } | Self::DeadLettered { origin, .. } => Some(*origin),
             Self::Rejected { origin, .. } => *origin,
+            Self::Record { .. } => None,
         }
     }
 
@@ -88,7 +100,7 @@ impl Entry {
     pub fn at(&self) -> Timestamp {
         match self {
             Self::Reading { reading, .. } => reading.at,
-            Self::Rejected { at, .. } | Self::DeadLettered { at, .. } => *at,
+            Self::Rejected { at, .. } | Self::DeadLettered { at, .. } | Self::Record { at, .. } => *at,
         }
     }
 }

@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::Lsn;
 use crate::kv::KvError;
 use crate::record::RecordError;
+use crate::{Lsn, RecordKind};
 
 /// A failure of the store, the journal or their files.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,16 @@ pub enum Error {
     DecodeSnapshot {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A record is there and can't be read.
+    #[error("could not read the record {key:?} of kind {kind:?}")]
+    Record {
+        /// Its kind.
+        kind: RecordKind,
+        /// Its key.
+        key: String,
         /// What is wrong with it.
         source: RecordError,
     },

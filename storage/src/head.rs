@@ -177,6 +177,8 @@ impl NodeHead {
             Entry::Rejected { reason, .. } => *self.state.ledger.rejected.entry(*reason).or_default() += 1,
             // These always name a device.
             Entry::Reading { .. } | Entry::DeadLettered { .. } => {}
+            // The records have a view of their own.
+            Entry::Record { .. } => {}
         }
     }
 

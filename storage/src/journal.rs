@@ -26,7 +26,7 @@ use voltree_model::{DeviceId, Origin};
 pub use queue::{AppendError, Done};
 
 use crate::error::FileContext;
-use crate::{Disk, Entry, Error, Lsn, Positions};
+use crate::{Disk, Entry, Error, Lsn, Positions, Records};
 use catalog::{Catalog, Found, Piece};
 use queue::Queue;
 use writer::Writer;
@@ -194,6 +194,11 @@ impl JournalSlot {
     /// The last committed origin of a device.
     pub fn last_origin(&self, device: &DeviceId) -> Option<Origin> {
         self.positions.last_origin(device)
+    }
+
+    /// The records as of the last committed entry.
+    pub fn records(&self) -> Arc<Records> {
+        Arc::clone(self.positions.records())
     }
 
     /// The last committed origin of every device that ever had one.

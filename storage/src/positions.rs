@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use voltree_model::{DeviceId, Origin};
 
-use crate::{Entry, Error, Lsn};
+use crate::{Entry, Error, Lsn, RecordChange, Records};
 
 /// The entries of one owner that the journal has seen.
 #[derive(Debug, Clone, Copy)]
@@ -30,35 +31,52 @@ struct Table {
 
 /// Where every device stands; shared by the store and the journal.
 #[derive(Debug, Default)]
-pub struct Positions(RwLock<Table>);
+pub struct Positions {
+    table: RwLock<Table>,
+    records: Arc<Records>,
+}
 
 impl Positions {
-    /// Begins anew with what a checkpoint knows and up to where it covers the journal.
-    pub(crate) fn new(origins: BTreeMap<DeviceId, Origin>, covered: Option<Lsn>) -> Self {
-        Self(RwLock::new(Table { origins, covered, ..Table::default() }))
+    /// Begins anew with what a checkpoint knows and up to where it covers the journal, and the records as of their
+    /// snapshot.
+    pub(crate) fn new(
+        origins: BTreeMap<DeviceId, Origin>,
+        covered: Option<Lsn>,
+        records: Arc<Records>,
+    ) -> Self {
+        Self { table: RwLock::new(Table { origins, covered, ..Table::default() }), records }
+    }
+
+    /// The records as of the last committed entry.
+    pub(crate) fn records(&self) -> &Arc<Records> {
+        &self.records
     }
 
     /// The last committed origin of a device.
     pub fn last_origin(&self, device: &DeviceId) -> Option<Origin> {
-        self.0.read().origins.get(device).copied()
+        self.table.read().origins.get(device).copied()
     }
 
     /// The last committed origin of every device that ever had one.
     pub fn last_origins(&self) -> BTreeMap<DeviceId, Origin> {
-        self.0.read().origins.clone()
+        self.table.read().origins.clone()
     }
 
     /// The last committed entry.
     pub fn committed(&self) -> Lsn {
-        self.0.read().committed
+        self.table.read().committed
     }
 
     /// Checks that a journal goes with the checkpoint: it must begin where that ends or before, and end there or after.
     pub(crate) fn check_journal(&self, dir: &Path, first: Lsn, committed: Lsn) -> Result<(), Error> {
-        match self.0.read().covered {
+        match self.table.read().covered {
             None if first > Lsn(1) => Err(Error::CheckpointMissing { dir: dir.to_owned(), first }),
             Some(covered) if covered > committed => {
                 Err(Error::JournalBehind { dir: dir.to_owned(), journal: committed, checkpoint: covered })
+            }
+            None | Some(_) if self.records.covered() > committed => {
+                let checkpoint = self.records.covered();
+                Err(Error::JournalBehind { dir: dir.to_owned(), journal: committed, checkpoint })
             }
             None | Some(_) => Ok(()),
         }
@@ -66,22 +84,35 @@ impl Positions {
 
     /// Takes note of committed entries, in order.
     pub(crate) fn commit<'a>(&self, entries: impl IntoIterator<Item = (Lsn, &'a Entry)>) {
-        let mut table = self.0.write();
+        let mut table = self.table.write();
         for (lsn, entry) in entries {
+            // Before the entry counts as committed, as a snapshot of the records says that it has all that is.
+            if let Entry::Record { change, .. } = entry {
+                self.records.apply(lsn, change);
+            }
             table.note(lsn, entry.device(), entry.origin());
         }
     }
 
-    /// Takes note of one committed entry, in order.
-    pub(crate) fn note(&self, lsn: Lsn, device: Option<&DeviceId>, origin: Option<Origin>) {
-        self.0.write().note(lsn, device, origin);
+    /// Takes note of one committed entry, in order, and of the record that it changed.
+    pub(crate) fn note(
+        &self,
+        lsn: Lsn,
+        device: Option<&DeviceId>,
+        origin: Option<Origin>,
+        change: Option<&RecordChange>,
+    ) {
+        if let Some(change) = change {
+            self.records.apply(lsn, change);
+        }
+        self.table.write().note(lsn, device, origin);
     }
 
     /// The entry up to which nothing is left to do, given up to where each owner is covered.
     ///
     /// `covered` answers `None` for a device that nothing is known of; the node itself is asked for as `None`.
     pub(crate) fn floor(&self, covered: impl Fn(Option<&DeviceId>) -> Option<Lsn>) -> Lsn {
-        let table = self.0.read();
+        let table = self.table.read();
         let devices = table.devices.iter().map(|(device, span)| (Some(device), span));
         let node = table.node.iter().map(|span| (None, span));
         let open = devices.chain(node).filter_map(|(owner, span)| {

@@ -48,6 +48,20 @@ pub(crate) fn put_in_place(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     disk.sync_dir(dir).file("sync", dir)
 }
 
+/// Saves the state as the current one; the current one becomes the older.
+pub(crate) fn replace<T: Serialize>(
+    disk: &dyn Disk,
+    path: &Path,
+    older: &Path,
+    state: &T,
+) -> Result<(), Error> {
+    write_beside(disk, path, state)?;
+    if exists(disk, path) {
+        disk.rename(path, older).file("rename", path)?;
+    }
+    put_in_place(disk, path)
+}
+
 /// Loads a state; `None` if there is none.
 pub(crate) fn load<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<Option<T>, Error> {
     let bytes = match disk.read(path) {
@@ -74,7 +88,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Whether there is anything at the path, for who wants to keep it.
-pub(crate) fn exists(disk: &dyn Disk, path: &Path) -> bool {
+fn exists(disk: &dyn Disk, path: &Path) -> bool {
     disk.read_at(path, 0, 0).is_ok()
 }
 

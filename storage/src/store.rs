@@ -25,8 +25,8 @@ use crate::checkpoint::{self, Checkpoint, Checkpoints, DeviceCheckpoint, NodeChe
 use crate::head::{DeviceJob, OpenReading, SealJobKind, SealedKind};
 use crate::retention::Kind;
 use crate::{
-    Absorbed, AgeLimits, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, SealJob, Sealed,
-    SeriesPoint, SledEngine,
+    Absorbed, AgeLimits, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, Records, SealJob,
+    Sealed, SeriesPoint, SledEngine, records,
 };
 use finish::Unfinished;
 use parts::HourParts;
@@ -51,6 +51,7 @@ const MAX_OPEN: usize = 8;
 pub struct Store {
     disk: Arc<dyn Disk>,
     checkpoint_path: PathBuf,
+    records_path: PathBuf,
     buckets_path: PathBuf,
     /// Where it is written up to which day all rollups are there.
     finished_path: PathBuf,
@@ -109,6 +110,8 @@ impl Store {
         let on_disk = current.is_some();
         let current = current.unwrap_or_default();
         let (buckets, quarantine) = (data.buckets(), data.quarantine());
+        let records_path = data.path(records::SNAPSHOT);
+        let records = Records::load(disk.as_ref(), &records_path)?;
         let store = Self {
             rollups: Rollups::open(&buckets, &quarantine, &engine)?,
             raw: Buckets::new(&buckets.join("raw"), &quarantine, engine, 1, MAX_OPEN)?,
@@ -120,11 +123,12 @@ impl Store {
             kept_path: data.path(retain::KEPT),
             kept: Mutex::default(),
             trimmed: Mutex::default(),
-            positions: Arc::new(Positions::new(current.last_origins(), covered)),
+            positions: Arc::new(Positions::new(current.last_origins(), covered, Arc::new(records))),
             saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
             sealing: Mutex::default(),
             buckets_path: data.buckets(),
             checkpoint_path,
+            records_path,
             disk,
         };
         let unfinished = Unfinished::load(&store)?;
@@ -174,12 +178,23 @@ impl Store {
         self.positions.floor(|owner| current.covered(owner))
     }
 
-    /// The entry up to which neither the checkpoint nor the one before it needs the journal.
+    /// The entry up to which neither the checkpoint nor the one before it needs the journal, nor a damaged bucket that
+    /// waits to be put together again.
     pub fn prune_lsn(&self) -> Lsn {
+        if !self.raw.replaced().is_empty() {
+            return Lsn(0);
+        }
         let older = self.saved.read().older.clone();
         older
             .map_or(Lsn(0), |older| self.positions.floor(|owner| older.covered(owner)))
             .min(self.replay_from())
+            .min(self.positions.records().floor(self.positions.committed()))
+    }
+
+    /// Takes a snapshot of the records if enough of them changed, or the journal is held back by them.
+    pub fn save_records(&self) -> Result<(), Error> {
+        let committed = self.positions.committed();
+        self.positions.records().save_if_due(self.disk.as_ref(), &self.records_path, committed)
     }
 
     /// What happened to buckets since the last call.

@@ -6,6 +6,9 @@
     reason = "helpers fail as tests do, and a child talks by its output"
 )]
 
+#[path = "power_cut/rounds.rs"]
+mod power_cut;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -15,9 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use voltree_model::{DeviceId, Metric, MetricName, Origin, Reading, Timestamp, Unit};
+use serde::{Deserialize, Serialize};
+use voltree_model::{DeviceId, Ledger, Metric, MetricName, Origin, Reading, Timestamp, Unit};
 use voltree_storage::{
-    DataDir, Entry, Head, JournalOptions, JournalSlot, Lsn, RealDisk, Store, read_ledgers,
+    DataDir, Entry, Head, JournalOptions, JournalSlot, Lsn, RealDisk, Record, RecordChange, RecordKind,
+    Store, read_ledgers,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +45,7 @@ impl Node {
         let options = JournalOptions {
             segment_bytes: 20_000,
             tail_entries: 100,
-            keep_bytes: 1_000_000,
+            keep_bytes: 64_000_000,
             ..JournalOptions::default()
         };
         let journal = JournalSlot::open(disk, &data.journal(), options, store.positions()).unwrap();
@@ -132,6 +137,32 @@ fn readings_are_stored_and_found_again_after_a_restart() {
 }
 
 #[test]
+fn records_are_there_after_a_restart_without_a_snapshot_of_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let note = |text: &str| Note(text.to_owned());
+    let set = |key: &str, value: Option<&Note>| RecordChange::entry(key, value, SEALED_AT).unwrap();
+    let mut node = Node::open(temp.path());
+    let entries = vec![set("a", Some(&note("one"))), set("b", Some(&note("two"))), reading(1)];
+    node.writing(|node| node.append(entries));
+    node.writing(|node| node.append(vec![set("a", Some(&note("three"))), set("b", None)]));
+    node.catch_up();
+    node.seal();
+    drop(node);
+    let node = Node::open(temp.path());
+    let all = node.journal.records().all::<Note>().unwrap();
+    assert_eq!(all, BTreeMap::from([("a".to_owned(), note("three"))]));
+    assert_eq!(node.head.node_ledger(), Ledger::default(), "records are not counted as readings");
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Note(String);
+
+impl Record for Note {
+    const KIND: RecordKind = RecordKind::Event;
+    const VERSION: u8 = 1;
+}
+
+#[test]
 fn a_damaged_bucket_is_filled_again_from_what_the_journal_still_has() {
     let temp = tempfile::tempdir().unwrap();
     let mut node = Node::open(temp.path());
@@ -143,24 +174,32 @@ fn a_damaged_bucket_is_filled_again_from_what_the_journal_still_has() {
     let mut bytes = std::fs::read(&db).unwrap();
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
     std::fs::write(&db, bytes).unwrap();
-    let mut node = Node::open(temp.path());
+    let node = Node::open(temp.path());
     assert_eq!(node.stored_times().len(), 500 - 144, "the other days keep serving");
+    assert_eq!(node.store.damaged_days(), [Timestamp::from_millis(86_400_000)]);
+    assert_eq!(node.store.prune_lsn(), Lsn(0), "the journal is still needed");
+    drop(node);
+    let mut node = Node::open(temp.path());
     let days = node.store.damaged_days();
-    assert_eq!(days, [Timestamp::from_millis(86_400_000)]);
+    assert_eq!(days, [Timestamp::from_millis(86_400_000)], "a restart does not forget what is owed");
     let entries = node.journal.read(Lsn(0), 10_000).unwrap();
     assert_eq!(node.store.rebuild(days[0], &entries, SEALED_AT).unwrap(), 144);
-    node.store.rebuilt(days[0]);
+    node.store.rebuilt(days[0]).unwrap();
     assert_eq!(node.stored_times(), (1..=500).map(millis).collect::<Vec<_>>());
     assert!(node.store.damaged_days().is_empty());
     node.seal();
     assert_eq!(node.head.ledger(&device()).stored, 500);
 }
 
-/// Runs this same test in a process of its own, on the given data directory.
-fn child(test: &str, path: &Path) -> Child {
+/// This same test in a process of its own, on the given data directory.
+fn child_command(test: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, path);
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    command
+}
+
+fn child(test: &str, path: &Path) -> Child {
+    child_command(test, path).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[test]

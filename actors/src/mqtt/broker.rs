@@ -5,6 +5,7 @@
 
 mod kept;
 mod members;
+mod recorded;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use voltree_storage::JournalSlot;
 
 use self::kept::Changes;
 use self::members::{Handed, Members};
+use self::recorded::Recording;
 use super::keeper::KeeperMsg;
 use super::retained::Retained;
 use crate::access::{Access, Denied, Identity};
@@ -88,6 +90,7 @@ pub struct Broker {
     /// Turns the members of a group take with what it shares.
     turns: AtomicUsize,
     retained: RwLock<Retained>,
+    recording: Recording,
     wills: Mutex<VecDeque<LastWill>>,
     keeper: Handle<KeeperMsg>,
     file: PathBuf,
@@ -105,7 +108,8 @@ impl Broker {
         access: Arc<Access>,
         keeper: Handle<KeeperMsg>,
     ) -> Result<Self, voltree_storage::Error> {
-        let (retained, members) = kept::load(&file)?;
+        let (old, members) = kept::load(&file)?;
+        let (retained, recording) = recorded::load(&journal, old, &file)?;
         metrics::mqtt_retained(retained.count());
         Ok(Self {
             registry,
@@ -115,6 +119,7 @@ impl Broker {
             members: RwLock::new(Members::new(members)),
             turns: AtomicUsize::new(0),
             retained: RwLock::new(retained),
+            recording,
             wills: Mutex::default(),
             keeper,
             file,
@@ -340,19 +345,24 @@ impl Broker {
         self.changed();
     }
 
-    /// Keeps a message for later subscribers; the answer resolves when that is safely on disk.
+    /// Keeps a message for later subscribers; the answer resolves when that is committed.
     pub(super) fn retain(&self, topic: &str, payload: &[u8], qos: QoS) -> impl Future<Output = bool> + use<> {
-        let kept = {
+        let offered = {
             let mut retained = self.retained.write();
             let kept = retained.keep(topic, payload, qos);
             metrics::mqtt_retained(retained.count());
-            kept
+            kept.is_ok().then(|| self.recording.offer(&self.journal, &retained, topic))
         };
-        if kept.is_err() {
+        if offered.is_none() {
             metrics::mqtt_not_retained();
             tracing::debug!(topic, "there is no room for another retained message");
         }
-        self.changed_now()
+        async move {
+            match offered {
+                Some(committed) => committed.await,
+                None => true,
+            }
+        }
     }
 
     /// Takes the last will of a client that went without a word; the keeper publishes it.

@@ -1,4 +1,5 @@
-//! The keeper: saves what the broker keeps, and publishes the wills of clients that went without a word.
+//! The keeper: saves what the broker keeps, offers retained messages again that the journal did not take, and publishes
+//! the wills of clients that went without a word.
 //!
 //! Owns: its turn; broker, wills and file belong to the node. Receives: wake-ups, ticks. Lost on restart: nothing, a will
 //! leaves the broker's list only when it is committed. Supervised by: mqtt.
@@ -14,6 +15,8 @@ use super::ingest::{self, Incoming};
 
 /// How often changes that nobody waits for are saved.
 const TICK: Duration = Duration::from_secs(5);
+/// How long the last changes may take to be committed when the node stops.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 
 /// What the keeper is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,7 @@ impl Actor for Keeper {
         message: KeeperMsg,
         broker: &mut Arc<Broker>,
     ) -> Result<(), ActorProcessingErr> {
+        broker.offer_again();
         publish_wills(broker).await;
         save(broker, message == KeeperMsg::Tick).await
     }
@@ -63,6 +67,9 @@ impl Actor for Keeper {
         _myself: ActorRef<KeeperMsg>,
         broker: &mut Arc<Broker>,
     ) -> Result<(), ActorProcessingErr> {
+        broker.offer_again();
+        // The journal stops after us. If it has no writer now, what it has not committed was promised to nobody.
+        tokio::time::timeout(LAST_COMMIT, broker.all_offered()).await.ok();
         save(broker, true).await
     }
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rumqttc::QoS;
 use serde::{Deserialize, Serialize};
+use voltree_model::Timestamp;
 use voltree_protocols::mqtt::Filter;
+use voltree_storage::{Entry, Record, RecordChange, RecordKind};
 
 use super::broker::Delivery;
 
@@ -27,7 +29,7 @@ pub(super) struct Retained {
     bytes: usize,
 }
 
-/// What of it is on disk.
+/// What of it earlier versions had in a file.
 #[derive(Deserialize)]
 struct Kept {
     messages: BTreeMap<String, Message>,
@@ -35,13 +37,25 @@ struct Kept {
 
 impl From<Kept> for Retained {
     fn from(Kept { messages }: Kept) -> Self {
+        Self::of(messages)
+    }
+}
+
+impl Record for Message {
+    const KIND: RecordKind = RecordKind::RetainedMessage;
+    const VERSION: u8 = 1;
+}
+
+impl Retained {
+    /// The messages of these topics.
+    pub(super) fn of(messages: BTreeMap<String, Message>) -> Self {
         let bytes = messages.values().map(|message| message.payload.len()).sum();
         Self { messages, bytes }
     }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Message {
+pub(super) struct Message {
     payload: Vec<u8>,
     qos: u8,
 }
@@ -75,6 +89,15 @@ impl Retained {
             qos: rumqttc::qos(message.qos.min(granted as u8)).unwrap_or(QoS::AtMostOnce),
             retain: true,
         })
+    }
+
+    /// The change of the topic's record that brings it level.
+    pub(super) fn entry(&self, topic: &str, now: Timestamp) -> Result<Entry, voltree_storage::Error> {
+        RecordChange::entry(topic, self.messages.get(topic), now)
+    }
+
+    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.messages.keys().map(String::as_str)
     }
 
     pub(super) fn count(&self) -> usize {

@@ -78,6 +78,8 @@ impl DeviceHead {
             Entry::Reading { origin, reading } => self.apply_reading(lsn, *origin, reading),
             Entry::Rejected { reason, .. } => *self.state.ledger.rejected.entry(*reason).or_default() += 1,
             Entry::DeadLettered { .. } => self.state.ledger.dead_lettered += 1,
+            // These never name a device.
+            Entry::Record { .. } => {}
         }
     }
 

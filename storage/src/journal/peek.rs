@@ -4,14 +4,16 @@
 
 use voltree_model::{DeviceId, Origin};
 
-use crate::Entry;
 use crate::record::{self, RecordError};
+use crate::{Entry, RecordChange};
 
 /// What is known of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Peeked {
     pub(super) device: Option<DeviceId>,
     pub(super) origin: Option<Origin>,
+    /// The record that it changes.
+    pub(super) change: Option<RecordChange>,
 }
 
 /// Reads the beginning of an encoded entry.
@@ -19,17 +21,19 @@ pub(super) fn peek(payload: &[u8]) -> Result<Peeked, RecordError> {
     match record::decode_begin::<u32>(payload)? {
         0 => {
             let (_, origin, device) = record::decode_begin::<(u32, Origin, DeviceId)>(payload)?;
-            Ok(Peeked { device: Some(device), origin: Some(origin) })
+            Ok(Peeked { device: Some(device), origin: Some(origin), change: None })
         }
         1 => {
             type Begin = (u32, Option<DeviceId>, Option<Origin>);
             let (_, device, origin) = record::decode_begin::<Begin>(payload)?;
-            Ok(Peeked { device, origin })
+            Ok(Peeked { device, origin, change: None })
         }
         // The others are rare.
         _ => {
             let entry: Entry = record::decode(payload)?;
-            Ok(Peeked { device: entry.device().cloned(), origin: entry.origin() })
+            let (device, origin) = (entry.device().cloned(), entry.origin());
+            let change = if let Entry::Record { change, .. } = entry { Some(change) } else { None };
+            Ok(Peeked { device, origin, change })
         }
     }
 }
@@ -39,6 +43,15 @@ mod tests {
     use voltree_model::{Metric, MetricName, Reading, RejectReason, Timestamp};
 
     use super::*;
+    use crate::{Record, RecordKind};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Note(u32);
+
+    impl Record for Note {
+        const KIND: RecordKind = RecordKind::Event;
+        const VERSION: u8 = 1;
+    }
 
     #[test]
     fn the_beginning_says_the_same_as_the_whole() {
@@ -58,9 +71,13 @@ mod tests {
         };
         let dead =
             Entry::DeadLettered { device: device.clone(), origin, at, cause: "it panicked".to_owned() };
-        for entry in [Entry::Reading { origin, reading }, rejected(Some(device)), rejected(None), dead] {
+        let record = RecordChange::entry::<Note>("key", Some(&Note(7)), at).unwrap();
+        for entry in
+            [Entry::Reading { origin, reading }, rejected(Some(device)), rejected(None), dead, record]
+        {
             let peeked = peek(&record::encode(&entry).unwrap()).unwrap();
             assert_eq!((peeked.device.as_ref(), peeked.origin), (entry.device(), entry.origin()));
+            assert_eq!(peeked.change.is_some(), matches!(entry, Entry::Record { .. }));
         }
     }
 }

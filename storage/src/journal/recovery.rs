@@ -172,8 +172,9 @@ fn recover_segment(
     }
     catalog.add_segment(Segment::new(first, path.clone(), to_u64(HEADER_BYTES)));
     let scan = scan(&path, &bytes, first, last, |Scanned { lsn, payload, offset, end }| {
-        let Peeked { device, origin } = peek(payload).map_err(|source| undecodable(&path, offset, source))?;
-        positions.note(lsn, device.as_ref(), origin);
+        let Peeked { device, origin, change } =
+            peek(payload).map_err(|source| undecodable(&path, offset, source))?;
+        positions.note(lsn, device.as_ref(), origin, change.as_ref());
         catalog.add_unread(lsn, offset, end);
         Ok(())
     })?;

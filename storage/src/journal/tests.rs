@@ -199,7 +199,7 @@ fn an_entry_that_is_offered_again_is_written_once() {
 fn origins_that_only_the_checkpoint_knows_count_as_written() {
     let disk = MemoryDisk::default();
     let origins = BTreeMap::from([(device("a"), Origin { epoch: 0, sequence: 7 })]);
-    let positions = Arc::new(Positions::new(origins, None));
+    let positions = Arc::new(Positions::new(origins, None, Arc::default()));
     let slot = JournalSlot::open(Arc::new(disk), Path::new(DIR), options(), positions).unwrap();
     write_each(&slot, [reading("a", 7), reading("a", 8)]);
     assert_eq!(all(&slot), numbered([reading("a", 8)]));
@@ -422,7 +422,7 @@ fn a_pruned_journal_without_its_checkpoint_is_refused() {
     write_each(&slot, (1..=40).map(|n| reading("a", n)));
     slot.prune(Lsn(20)).unwrap();
     assert!(matches!(open(&disk, small), Err(Error::CheckpointMissing { .. })));
-    let positions = |covered| Arc::new(Positions::new(BTreeMap::new(), Some(Lsn(covered))));
+    let positions = |covered| Arc::new(Positions::new(BTreeMap::new(), Some(Lsn(covered)), Arc::default()));
     let open = |covered| JournalSlot::open(Arc::new(disk.clone()), Path::new(DIR), small, positions(covered));
     open(40).unwrap();
     assert!(matches!(open(41), Err(Error::JournalBehind { .. })));

@@ -55,8 +55,8 @@ impl Store {
     }
 
     /// Says that all the journal had of a day has been put in.
-    pub fn rebuilt(&self, day: Timestamp) {
-        self.raw.forget_replaced(Day::of(day));
+    pub fn rebuilt(&self, day: Timestamp) -> Result<(), Error> {
+        self.raw.forget_replaced(Day::of(day))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What of the broker is kept on disk: retained messages, and the sessions that clients want to come back to.
+//! What of the broker is kept in a file: the sessions that clients want to come back to. Earlier versions had the
+//! retained messages there, too.
 //!
 //! Saved whole by the keeper, soon after a change that somebody waits for and now and then for the rest.
 
@@ -143,6 +144,9 @@ impl Broker {
         let sessions = self.members.read();
         let sessions = sessions.all().filter(|(_, member)| member.lasting);
         let sessions = sessions.map(|(client_id, member)| KeptSession::of(client_id, member)).collect();
-        Kept { retained: self.retained.read().clone(), sessions }
+        // Retained messages are records; only what is not taken over yet stays here.
+        let taking_over = self.recording.is_taking_over();
+        let retained = if taking_over { self.retained.read().clone() } else { Retained::default() };
+        Kept { retained, sessions }
     }
 }
