@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, simulate};
+use crate::{
+    bench, chaos, decode, demo, doctor, ledger, mapping, node, passwd, postmortem, probe, replay, simulate,
+};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -48,6 +50,9 @@ enum Command {
     Probe(probe::ProbeOptions),
     /// Hash a password for the configuration, which never holds the password itself.
     Passwd,
+    /// See what messages of other conventions (Tasmota, Zigbee2MQTT, Shelly, …) become, and which of them come along.
+    #[command(subcommand)]
+    Mapping(mapping::MappingCommand),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
     /// Lead the conversations of a flight report again, and say whether they come to the same readings and reason.
@@ -116,6 +121,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Chaos(options) => chaos::run(options),
         Command::Probe(options) => probe::run(&options),
         Command::Passwd => passwd::run(),
+        Command::Mapping(command) => mapping::run(command),
         Command::Ledger(options) => ledger::run(&options),
         Command::Postmortem(options) => postmortem::run(&options),
         Command::Bench(bench) => bench::run(&bench),

@@ -3,6 +3,7 @@
 
 pub(crate) mod brokers;
 mod device;
+mod mappings;
 mod reader;
 mod retention;
 pub(crate) mod tls;
@@ -18,6 +19,7 @@ use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
+use voltree_protocols::mapping::Mapping;
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
 
@@ -40,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) mqtt_access: Access,
     pub(crate) mqtt_tls: Option<TlsListener>,
     pub(crate) brokers: Vec<OutsideBroker>,
+    pub(crate) mappings: Vec<Mapping>,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
@@ -137,6 +140,7 @@ impl Config {
             config.packs.extend(read_pack(&mut device, &mut mistakes));
             device.finish(&mut mistakes);
         }
+        config.mappings = mappings::read(&mut root, &mut mistakes);
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
         environment.apply(&mut config, &mut mistakes);
@@ -159,6 +163,7 @@ impl Default for Config {
             mqtt_access: Access::new(BTreeMap::new(), true),
             mqtt_tls: None,
             brokers: Vec::new(),
+            mappings: Vec::new(),
             retention: retention::default(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),

@@ -11,6 +11,7 @@ mod environment;
 mod http;
 mod ledger;
 mod login;
+mod mapping;
 mod metric_table;
 mod node;
 mod passwd;

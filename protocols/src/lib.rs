@@ -13,6 +13,8 @@ pub mod flight;
 #[cfg(feature = "serial")]
 pub mod link;
 #[cfg(feature = "mqtt")]
+pub mod mapping;
+#[cfg(feature = "mqtt")]
 pub mod mqtt;
 #[cfg(feature = "sim")]
 pub mod sim;
