@@ -141,6 +141,9 @@ impl Config {
             device.finish(&mut mistakes);
         }
         config.mappings = mappings::read(&mut root, &mut mistakes);
+        let filters = config.mappings.iter().flat_map(Mapping::filters);
+        let filters: Vec<_> = filters.map(|filter| filter.as_str().to_owned()).collect();
+        brokers::hear(&mut config.brokers, &filters);
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
         environment.apply(&mut config, &mut mistakes);
@@ -272,6 +275,10 @@ mod tests {
         let example = Config::parse(include_str!("../deploy/voltree.toml")).unwrap();
         let with_label = PackConfig { labels: config.packs[0].labels.clone(), ..example.packs[0].clone() };
         let broker = brokers::broker("house", "192.168.1.10".to_owned(), "garage");
+        let [zigbee2mqtt] = config.mappings.as_slice() else { panic!("one preset is shown") };
+        let mut broker = broker;
+        broker.topics.extend(zigbee2mqtt.filters().map(ToString::to_string));
+        broker.topics.dedup();
         let with_login = OutsideBroker { login: Some(("voltree".to_owned(), Secret::new(""))), ..broker };
         let mqtt_access = config.mqtt_access.clone();
         assert!(!mqtt_access.is_local_only());
@@ -279,7 +286,14 @@ mod tests {
         assert!(mqtt_tls.is_some());
         assert_eq!(
             config,
-            Config { packs: vec![with_label], brokers: vec![with_login], mqtt_access, mqtt_tls, ..example }
+            Config {
+                packs: vec![with_label],
+                brokers: vec![with_login],
+                mappings: config.mappings.clone(),
+                mqtt_access,
+                mqtt_tls,
+                ..example
+            }
         );
         assert!(!config.packs[0].labels.is_empty());
     }

@@ -19,7 +19,7 @@ use voltree_actors::journal::JournalWriter;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
-use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket, keeper};
+use voltree_actors::mqtt::{Broker, Conventions, Listener, ListenerArgs, ListenerSocket, keeper};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
@@ -254,7 +254,9 @@ impl Estate {
         let keeper = directory.handle(&root.child("mqtt").child("keeper"));
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
         let access = Arc::new(config.mqtt_access.clone());
-        let broker = Arc::new(Broker::open(data.path("broker"), known, durable, access, keeper)?);
+        let conventions = Arc::new(Conventions::new(config.mappings.clone()));
+        let broker =
+            Broker::open(data.path("broker"), known, durable, access, conventions, keeper).map(Arc::new)?;
         Ok(Self {
             directory,
             events,

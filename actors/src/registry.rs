@@ -188,6 +188,21 @@ impl Registry {
         self.register_publisher(adopted(id), now)
     }
 
+    /// The device of this id, adopted under the name that it has where it comes from if nobody knew it.
+    pub fn adopt_mapped(
+        &self,
+        id: &DeviceId,
+        name: &str,
+        offline_after: Duration,
+        now: Timestamp,
+    ) -> Arc<DeviceEntry> {
+        if let Some(known) = self.get(id) {
+            return known;
+        }
+        let name = name.chars().filter(|c| !c.is_control()).take(128).collect();
+        self.register_publisher(DeviceSpec { name, offline_after, ..adopted(id) }, now)
+    }
+
     /// Lists a device of which only the history is left, under the name and type that it had. Should it publish, it is
     /// taken in like any other.
     pub fn remember(&self, id: &DeviceId, record: &DeviceRecord, now: Timestamp) {

@@ -17,6 +17,7 @@ mod raw;
 mod rule;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use voltree_model::DeviceId;
@@ -61,6 +62,7 @@ pub enum MappingError {
 pub struct Mapping {
     name: String,
     about: String,
+    offline_after: Duration,
     ignore: Vec<TopicPattern>,
     messages: Vec<MessageRule>,
     presence: Vec<PresenceRule>,
@@ -68,6 +70,9 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// How long its devices may be silent, unless it says otherwise: many report every few minutes.
+    pub const OFFLINE_AFTER: Duration = Duration::from_hours(1);
+
     /// Reads a mapping.
     pub fn from_toml(text: &str) -> Result<Self, MappingError> {
         Self::with_variables(text, &BTreeMap::new())
@@ -102,6 +107,11 @@ impl Mapping {
     /// What it is for.
     pub fn about(&self) -> &str {
         &self.about
+    }
+
+    /// How long its devices may be silent before they count as offline.
+    pub fn offline_after(&self) -> Duration {
+        self.offline_after
     }
 
     /// Every filter that must be heard for it.

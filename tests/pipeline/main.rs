@@ -20,6 +20,7 @@ mod doctor;
 mod links;
 mod live;
 mod load;
+mod mapped;
 mod mqtt_login;
 mod mqtt_sessions;
 mod mqtt_tls;

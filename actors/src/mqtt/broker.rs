@@ -22,6 +22,7 @@ use voltree_storage::JournalSlot;
 
 use self::kept::Changes;
 use super::keeper::KeeperMsg;
+use super::mapped::Conventions;
 use super::retained::Retained;
 use crate::access::{Access, Denied, Identity};
 use crate::metrics;
@@ -80,6 +81,7 @@ pub struct Broker {
     pub(super) registry: Arc<Registry>,
     pub(super) journal: Arc<JournalSlot>,
     pub(super) access: Arc<Access>,
+    pub(super) conventions: Arc<Conventions>,
     /// How many passwords may be hashed at once: each takes 19 MiB and a thread.
     hashing: Semaphore,
     members: RwLock<HashMap<String, Member>>,
@@ -99,6 +101,7 @@ impl Broker {
         registry: Arc<Registry>,
         journal: Arc<JournalSlot>,
         access: Arc<Access>,
+        conventions: Arc<Conventions>,
         keeper: Handle<KeeperMsg>,
     ) -> Result<Self, voltree_storage::Error> {
         let (retained, members) = kept::load(&file)?;
@@ -107,6 +110,7 @@ impl Broker {
             registry,
             journal,
             access,
+            conventions,
             hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(members),
             retained: RwLock::new(retained),

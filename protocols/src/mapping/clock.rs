@@ -86,9 +86,12 @@ mod tests {
 
     use super::*;
 
+    fn source(format: TimeFormat, utc_offset_minutes: i32) -> TimeSource {
+        TimeSource { path: JsonPath::parse("t").unwrap(), format, utc_offset_minutes }
+    }
+
     fn read(format: TimeFormat, offset: i32, value: &Value) -> Result<Option<i64>, BadTime> {
-        let path = JsonPath::parse("t").expect("a path");
-        let source = TimeSource { path, format, utc_offset_minutes: offset };
+        let source = source(format, offset);
         Ok(source.read(&json!({ "t": value }))?.map(Timestamp::as_millis))
     }
 

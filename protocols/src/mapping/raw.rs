@@ -2,6 +2,7 @@
 //! its key.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -24,6 +25,7 @@ pub(super) struct RawMapping {
     #[serde(default)]
     variables: BTreeMap<String, String>,
     device: Option<String>,
+    offline_after_s: Option<u64>,
     #[serde(default)]
     ignore: Vec<String>,
     #[serde(default)]
@@ -209,6 +211,10 @@ impl RawMapping {
             }
         }
         let device = self.device.unwrap_or_else(|| "{device}".to_owned());
+        let offline_after = self.offline_after_s.map_or(Mapping::OFFLINE_AFTER, Duration::from_secs);
+        if !(Duration::from_secs(10)..=Duration::from_hours(24 * 366)).contains(&offline_after) {
+            check.mistake("offline_after_s", "must lie between 10 s and a year");
+        }
         if self.message.is_empty() {
             check.mistake("message", "is missing: at least one [[message]] must say what is read");
         }
@@ -227,7 +233,15 @@ impl RawMapping {
         if !check.mistakes.is_empty() {
             return Err(MappingError::Mistakes { name: self.name, mistakes: check.mistakes });
         }
-        Ok(Mapping { name: self.name, about: self.about, ignore, messages, presence, commands })
+        Ok(Mapping {
+            name: self.name,
+            about: self.about,
+            offline_after,
+            ignore,
+            messages,
+            presence,
+            commands,
+        })
     }
 }
 

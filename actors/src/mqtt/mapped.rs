@@ -1,0 +1,143 @@
+//! What the node makes of messages that do not follow the contract: the mappings it was given, and who was seen under
+//! them, so that a command of the contract finds its way back into a device's own words.
+//!
+//! It belongs to the node and outlives every client. Nothing of it is saved: a device is known again with its first
+//! message.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use serde::Deserialize;
+use serde_json::Value;
+use voltree_model::{DeviceId, Timestamp};
+use voltree_protocols::mapping::{Captures, Mapping, Meaning};
+
+/// How many devices can be commanded; more can be heard.
+const MOST_SUBJECTS: usize = 20_000;
+
+/// Everything that reads messages which do not follow the contract.
+#[derive(Debug, Default)]
+pub struct Conventions {
+    mappings: Vec<Mapping>,
+    /// By which mapping a device was seen, and what its topic said.
+    subjects: RwLock<BTreeMap<DeviceId, (usize, Captures)>>,
+}
+
+/// A message that was understood.
+#[derive(Debug)]
+pub(super) struct Understood {
+    pub(super) meaning: Meaning,
+    /// How long its devices may be silent.
+    pub(super) offline_after: Duration,
+}
+
+/// A command of the contract, as far as it matters here.
+#[derive(Debug, Deserialize)]
+struct Order {
+    command_id: Option<String>,
+    action: String,
+    #[serde(default)]
+    params: Value,
+    expires_at: Option<String>,
+}
+
+/// What becomes of a command for a device that is mapped.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ordered {
+    /// What the device is told, in its own words.
+    pub(super) told: Option<(String, Vec<u8>)>,
+    /// What whoever gave the order is told: the contract's acknowledgement.
+    pub(super) answer: Vec<u8>,
+}
+
+impl Conventions {
+    /// Reads messages by these mappings; of two that know a topic the first counts.
+    pub fn new(mappings: Vec<Mapping>) -> Self {
+        Self { mappings, subjects: RwLock::default() }
+    }
+
+    /// Reads a message; nothing if no convention knows its topic.
+    pub(super) fn read(&self, topic: &str, payload: &[u8]) -> Option<Understood> {
+        self.mappings.iter().enumerate().find_map(|(index, mapping)| {
+            let meaning = mapping.read(topic, payload)?;
+            if mapping.has_commands() {
+                self.remember(index, mapping, topic);
+            }
+            Some(Understood { meaning, offline_after: mapping.offline_after() })
+        })
+    }
+
+    fn remember(&self, index: usize, mapping: &Mapping, topic: &str) {
+        let Some((device, captures)) = mapping.subject(topic) else { return };
+        if self.subjects.read().contains_key(&device) {
+            return;
+        }
+        let mut subjects = self.subjects.write();
+        if subjects.len() < MOST_SUBJECTS {
+            subjects.insert(device, (index, captures));
+        }
+    }
+
+    /// Puts a command of the contract into the device's own words; nothing if the device is none of ours.
+    pub(super) fn order(&self, device: &DeviceId, payload: &[u8], now: Timestamp) -> Option<Ordered> {
+        let (index, captures) = self.subjects.read().get(device).cloned()?;
+        let mapping = self.mappings.get(index)?;
+        let order: Order = match serde_json::from_slice(payload) {
+            Ok(order) => order,
+            Err(error) => return Some(Ordered::failed(None, &format!("it is no command: {error}"))),
+        };
+        let expires = order.expires_at.as_deref().and_then(|text| Timestamp::parse_rfc3339(text).ok());
+        if expires.is_some_and(|expires| expires < now) {
+            return Some(Ordered::failed(order.command_id, "it expired before it came"));
+        }
+        Some(match mapping.command(&captures, &order.action, &order.params) {
+            Ok(told) => Ordered::told(order.command_id, told),
+            Err(error) => Ordered::failed(order.command_id, &error.to_string()),
+        })
+    }
+}
+
+impl Ordered {
+    fn told(command_id: Option<String>, told: (String, Vec<u8>)) -> Self {
+        let answer = serde_json::json!({ "command_id": command_id, "status": "acknowledged" });
+        Self { told: Some(told), answer: answer.to_string().into_bytes() }
+    }
+
+    fn failed(command_id: Option<String>, error: &str) -> Self {
+        let answer = serde_json::json!({ "command_id": command_id, "status": "failed", "error": error });
+        Self { told: None, answer: answer.to_string().into_bytes() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conventions() -> Conventions {
+        Conventions::new(vec![Mapping::preset("tasmota", &BTreeMap::new()).unwrap()])
+    }
+
+    #[test]
+    fn a_device_that_was_seen_can_be_commanded_and_an_unknown_one_cannot() {
+        let conventions = conventions();
+        let (lamp, now) = (DeviceId::new("lamp").unwrap(), Timestamp::from_millis(0));
+        let order = |payload: &str| conventions.order(&lamp, payload.as_bytes(), now);
+        let on = r#"{"command_id":"7","action":"set_power","params":{"on":true}}"#;
+        assert_eq!(order(on), None);
+        assert!(conventions.read("tele/lamp/LWT", b"Online").is_some());
+        let ordered = order(on).unwrap();
+        assert_eq!(ordered.told, Some(("cmnd/lamp/POWER".to_owned(), b"ON".to_vec())));
+        let expired = r#"{"action":"set_power","params":{"on":true},"expires_at":"1969-01-01T00:00:00Z"}"#;
+        for bad in ["", "{}", expired, r#"{"action":"explode"}"#] {
+            let ordered = order(bad).unwrap();
+            assert_eq!(ordered.told, None, "{bad}");
+            assert!(String::from_utf8(ordered.answer).unwrap().contains("failed"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_topic_of_no_convention_is_not_understood() {
+        assert!(conventions().read("anything/else", b"1").is_none());
+    }
+}
