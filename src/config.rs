@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) mqtt_tls: Option<TlsListener>,
     pub(crate) brokers: Vec<OutsideBroker>,
     pub(crate) mappings: Vec<Mapping>,
+    pub(crate) discovery_prefix: Option<String>,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
@@ -128,6 +129,7 @@ impl Config {
             config.mqtt_tls = tls::read(mqtt, mistakes);
             let by_certificate = config.mqtt_tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
             config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
+            config.discovery_prefix = mqtt.checked("discovery_prefix", mappings::prefix, mistakes);
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
         root.section("retention", &mut mistakes, |section, mistakes| {
@@ -142,7 +144,8 @@ impl Config {
         }
         config.mappings = mappings::read(&mut root, &mut mistakes);
         let filters = config.mappings.iter().flat_map(Mapping::filters);
-        let filters: Vec<_> = filters.map(|filter| filter.as_str().to_owned()).collect();
+        let mut filters: Vec<_> = filters.map(|filter| filter.as_str().to_owned()).collect();
+        filters.extend(config.discovery_prefix.as_ref().map(|prefix| format!("{prefix}/#")));
         brokers::hear(&mut config.brokers, &filters);
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
@@ -167,6 +170,7 @@ impl Default for Config {
             mqtt_tls: None,
             brokers: Vec::new(),
             mappings: Vec::new(),
+            discovery_prefix: None,
             retention: retention::default(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),
@@ -263,7 +267,11 @@ mod tests {
     fn the_defaults_that_the_example_shows_are_the_defaults() {
         let shown: String = include_str!("../deploy/voltree.toml")
             .lines()
-            .filter(|line| !["hosts =", "devices =", "max_mib ="].iter().any(|key| line.contains(key)))
+            .filter(|line| {
+                !["hosts =", "devices =", "max_mib =", "discovery_prefix ="]
+                    .iter()
+                    .any(|key| line.contains(key))
+            })
             .map(|line| {
                 line.strip_prefix("# ")
                     .filter(|rest| rest.contains(" = ") || rest.starts_with('['))

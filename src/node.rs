@@ -254,7 +254,7 @@ impl Estate {
         let keeper = directory.handle(&root.child("mqtt").child("keeper"));
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
         let access = Arc::new(config.mqtt_access.clone());
-        let conventions = Arc::new(Conventions::new(config.mappings.clone()));
+        let conventions = Arc::new(conventions(config));
         let broker =
             Broker::open(data.path("broker"), known, durable, access, conventions, keeper).map(Arc::new)?;
         Ok(Self {
@@ -491,6 +491,15 @@ impl Estate {
             aggregators.iter().for_each(|handle| handle.nudge(AggregatorMsg::Committed));
             readers.iter().for_each(|handle| handle.nudge(CursorMsg::Committed));
         }));
+    }
+}
+
+/// What is read besides the contract's own messages.
+fn conventions(config: &Config) -> Conventions {
+    let conventions = Conventions::new(config.mappings.clone());
+    match &config.discovery_prefix {
+        Some(prefix) => conventions.with_discovery(prefix),
+        None => conventions,
     }
 }
 

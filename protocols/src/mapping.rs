@@ -8,6 +8,7 @@ mod capture;
 mod clock;
 mod command;
 mod convert;
+mod discovery;
 mod draft;
 mod path;
 mod pattern;
@@ -15,6 +16,7 @@ mod presence;
 mod presets;
 mod raw;
 mod rule;
+mod template;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,10 +32,12 @@ use rule::MessageRule;
 
 pub use capture::{Captured, captured};
 pub use command::CommandError;
+pub use discovery::{Announced, AnnouncementError, Discovery};
 pub use draft::{Draft, Meaning, Turned, Value, device_id};
 pub use path::{JsonPath, PathError};
 pub use pattern::{Captures, PatternError, Template, TopicPattern};
 pub use presets::{PRESETS, Preset};
+pub use template::{TemplateError, ValueTemplate};
 
 /// Why a text is no mapping.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use voltree_protocols::mapping::{Mapping, MappingError};
+use voltree_protocols::mqtt::publish_topic_valid;
 
 use super::reader::{Mistake, Section};
 
@@ -19,6 +20,14 @@ pub(super) fn read(root: &mut Section, mistakes: &mut Vec<Mistake>) -> Vec<Mappi
         mappings.push(mapping);
     }
     mappings
+}
+
+/// Checks where announcements to Home Assistant begin.
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    if text.ends_with('/') {
+        return Err("must not end with a slash".to_owned());
+    }
+    publish_topic_valid(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn read_one(mut section: Section, mistakes: &mut Vec<Mistake>) -> Option<Mapping> {

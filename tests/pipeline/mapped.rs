@@ -112,9 +112,10 @@ async fn a_command_of_the_contract_reaches_a_mapped_device_in_its_own_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outside_broker_is_heard_by_the_mappings_filters() {
-    let outside = Site::new().mqtt_sections(PRESETS).start().await;
-    let node = Site::new().mqtt_sections(PRESETS).broker("house", outside.mqtt.port());
-    let node = node.start().await;
+    let outside_site = Site::new().mqtt_sections(PRESETS);
+    let outside = outside_site.start().await;
+    let site = Site::new().mqtt_sections(PRESETS).broker("house", outside.mqtt.port());
+    let node = site.start().await;
     until("the outside broker is heard", BOUND, || async {
         let metrics = node.get("/metrics").await.text().await.unwrap();
         let heard = metrics.contains("actors_mqtt_outside_brokers_connected 1");
@@ -125,6 +126,81 @@ async fn an_outside_broker_is_heard_by_the_mappings_filters() {
     play(&mut publisher, "tasmota").await;
     let ledger = node.ledger_settled("livingroom-lamp", 4).await;
     assert_eq!((ledger.stored, ledger.rejected), (3, 1), "{ledger:?}");
+    assert_eq!(node.stop().await, Some(0));
+    assert_eq!(outside.stop().await, Some(0));
+}
+
+const DISCOVERY: &str = "discovery_prefix = \"homeassistant\"\n";
+const INVERTER: &str = r#"{"name":"Battery voltage","uniq_id":"100177_v","dev":{"ids":"100177","name":"Inverter"},"~":"inverter","stat_t":"~/state","avty_t":"~/status","val_tpl":"{{ value_json.v | float }}","unit_of_meas":"V"}"#;
+const CONFIG: &str = "homeassistant/sensor/inverter/voltage/config";
+
+async fn publish_retained(node: &Node, messages: &[(&str, &str)]) {
+    let options = MqttOptions::new("announcer", node.mqtt.ip().to_string(), node.mqtt.port());
+    let (client, mut events) = AsyncClient::new(options, 10);
+    for (topic, payload) in messages {
+        client.publish(*topic, QoS::AtLeastOnce, true, payload.as_bytes()).await.unwrap();
+        while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_announces_itself_to_home_assistant_is_a_device_until_that_is_taken_back() {
+    let site = Site::new().mqtt_sections(DISCOVERY);
+    let node = site.start().await;
+    publish_retained(&node, &[(CONFIG, INVERTER)]).await;
+    let mut publisher = Publisher::connect(node.mqtt, "inverter").await.unwrap();
+    publisher.publish(1, "inverter/state", br#"{"v":"52.4"}"#).await.unwrap();
+    publisher.publish(2, "inverter/status", b"online").await.unwrap();
+    publisher.settle().await.unwrap();
+    assert_eq!(node.ledger_settled("100177", 1).await.stored, 1);
+    until("it is there under its name", BOUND, || async {
+        let inverter = device(&node, "100177").await;
+        let is_there = (&inverter["name"], &inverter["state"]) == (&json!("Inverter"), &json!("ONLINE"));
+        if is_there { Ok(()) } else { Err(inverter.to_string()) }
+    })
+    .await;
+
+    // The announcement is retained, so a node that starts again knows what the topic means.
+    node.kill();
+    let node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "inverter").await.unwrap();
+    publisher.publish(3, "inverter/state", br#"{"v":"52.5"}"#).await.unwrap();
+    publisher.settle().await.unwrap();
+    let ledger = node.ledger_settled("100177", 2).await;
+    assert_eq!((ledger.stored, ledger.rejected), (2, 0), "{ledger:?}");
+    until("its voltage is there", BOUND, || async {
+        let inverter = device(&node, "100177").await;
+        let voltage = latest(&inverter, "voltage");
+        if voltage == Some((52.5, Some("V".to_owned()))) { Ok(()) } else { Err(inverter.to_string()) }
+    })
+    .await;
+
+    publish_retained(&node, &[(CONFIG, "")]).await;
+    assert_eq!(device(&node, "100177").await["state"], json!("OFFLINE"));
+    publisher.publish(4, "inverter/state", br#"{"v":"52.6"}"#).await.unwrap();
+    publisher.settle().await.unwrap();
+    assert_eq!(node.ledger_at_rest(None).await.rejected, 1, "the topic means nothing any more");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_are_announced_at_an_outside_broker_are_heard_there() {
+    let outside_site = Site::new().mqtt_sections(DISCOVERY);
+    let outside = outside_site.start().await;
+    let site = Site::new().mqtt_sections(DISCOVERY).broker("house", outside.mqtt.port());
+    let node = site.start().await;
+    publish_retained(&outside, &[(CONFIG, INVERTER)]).await;
+    let mut publisher = Publisher::connect(outside.mqtt, "inverter").await.unwrap();
+    let begun = std::time::Instant::now();
+    let mut number = 0;
+    while node.ledger(Some("100177")).await.received == 0 {
+        assert!(begun.elapsed() < BOUND, "no state reached the node");
+        number += 1;
+        let payload = format!("{{\"v\":{number}}}");
+        publisher.publish(number, "inverter/state", payload.as_bytes()).await.unwrap();
+        publisher.settle().await.unwrap();
+    }
+    assert_eq!(device(&node, "100177").await["name"], json!("Inverter"));
     assert_eq!(node.stop().await, Some(0));
     assert_eq!(outside.stop().await, Some(0));
 }

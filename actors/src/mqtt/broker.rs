@@ -106,6 +106,11 @@ impl Broker {
     ) -> Result<Self, voltree_storage::Error> {
         let (retained, members) = kept::load(&file)?;
         metrics::mqtt_retained(retained.count());
+        if let Some(filter) = conventions.announcement_filter() {
+            for message in retained.matching(&filter, QoS::AtLeastOnce) {
+                conventions.read(&message.topic, &message.payload);
+            }
+        }
         Ok(Self {
             registry,
             journal,

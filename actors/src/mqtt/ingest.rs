@@ -17,6 +17,7 @@ use voltree_storage::Entry;
 use super::Broker;
 use super::mapped::Understood;
 use crate::intake::{self, Inbound};
+use crate::mqtt_device;
 use crate::registry::{DeviceEntry, LinkState};
 
 /// How long a publish without acknowledgement may wait for space before it is rejected as busy.
@@ -127,14 +128,21 @@ async fn mapped(
     stale: bool,
     now: Timestamp,
 ) -> Committed {
-    let Understood { meaning, offline_after } = understood;
+    let Understood { meaning, offline_after, gone } = understood;
+    for entry in gone.iter().filter_map(|device| broker.registry.get(device)) {
+        entry.set_link(LinkState::Down, "its announcement was taken back");
+    }
     let mut commits = Vec::with_capacity(meaning.readings.len());
     for reading in meaning.readings {
         commits.push(match reading {
             Ok(draft) if stale && draft.at.is_none() => continue,
             Ok(draft) => {
                 let entry = broker.registry.adopt_mapped(&draft.device, &draft.name, offline_after, now);
-                let parsed = draft.finish(now, || entry.own_time(now));
+                let parsed = if entry.kind == mqtt_device::KIND {
+                    draft.finish(now, || entry.own_time(now))
+                } else {
+                    Err(taken(&entry))
+                };
                 take_in(broker, &entry, parsed, qos, now).await
             }
             Err(Turned { device, rejection: PayloadRejection { reason, detail } }) => {
@@ -158,6 +166,12 @@ async fn mapped(
         }
         true
     })
+}
+
+/// A name that somebody else's convention gives must not write into the history of a configured battery.
+fn taken(entry: &DeviceEntry) -> PayloadRejection {
+    let detail = format!("{} is a configured device of type {}", entry.id, entry.kind);
+    PayloadRejection { reason: RejectReason::DeviceMismatch, detail }
 }
 
 async fn telemetry(

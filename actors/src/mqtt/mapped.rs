@@ -2,16 +2,18 @@
 //! them, so that a command of the contract finds its way back into a device's own words.
 //!
 //! It belongs to the node and outlives every client. Nothing of it is saved: a device is known again with its first
-//! message.
+//! message, and announcements are retained by whoever's broker they came through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 use serde_json::Value;
 use voltree_model::{DeviceId, Timestamp};
-use voltree_protocols::mapping::{Captures, Mapping, Meaning};
+use voltree_protocols::mapping::{Announced, AnnouncementError, Captures, Discovery, Mapping, Meaning};
+use voltree_protocols::mqtt::Filter;
 
 /// How many devices can be commanded; more can be heard.
 const MOST_SUBJECTS: usize = 20_000;
@@ -22,6 +24,10 @@ pub struct Conventions {
     mappings: Vec<Mapping>,
     /// By which mapping a device was seen, and what its topic said.
     subjects: RwLock<BTreeMap<DeviceId, (usize, Captures)>>,
+    /// What announced itself to Home Assistant, if that is read.
+    discovery: Option<Mutex<Discovery>>,
+    /// Counts changes of what is announced.
+    announcements: AtomicU64,
 }
 
 /// A message that was understood.
@@ -30,6 +36,8 @@ pub(super) struct Understood {
     pub(super) meaning: Meaning,
     /// How long its devices may be silent.
     pub(super) offline_after: Duration,
+    /// Devices that nothing announces any more.
+    pub(super) gone: Vec<DeviceId>,
 }
 
 /// A command of the contract, as far as it matters here.
@@ -54,18 +62,63 @@ pub(super) struct Ordered {
 impl Conventions {
     /// Reads messages by these mappings; of two that know a topic the first counts.
     pub fn new(mappings: Vec<Mapping>) -> Self {
-        Self { mappings, subjects: RwLock::default() }
+        Self { mappings, ..Self::default() }
+    }
+
+    /// Reads announcements to Home Assistant under this prefix too.
+    pub fn with_discovery(mut self, prefix: &str) -> Self {
+        self.discovery = Some(Mutex::new(Discovery::new(prefix)));
+        self
+    }
+
+    /// The filter that hears announcements, if they are read.
+    pub(super) fn announcement_filter(&self) -> Option<Filter> {
+        self.discovery.as_ref()?.lock().announcements().ok()
+    }
+
+    /// Changes whenever other topics are announced.
+    pub(super) fn announced(&self) -> u64 {
+        self.announcements.load(Ordering::Acquire)
+    }
+
+    /// The topics that announced devices speak on.
+    pub(super) fn announced_topics(&self) -> BTreeSet<String> {
+        let discovery = self.discovery.as_ref().map(|discovery| discovery.lock());
+        discovery.map(|discovery| discovery.topics().map(str::to_owned).collect()).unwrap_or_default()
     }
 
     /// Reads a message; nothing if no convention knows its topic.
     pub(super) fn read(&self, topic: &str, payload: &[u8]) -> Option<Understood> {
-        self.mappings.iter().enumerate().find_map(|(index, mapping)| {
+        let mapped = self.mappings.iter().enumerate().find_map(|(index, mapping)| {
             let meaning = mapping.read(topic, payload)?;
             if mapping.has_commands() {
                 self.remember(index, mapping, topic);
             }
-            Some(Understood { meaning, offline_after: mapping.offline_after() })
-        })
+            Some(Understood { meaning, offline_after: mapping.offline_after(), gone: Vec::new() })
+        });
+        mapped.or_else(|| self.read_announced(topic, payload))
+    }
+
+    /// An announcement, or a message of a device that announced itself.
+    fn read_announced(&self, topic: &str, payload: &[u8]) -> Option<Understood> {
+        let mut discovery = self.discovery.as_ref()?.lock();
+        let offline_after = Mapping::OFFLINE_AFTER;
+        if let Some(meaning) = discovery.read(topic, payload) {
+            return Some(Understood { meaning, offline_after, gone: Vec::new() });
+        }
+        if !discovery.is_announcement(topic) {
+            // Home Assistant's own word of its start and end, and whatever else it keeps there.
+            return discovery.is_below_prefix(topic).then(|| Understood {
+                meaning: Meaning::default(),
+                offline_after,
+                gone: Vec::new(),
+            });
+        }
+        let announced = discovery.announce(topic, payload);
+        drop(discovery);
+        self.announcements.fetch_add(1, Ordering::AcqRel);
+        let gone = note(topic, announced);
+        Some(Understood { meaning: Meaning::default(), offline_after, gone })
     }
 
     fn remember(&self, index: usize, mapping: &Mapping, topic: &str) {
@@ -107,6 +160,26 @@ impl Ordered {
     fn failed(command_id: Option<String>, error: &str) -> Self {
         let answer = serde_json::json!({ "command_id": command_id, "status": "failed", "error": error });
         Self { told: None, answer: answer.to_string().into_bytes() }
+    }
+}
+
+/// Says what an announcement changed; answers who is gone.
+fn note(topic: &str, announced: Result<Announced, AnnouncementError>) -> Vec<DeviceId> {
+    match announced {
+        Ok(Announced { added, removed, unread }) => {
+            for (device, name) in added {
+                tracing::info!(event = "device.announced", %device, name, "announced itself to Home Assistant");
+            }
+            for (entity, why) in unread {
+                tracing::warn!(topic, entity, why, "an announced entity can't be read");
+            }
+            removed
+        }
+        Err(error @ (AnnouncementError::Json(_) | AnnouncementError::TooMany)) => {
+            tracing::warn!(topic, %error, "an announcement can't be taken in");
+            Vec::new()
+        }
+        Err(AnnouncementError::Own | AnnouncementError::NotAnAnnouncement) => Vec::new(),
     }
 }
 
