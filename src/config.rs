@@ -19,7 +19,7 @@ use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
-use voltree_protocols::mapping::Mapping;
+use voltree_protocols::mapping::{Mapping, Sparkplug};
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
 
@@ -44,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) brokers: Vec<OutsideBroker>,
     pub(crate) mappings: Vec<Mapping>,
     pub(crate) discovery_prefix: Option<String>,
+    pub(crate) sparkplug: bool,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
@@ -130,6 +131,8 @@ impl Config {
             let by_certificate = config.mqtt_tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
             config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
             config.discovery_prefix = mqtt.checked("discovery_prefix", mappings::prefix, mistakes);
+            let choices = [("heard", true), ("ignored", false)];
+            config.sparkplug = mqtt.choice("sparkplug", &choices, mistakes).unwrap_or_default();
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
         root.section("retention", &mut mistakes, |section, mistakes| {
@@ -146,6 +149,7 @@ impl Config {
         let filters = config.mappings.iter().flat_map(Mapping::filters);
         let mut filters: Vec<_> = filters.map(|filter| filter.as_str().to_owned()).collect();
         filters.extend(config.discovery_prefix.as_ref().map(|prefix| format!("{prefix}/#")));
+        filters.extend(config.sparkplug.then(|| Sparkplug::FILTER.to_owned()));
         brokers::hear(&mut config.brokers, &filters);
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
@@ -171,6 +175,7 @@ impl Default for Config {
             brokers: Vec::new(),
             mappings: Vec::new(),
             discovery_prefix: None,
+            sparkplug: false,
             retention: retention::default(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),

@@ -497,10 +497,11 @@ impl Estate {
 /// What is read besides the contract's own messages.
 fn conventions(config: &Config) -> Conventions {
     let conventions = Conventions::new(config.mappings.clone());
-    match &config.discovery_prefix {
+    let conventions = match &config.discovery_prefix {
         Some(prefix) => conventions.with_discovery(prefix),
         None => conventions,
-    }
+    };
+    if config.sparkplug { conventions.with_sparkplug() } else { conventions }
 }
 
 fn shards() -> impl Iterator<Item = Shard> {

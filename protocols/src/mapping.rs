@@ -16,6 +16,7 @@ mod presence;
 mod presets;
 mod raw;
 mod rule;
+mod sparkplug;
 mod template;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use draft::{Draft, Meaning, Turned, Value, device_id};
 pub use path::{JsonPath, PathError};
 pub use pattern::{Captures, PatternError, Template, TopicPattern};
 pub use presets::{PRESETS, Preset};
+pub use sparkplug::{Sparkplug, Spoken};
 pub use template::{TemplateError, ValueTemplate};
 
 /// Why a text is no mapping.

@@ -33,6 +33,15 @@ async fn device(node: &Node, id: &str) -> Value {
     node.query(query, json!({ "id": id })).await["device"].clone()
 }
 
+/// Waits until one message that nobody understands is counted on the node.
+async fn one_turned_away(node: &Node) {
+    until("a message of no device is turned away", BOUND, || async {
+        let own = node.ledger(None).await;
+        if own.rejected == 1 { Ok(()) } else { Err(format!("{own:?}")) }
+    })
+    .await;
+}
+
 fn latest(device: &Value, metric: &str) -> Option<(f64, Option<String>)> {
     let metrics = device["latest"].as_array()?;
     let found = metrics.iter().find(|found| found["name"] == json!(metric))?;
@@ -64,8 +73,7 @@ async fn recorded_messages_of_other_conventions_become_devices_with_a_ledger() {
 
     publisher.publish(99, "some/other/topic", b"1").await.unwrap();
     publisher.settle().await.unwrap();
-    let own = node.ledger_at_rest(None).await;
-    assert_eq!(own.rejected, 1, "what no mapping knows is turned away as before: {own:?}");
+    one_turned_away(&node).await;
     assert_eq!(node.stop().await, Some(0));
 }
 
@@ -179,7 +187,7 @@ async fn what_announces_itself_to_home_assistant_is_a_device_until_that_is_taken
     assert_eq!(device(&node, "100177").await["state"], json!("OFFLINE"));
     publisher.publish(4, "inverter/state", br#"{"v":"52.6"}"#).await.unwrap();
     publisher.settle().await.unwrap();
-    assert_eq!(node.ledger_at_rest(None).await.rejected, 1, "the topic means nothing any more");
+    one_turned_away(&node).await;
     assert_eq!(node.stop().await, Some(0));
 }
 
@@ -203,6 +211,54 @@ async fn topics_that_are_announced_at_an_outside_broker_are_heard_there() {
     assert_eq!(device(&node, "100177").await["name"], json!("Inverter"));
     assert_eq!(node.stop().await, Some(0));
     assert_eq!(outside.stop().await, Some(0));
+}
+
+/// A birth with one alias, and data of that alias, as Protocol Buffers encode them: timestamp, metrics, sequence.
+fn sparkplug(at_ms: i64, metric: &[u8], seq: u8) -> Vec<u8> {
+    let mut payload = vec![0x08];
+    let mut rest = at_ms.cast_unsigned();
+    while rest >= 0x80 {
+        payload.push((rest & 0x7F) as u8 | 0x80);
+        rest >>= 7;
+    }
+    payload.push(rest as u8);
+    payload.extend([0x12, metric.len() as u8]);
+    payload.extend(metric);
+    payload.extend([0x18, seq]);
+    payload
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_node_of_sparkplug_is_asked_for_its_birth_when_a_message_is_missing() {
+    let site = Site::new().mqtt_sections("sparkplug = \"heard\"\n");
+    let node = site.start().await;
+    let options = MqttOptions::new("gw", node.mqtt.ip().to_string(), node.mqtt.port());
+    let (client, mut events) = AsyncClient::new(options, 10);
+    client.subscribe("spBv1.0/site/NCMD/gw", QoS::AtLeastOnce).await.unwrap();
+    while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
+    let mut publisher = Publisher::connect(node.mqtt, "edge").await.unwrap();
+    let now = crate::support::now_ms() - 10_000;
+    let (birth, value) = ([0x0A, 1, b'V', 0x10, 1, 0x20, 7, 0x50, 52], [0x10, 1, 0x50, 53]);
+    publisher.publish(1, "spBv1.0/site/NBIRTH/gw", &sparkplug(now, &birth, 0)).await.unwrap();
+    publisher.publish(2, "spBv1.0/site/NDATA/gw", &sparkplug(now + 1, &value, 1)).await.unwrap();
+    publisher.publish(3, "spBv1.0/site/NDATA/gw", &sparkplug(now + 2, &value, 3)).await.unwrap();
+    publisher.settle().await.unwrap();
+    let request = async {
+        loop {
+            if let Event::Incoming(Packet::Publish(publish)) = events.poll().await.unwrap() {
+                return publish.payload;
+            }
+        }
+    };
+    let request = tokio::time::timeout(BOUND, request).await.expect("no rebirth was asked for");
+    assert!(request.windows(20).any(|name| name == b"Node Control/Rebirth"), "{request:?}");
+    let ledger = node.ledger_settled("site.gw", 3).await;
+    assert_eq!((ledger.stored, ledger.rejected), (3, 0), "{ledger:?}");
+    assert_eq!(node.samples("site.gw", "V").await, [(now, 52.0), (now + 1, 53.0), (now + 2, 53.0)]);
+    publisher.publish(4, "spBv1.0/site/NDEATH/gw", &[]).await.unwrap();
+    publisher.settle().await.unwrap();
+    assert_eq!(device(&node, "site.gw").await["state"], json!("OFFLINE"));
+    assert_eq!(node.stop().await, Some(0));
 }
 
 #[test]

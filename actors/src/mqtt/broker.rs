@@ -108,7 +108,7 @@ impl Broker {
         metrics::mqtt_retained(retained.count());
         if let Some(filter) = conventions.announcement_filter() {
             for message in retained.matching(&filter, QoS::AtLeastOnce) {
-                conventions.read(&message.topic, &message.payload);
+                conventions.read(&message.topic, &message.payload, crate::now());
             }
         }
         Ok(Self {

@@ -47,7 +47,7 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         let reason = RejectReason::NotAuthorized;
         return reject(broker, None, reason, format!("{topic:?}"), qos, now).await;
     }
-    let subject = match subject(broker, &topic, &payload) {
+    let subject = match subject(broker, &topic, &payload, now) {
         Ok(subject) => subject,
         Err(error) => {
             return reject(broker, None, RejectReason::BadTopic, format!("{topic:?}: {error}"), qos, now)
@@ -75,11 +75,11 @@ enum Subject {
     Mapped(Understood),
 }
 
-fn subject(broker: &Broker, topic: &str, payload: &[u8]) -> Result<Subject, TopicError> {
+fn subject(broker: &Broker, topic: &str, payload: &[u8], now: Timestamp) -> Result<Subject, TopicError> {
     match DeviceTopic::parse(topic) {
         Ok(topic) => Ok(Subject::Native(topic)),
         Err(error @ TopicError::NotADeviceTopic) => {
-            broker.conventions.read(topic, payload).map(Subject::Mapped).ok_or(error)
+            broker.conventions.read(topic, payload, now).map(Subject::Mapped).ok_or(error)
         }
         Err(error) => Err(error),
     }
@@ -128,7 +128,10 @@ async fn mapped(
     stale: bool,
     now: Timestamp,
 ) -> Committed {
-    let Understood { meaning, offline_after, gone } = understood;
+    let Understood { meaning, offline_after, gone, request } = understood;
+    if let Some((topic, payload)) = request {
+        broker.route(&topic, &payload.into(), QoS::AtMostOnce);
+    }
     for entry in gone.iter().filter_map(|device| broker.registry.get(device)) {
         entry.set_link(LinkState::Down, "its announcement was taken back");
     }

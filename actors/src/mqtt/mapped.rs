@@ -4,7 +4,7 @@
 //! It belongs to the node and outlives every client. Nothing of it is saved: a device is known again with its first
 //! message, and announcements are retained by whoever's broker they came through.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,11 +12,15 @@ use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 use serde_json::Value;
 use voltree_model::{DeviceId, Timestamp};
-use voltree_protocols::mapping::{Announced, AnnouncementError, Captures, Discovery, Mapping, Meaning};
+use voltree_protocols::mapping::{
+    Announced, AnnouncementError, Captures, Discovery, Mapping, Meaning, Sparkplug, Spoken,
+};
 use voltree_protocols::mqtt::Filter;
 
 /// How many devices can be commanded; more can be heard.
 const MOST_SUBJECTS: usize = 20_000;
+/// How many requests wait for the clients of outside brokers.
+const MOST_REQUESTS: usize = 100;
 
 /// Everything that reads messages which do not follow the contract.
 #[derive(Debug, Default)]
@@ -26,9 +30,23 @@ pub struct Conventions {
     subjects: RwLock<BTreeMap<DeviceId, (usize, Captures)>>,
     /// What announced itself to Home Assistant, if that is read.
     discovery: Option<Mutex<Discovery>>,
+    /// What speaks Sparkplug B, if that is heard.
+    sparkplug: Option<Mutex<Sparkplug>>,
+    /// What edge nodes were asked last, for the brokers that they may be behind.
+    requests: Mutex<Requests>,
     /// Counts changes of what is announced.
     announcements: AtomicU64,
 }
+
+/// What was asked last, numbered.
+#[derive(Debug, Default)]
+struct Requests {
+    last: u64,
+    kept: VecDeque<(u64, Request)>,
+}
+
+/// A topic and a payload.
+pub(super) type Request = (String, Vec<u8>);
 
 /// A message that was understood.
 #[derive(Debug)]
@@ -38,6 +56,8 @@ pub(super) struct Understood {
     pub(super) offline_after: Duration,
     /// Devices that nothing announces any more.
     pub(super) gone: Vec<DeviceId>,
+    /// What its sender is asked for.
+    pub(super) request: Option<Request>,
 }
 
 /// A command of the contract, as far as it matters here.
@@ -71,6 +91,12 @@ impl Conventions {
         self
     }
 
+    /// Hears Sparkplug B too.
+    pub fn with_sparkplug(mut self) -> Self {
+        self.sparkplug = Some(Mutex::default());
+        self
+    }
+
     /// The filter that hears announcements, if they are read.
     pub(super) fn announcement_filter(&self) -> Option<Filter> {
         self.discovery.as_ref()?.lock().announcements().ok()
@@ -88,15 +114,47 @@ impl Conventions {
     }
 
     /// Reads a message; nothing if no convention knows its topic.
-    pub(super) fn read(&self, topic: &str, payload: &[u8]) -> Option<Understood> {
+    pub(super) fn read(&self, topic: &str, payload: &[u8], now: Timestamp) -> Option<Understood> {
         let mapped = self.mappings.iter().enumerate().find_map(|(index, mapping)| {
             let meaning = mapping.read(topic, payload)?;
             if mapping.has_commands() {
                 self.remember(index, mapping, topic);
             }
-            Some(Understood { meaning, offline_after: mapping.offline_after(), gone: Vec::new() })
+            Some(Understood {
+                meaning,
+                offline_after: mapping.offline_after(),
+                gone: Vec::new(),
+                request: None,
+            })
         });
-        mapped.or_else(|| self.read_announced(topic, payload))
+        mapped
+            .or_else(|| self.read_announced(topic, payload))
+            .or_else(|| self.read_sparkplug(topic, payload, now))
+    }
+
+    fn read_sparkplug(&self, topic: &str, payload: &[u8], now: Timestamp) -> Option<Understood> {
+        let Spoken { meaning, request } = self.sparkplug.as_ref()?.lock().read(topic, payload, now)?;
+        if let Some(request) = &request {
+            tracing::info!(topic, "an edge node is asked for its birth");
+            let mut requests = self.requests.lock();
+            requests.last += 1;
+            let number = requests.last;
+            requests.kept.push_back((number, request.clone()));
+            if requests.kept.len() > MOST_REQUESTS {
+                requests.kept.pop_front();
+            }
+        }
+        Some(Understood { meaning, offline_after: Mapping::OFFLINE_AFTER, gone: Vec::new(), request })
+    }
+
+    /// What was asked after this number, and the number to ask with next.
+    pub(super) fn requests_after(&self, number: u64) -> (u64, Vec<Request>) {
+        let requests = self.requests.lock();
+        if requests.last == number {
+            return (number, Vec::new());
+        }
+        let fresh = requests.kept.iter().filter(|(other, _)| *other > number);
+        (requests.last, fresh.map(|(_, request)| request.clone()).collect())
     }
 
     /// An announcement, or a message of a device that announced itself.
@@ -104,7 +162,7 @@ impl Conventions {
         let mut discovery = self.discovery.as_ref()?.lock();
         let offline_after = Mapping::OFFLINE_AFTER;
         if let Some(meaning) = discovery.read(topic, payload) {
-            return Some(Understood { meaning, offline_after, gone: Vec::new() });
+            return Some(Understood { meaning, offline_after, gone: Vec::new(), request: None });
         }
         if !discovery.is_announcement(topic) {
             // Home Assistant's own word of its start and end, and whatever else it keeps there.
@@ -112,13 +170,14 @@ impl Conventions {
                 meaning: Meaning::default(),
                 offline_after,
                 gone: Vec::new(),
+                request: None,
             });
         }
         let announced = discovery.announce(topic, payload);
         drop(discovery);
         self.announcements.fetch_add(1, Ordering::AcqRel);
         let gone = note(topic, announced);
-        Some(Understood { meaning: Meaning::default(), offline_after, gone })
+        Some(Understood { meaning: Meaning::default(), offline_after, gone, request: None })
     }
 
     fn remember(&self, index: usize, mapping: &Mapping, topic: &str) {
@@ -198,7 +257,7 @@ mod tests {
         let order = |payload: &str| conventions.order(&lamp, payload.as_bytes(), now);
         let on = r#"{"command_id":"7","action":"set_power","params":{"on":true}}"#;
         assert_eq!(order(on), None);
-        assert!(conventions.read("tele/lamp/LWT", b"Online").is_some());
+        assert!(conventions.read("tele/lamp/LWT", b"Online", now).is_some());
         let ordered = order(on).unwrap();
         assert_eq!(ordered.told, Some(("cmnd/lamp/POWER".to_owned(), b"ON".to_vec())));
         let expired = r#"{"action":"set_power","params":{"on":true},"expires_at":"1969-01-01T00:00:00Z"}"#;
@@ -211,6 +270,6 @@ mod tests {
 
     #[test]
     fn a_topic_of_no_convention_is_not_understood() {
-        assert!(conventions().read("anything/else", b"1").is_none());
+        assert!(conventions().read("anything/else", b"1", Timestamp::from_millis(0)).is_none());
     }
 }

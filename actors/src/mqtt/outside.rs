@@ -112,6 +112,8 @@ struct Connection {
     taking: Option<Taking>,
     /// What was subscribed to because a device announced that it speaks there, and the state of announcements then.
     announced: (u64, BTreeSet<String>),
+    /// The number of the last request that was passed on.
+    asked: u64,
     /// In the order of arrival, which is the order in which MQTT wants them acknowledged.
     commits: FuturesOrdered<Acknowledging>,
 }
@@ -232,6 +234,7 @@ impl Connection {
             waiting: VecDeque::new(),
             taking: None,
             announced: (0, BTreeSet::new()),
+            asked: 0,
             commits: FuturesOrdered::new(),
         }
     }
@@ -239,6 +242,7 @@ impl Connection {
     async fn next(&mut self, args: &OutsideArgs) -> Result<(), Lost> {
         self.take_next(&args.broker);
         self.hear_announced(&args.broker)?;
+        self.pass_on_requests(&args.broker);
         let room = self.waiting.len() + self.commits.len() < WINDOW;
         let happening = async {
             tokio::select! {
@@ -316,6 +320,17 @@ impl Connection {
         }
         self.announced = (announced, topics);
         Ok(())
+    }
+
+    /// Passes on what edge nodes are asked for. Which broker a node is behind nobody says, so every broker hears it.
+    fn pass_on_requests(&mut self, broker: &Broker) {
+        let (asked, requests) = broker.conventions.requests_after(self.asked);
+        self.asked = asked;
+        for (topic, payload) in requests {
+            if self.up.is_some() && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_err() {
+                tracing::debug!("a request found no room; it is made again");
+            }
+        }
     }
 
     /// Brings the oldest waiting message to its device's door, one at a time.
