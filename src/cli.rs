@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::{
-    bench, chaos, decode, demo, doctor, ledger, mapping, node, passwd, postmortem, probe, replay, simulate,
+    bench, chaos, decode, demo, device, doctor, ledger, mapping, node, passwd, postmortem, probe, replay,
+    simulate,
 };
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
@@ -50,6 +51,8 @@ enum Command {
     Probe(probe::ProbeOptions),
     /// Hash a password for the configuration, which never holds the password itself.
     Passwd,
+    /// List a running node's devices and who waits to be one; adopt them or send them away.
+    Device(device::DeviceOptions),
     /// See what messages of other conventions (Tasmota, Zigbee2MQTT, Shelly, …) become, and which of them come along.
     #[command(subcommand)]
     Mapping(mapping::MappingCommand),
@@ -121,6 +124,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Chaos(options) => chaos::run(options),
         Command::Probe(options) => probe::run(&options),
         Command::Passwd => passwd::run(),
+        Command::Device(options) => device::run(&options),
         Command::Mapping(command) => mapping::run(command),
         Command::Ledger(options) => ledger::run(&options),
         Command::Postmortem(options) => postmortem::run(&options),

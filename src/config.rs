@@ -1,6 +1,7 @@
 //! The node's configuration: TOML, read once, valid by construction. All mistakes are reported together, each with its
 //! key and what is wrong with it.
 
+mod admission;
 pub(crate) mod brokers;
 mod device;
 mod mappings;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use voltree_actors::AlertLimits;
 use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
+use voltree_actors::registry::AdmissionRules;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
 use voltree_protocols::mapping::{Mapping, Sparkplug};
@@ -45,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) mappings: Vec<Mapping>,
     pub(crate) discovery_prefix: Option<String>,
     pub(crate) sparkplug: bool,
+    pub(crate) admission: AdmissionRules,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
@@ -135,6 +138,10 @@ impl Config {
             config.sparkplug = mqtt.choice("sparkplug", &choices, mistakes).unwrap_or_default();
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
+        root.section("devices", &mut mistakes, |section, mistakes| {
+            admission::read(section, &mut config.admission, mistakes);
+        });
+        admission::know(&mut config.admission, &config.mqtt_access);
         root.section("retention", &mut mistakes, |section, mistakes| {
             retention::read(section, &mut config.retention, mistakes);
         });
@@ -176,6 +183,7 @@ impl Default for Config {
             mappings: Vec::new(),
             discovery_prefix: None,
             sparkplug: false,
+            admission: admission::default(),
             retention: retention::default(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),
@@ -305,6 +313,7 @@ mod tests {
                 mappings: config.mappings.clone(),
                 mqtt_access,
                 mqtt_tls,
+                admission: config.admission.clone(),
                 ..example
             }
         );

@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod decode;
 mod demo;
+mod device;
 mod doctor;
 mod environment;
 mod http;

@@ -22,7 +22,7 @@ use voltree_actors::mqtt::tls::Tls;
 use voltree_actors::mqtt::{Broker, Conventions, Listener, ListenerArgs, ListenerSocket, keeper};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
-use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
+use voltree_actors::registry::{DeviceRecord, DeviceSpec, Gate, Registry};
 use voltree_actors::uptime::{Uptime, UptimeBook};
 use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
@@ -224,7 +224,8 @@ impl Estate {
         let root = ActorPath::root("node");
         let devices = Children::default();
         let dead_letters = Arc::new(DeadLetters::open(data.path("dead-letters"))?);
-        let registry = Arc::new(Registry::new(
+        let gate = Gate::open(data.path("admission"), config.admission.clone())?;
+        let registry = Registry::new(
             root.child("devices"),
             devices.clone(),
             directory.clone(),
@@ -232,7 +233,8 @@ impl Estate {
             store.age_limits(),
             Arc::clone(&dead_letters),
             faults.clone(),
-        ));
+        );
+        let registry = Arc::new(registry.with_gate(gate));
         let crashes = Arc::new(CrashBook::open(
             disk,
             data.path("crashes"),
@@ -328,6 +330,7 @@ impl Estate {
             records.insert(pack.id.clone(), record);
         }
         voltree_storage::save_snapshot(&file, &records)?;
+        self.registry.readopt(now());
         for device in self.journal.last_origins().keys() {
             match records.get(device) {
                 Some(record) => self.registry.remember(device, record, now()),

@@ -13,6 +13,7 @@
     reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
 )]
 
+mod admission;
 mod alerts;
 mod bad_input;
 mod boards;

@@ -18,7 +18,7 @@ use super::Broker;
 use super::mapped::Understood;
 use crate::intake::{self, Inbound};
 use crate::mqtt_device;
-use crate::registry::{DeviceEntry, LinkState};
+use crate::registry::{DeviceEntry, LinkState, NotAdopted};
 
 /// How long a publish without acknowledgement may wait for space before it is rejected as busy.
 const QOS_0_PATIENCE: Duration = Duration::from_secs(2);
@@ -140,7 +140,14 @@ async fn mapped(
         commits.push(match reading {
             Ok(draft) if stale && draft.at.is_none() => continue,
             Ok(draft) => {
-                let entry = broker.registry.adopt_mapped(&draft.device, &draft.name, offline_after, now);
+                let admitted = broker.registry.admit_mapped(&draft.device, &draft.name, offline_after, now);
+                let entry = match admitted {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        commits.push(not_adopted(broker, &draft.device, error, qos, now).await);
+                        continue;
+                    }
+                };
                 let parsed = if entry.kind == mqtt_device::KIND {
                     draft.finish(now, || entry.own_time(now))
                 } else {
@@ -171,6 +178,17 @@ async fn mapped(
     })
 }
 
+/// Counted on the node: whoever makes names up must not fill the ledger with them.
+async fn not_adopted(
+    broker: &Arc<Broker>,
+    device: &DeviceId,
+    error: NotAdopted,
+    qos: QoS,
+    now: Timestamp,
+) -> Committed {
+    reject(broker, None, RejectReason::NotAdopted, format!("{device}: {error}"), qos, now).await
+}
+
 /// A name that somebody else's convention gives must not write into the history of a configured battery.
 fn taken(entry: &DeviceEntry) -> PayloadRejection {
     let detail = format!("{} is a configured device of type {}", entry.id, entry.kind);
@@ -184,7 +202,10 @@ async fn telemetry(
     qos: QoS,
     now: Timestamp,
 ) -> Committed {
-    let entry = broker.registry.adopt(device, now);
+    let entry = match broker.registry.admit(device, now) {
+        Ok(entry) => entry,
+        Err(error) => return not_adopted(broker, device, error, qos, now).await,
+    };
     let parsed = parse_telemetry(device, payload, now, || entry.own_time(now));
     entry.publishes.record(now, payload, &parsed);
     take_in(broker, &entry, parsed, qos, now).await

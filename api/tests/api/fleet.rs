@@ -11,9 +11,9 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause,
-    GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange,
-    Series, SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
+    Answer, Candidate, DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights,
+    GapCause, GapRange, Health, HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point,
+    PointRange, Series, SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
 };
 use voltree_actors::intake::Inbound;
 use voltree_model::{
@@ -149,6 +149,29 @@ impl Devices for TestFleet {
 
     fn changes(&self) -> broadcast::Receiver<DeviceId> {
         self.changes.subscribe()
+    }
+
+    /// One waits, one was sent away.
+    fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |name: &str, messages: u64| Candidate {
+            id: id(name),
+            name: format!("The {name}"),
+            first_seen: (messages > 0).then_some(START),
+            last_seen: (messages > 0).then_some(START),
+            messages,
+            ignored: messages == 0,
+        };
+        vec![candidate("lamp", 7), candidate("noise", 0)]
+    }
+
+    fn adopt(&self, id: DeviceId) -> Answer<'_, DeviceView> {
+        Box::pin(async move { Ok(device(id.as_str(), "mqtt", DeviceState::Online)) })
+    }
+
+    fn ignore(&self, id: DeviceId) -> Answer<'_, ()> {
+        Box::pin(async move {
+            if id.as_str() == "full-disk" { Err(FleetError::Store("no space".to_owned())) } else { Ok(()) }
+        })
     }
 }
 
