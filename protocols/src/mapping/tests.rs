@@ -143,6 +143,22 @@ fn a_command_is_said_in_the_devices_own_words_and_cannot_break_out_of_them() {
 }
 
 #[test]
+fn the_mapping_that_the_page_shows_reads_what_the_page_says() {
+    let page = include_str!("../../../docs/mqtt-devices.md");
+    let blocks = page.split("```toml\n").filter_map(|rest| rest.split("```").next());
+    let example = blocks.into_iter().find(|block| block.starts_with("name = ")).unwrap();
+    let mapping = Mapping::from_toml(example).unwrap_or_else(|error| panic!("{error}"));
+    let recording = "pumps/h/p1/state\t{\"ts\":1768473000000,\"hydraulics\":{\"flow\":750},\"mode\":\"RUN\",\"info\":{\"fw\":\"1.2\"}}\n\
+                     pumps/h/p1/cells\t{\"cells\":[{\"v\":3.3},{\"v\":3.4}]}\npumps/h/p1/raw\tFFFF0102\npumps/h/p1/lwt\tdown\n\
+                     pumps/h/p1/debug\tx\npumps/h/p1\tx\n";
+    insta::assert_snapshot!(told(&mapping, recording));
+    let (device, captures) = mapping.subject("pumps/h/p1/lwt").unwrap();
+    assert_eq!(device.as_str(), "h-p1");
+    let told = mapping.command(&captures, "set_target", &json!({ "celsius": 45 })).unwrap();
+    assert_eq!(told, ("pumps/h/p1/set".to_owned(), b"{\"target\":45}".to_vec()));
+}
+
+#[test]
 fn a_topic_template_of_its_own_takes_the_place_of_a_presets() {
     let set = [("tele".to_owned(), "home/{device}/tele".to_owned())].into();
     let mapping = Mapping::preset("tasmota", &set).unwrap();
