@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use voltree_actors::fleet::Kill;
+use voltree_actors::registry::AdmissionRules;
 use voltree_model::DeviceId;
 use voltree_runtime::faults::plan::Deed;
 use voltree_runtime::{ActorStatus, clock};
@@ -89,6 +90,7 @@ async fn live(options: ChaosOptions) -> anyhow::Result<()> {
         mqtt_listen: any_port,
         log_level: options.log,
         packs: packs.configs.clone(),
+        admission: AdmissionRules::default(),
         ..Config::from_environment(&environment)?
     };
     let node = Node::prepare(config, &environment)?;

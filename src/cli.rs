@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::{
-    backup, bench, chaos, decode, demo, doctor, export, import, ledger, node, passwd, postmortem, probe,
-    replay, simulate, storage,
+    backup, bench, chaos, decode, demo, device, doctor, export, import, ledger, mapping, node, passwd, postmortem,
+    probe, replay, simulate, storage,
 };
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
@@ -51,6 +51,11 @@ enum Command {
     Probe(probe::ProbeOptions),
     /// Hash a password for the configuration, which never holds the password itself.
     Passwd,
+    /// List a running node's devices and who waits to be one; adopt them or send them away.
+    Device(device::DeviceOptions),
+    /// See what messages of other conventions (Tasmota, Zigbee2MQTT, Shelly, …) become, and which of them come along.
+    #[command(subcommand)]
+    Mapping(mapping::MappingCommand),
     /// Print the ledger of a data directory: what became of every reading of every device.
     Ledger(ledger::LedgerOptions),
     /// Write what a data directory holds as line protocol or CSV.
@@ -130,6 +135,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Chaos(options) => chaos::run(options),
         Command::Probe(options) => probe::run(&options),
         Command::Passwd => passwd::run(),
+        Command::Device(options) => device::run(&options),
+        Command::Mapping(command) => mapping::run(command),
         Command::Ledger(options) => ledger::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Import(options) => import::run(&options),

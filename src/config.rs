@@ -1,8 +1,10 @@
 //! The node's configuration: TOML, read once, valid by construction. All mistakes are reported together, each with its
 //! key and what is wrong with it.
 
+mod admission;
 pub(crate) mod brokers;
 mod device;
+mod mappings;
 mod reader;
 mod retention;
 pub(crate) mod tls;
@@ -16,10 +18,12 @@ use std::time::Duration;
 use voltree_actors::AlertLimits;
 use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
+use voltree_actors::registry::AdmissionRules;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::{Driver, Wire};
-use voltree_protocols::influx::Mapping;
+use voltree_protocols::influx;
 use voltree_protocols::link::{BAUDS, LinkAddress};
+use voltree_protocols::mapping::{Mapping, Sparkplug};
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
 
@@ -42,7 +46,11 @@ pub(crate) struct Config {
     pub(crate) mqtt_access: Access,
     pub(crate) mqtt_tls: Option<TlsListener>,
     pub(crate) brokers: Vec<OutsideBroker>,
-    pub(crate) influx: Mapping,
+    pub(crate) influx: influx::Mapping,
+    pub(crate) mappings: Vec<Mapping>,
+    pub(crate) discovery_prefix: Option<String>,
+    pub(crate) sparkplug: bool,
+    pub(crate) admission: AdmissionRules,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
     pub(crate) packs: Vec<PackConfig>,
@@ -129,6 +137,9 @@ impl Config {
             config.mqtt_tls = tls::read(mqtt, mistakes);
             let by_certificate = config.mqtt_tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
             config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
+            config.discovery_prefix = mqtt.checked("discovery_prefix", mappings::prefix, mistakes);
+            let choices = [("heard", true), ("ignored", false)];
+            config.sparkplug = mqtt.choice("sparkplug", &choices, mistakes).unwrap_or_default();
             config.brokers = brokers::read(mqtt, environment, &config.node_id, mistakes);
         });
         root.section("influx", &mut mistakes, |influx, mistakes| {
@@ -139,6 +150,10 @@ impl Config {
             let in_name = influx.choice("measurement", &[("prefix", true), ("ignore", false)], mistakes);
             config.influx.measurement_in_name = in_name.unwrap_or(config.influx.measurement_in_name);
         });
+        root.section("devices", &mut mistakes, |section, mistakes| {
+            admission::read(section, &mut config.admission, mistakes);
+        });
+        admission::know(&mut config.admission, &config.mqtt_access);
         root.section("retention", &mut mistakes, |section, mistakes| {
             retention::read(section, &mut config.retention, mistakes);
         });
@@ -149,6 +164,12 @@ impl Config {
             config.packs.extend(read_pack(&mut device, &mut mistakes));
             device.finish(&mut mistakes);
         }
+        config.mappings = mappings::read(&mut root, &mut mistakes);
+        let filters = config.mappings.iter().flat_map(Mapping::filters);
+        let mut filters: Vec<_> = filters.map(|filter| filter.as_str().to_owned()).collect();
+        filters.extend(config.discovery_prefix.as_ref().map(|prefix| format!("{prefix}/#")));
+        filters.extend(config.sparkplug.then(|| Sparkplug::FILTER.to_owned()));
+        brokers::hear(&mut config.brokers, &filters);
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
         environment.apply(&mut config, &mut mistakes);
@@ -171,7 +192,11 @@ impl Default for Config {
             mqtt_access: Access::new(BTreeMap::new(), true),
             mqtt_tls: None,
             brokers: Vec::new(),
-            influx: Mapping::default(),
+            influx: influx::Mapping::default(),
+            mappings: Vec::new(),
+            discovery_prefix: None,
+            sparkplug: false,
+            admission: admission::default(),
             retention: retention::default(),
             alerts: AlertLimits::default(),
             packs: Vec::new(),
@@ -314,7 +339,11 @@ mod tests {
     fn the_defaults_that_the_example_shows_are_the_defaults() {
         let shown: String = include_str!("../deploy/voltree.toml")
             .lines()
-            .filter(|line| !["hosts =", "devices =", "max_mib ="].iter().any(|key| line.contains(key)))
+            .filter(|line| {
+                !["hosts =", "devices =", "max_mib =", "discovery_prefix ="]
+                    .iter()
+                    .any(|key| line.contains(key))
+            })
             .map(|line| {
                 line.strip_prefix("# ")
                     .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
@@ -326,6 +355,10 @@ mod tests {
         let example = Config::parse(include_str!("../deploy/voltree.toml")).unwrap();
         let with_label = PackConfig { labels: config.packs[0].labels.clone(), ..example.packs[0].clone() };
         let broker = brokers::broker("house", "192.168.1.10".to_owned(), "garage");
+        let [zigbee2mqtt] = config.mappings.as_slice() else { panic!("one preset is shown") };
+        let mut broker = broker;
+        broker.topics.extend(zigbee2mqtt.filters().map(ToString::to_string));
+        broker.topics.dedup();
         let with_login = OutsideBroker { login: Some(("voltree".to_owned(), Secret::new(""))), ..broker };
         let mqtt_access = config.mqtt_access.clone();
         assert!(!mqtt_access.is_local_only());
@@ -333,7 +366,15 @@ mod tests {
         assert!(mqtt_tls.is_some());
         assert_eq!(
             config,
-            Config { packs: vec![with_label], brokers: vec![with_login], mqtt_access, mqtt_tls, ..example }
+            Config {
+                packs: vec![with_label],
+                brokers: vec![with_login],
+                mappings: config.mappings.clone(),
+                mqtt_access,
+                mqtt_tls,
+                admission: config.admission.clone(),
+                ..example
+            }
         );
         assert!(!config.packs[0].labels.is_empty());
     }

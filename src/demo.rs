@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use voltree_actors::registry::AdmissionRules;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
@@ -68,6 +69,8 @@ async fn live(options: DemoOptions) -> anyhow::Result<()> {
         http_listen: options.http.unwrap_or_else(|| free_or(defaults.http_listen)),
         mqtt_listen: options.mqtt.unwrap_or_else(|| free_or(defaults.mqtt_listen)),
         packs: batteries.iter().map(|(config, _)| config.clone()).collect(),
+        // Whoever tries something out against the demo is to see it at once.
+        admission: AdmissionRules::default(),
         ..defaults
     };
     let recording = options.replay.map(|file| replay::load(&file, &ColumnOptions::default())).transpose()?;

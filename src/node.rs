@@ -21,10 +21,10 @@ use voltree_actors::line::Lines;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
-use voltree_actors::mqtt::{Broker, Listener, ListenerArgs, ListenerSocket, keeper};
+use voltree_actors::mqtt::{Broker, Conventions, Listener, ListenerArgs, ListenerSocket, keeper};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
-use voltree_actors::registry::{DeviceRecord, DeviceSpec, Registry};
+use voltree_actors::registry::{DeviceRecord, DeviceSpec, Gate, Registry};
 use voltree_actors::uptime::{Uptime, UptimeBook};
 use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
@@ -228,7 +228,8 @@ impl Estate {
         let root = ActorPath::root("node");
         let devices = Children::default();
         let dead_letters = Arc::new(DeadLetters::open(data.path("dead-letters"))?);
-        let registry = Arc::new(Registry::new(
+        let gate = Gate::open(data.path("admission"), config.admission.clone())?;
+        let registry = Registry::new(
             root.child("devices"),
             devices.clone(),
             directory.clone(),
@@ -236,7 +237,8 @@ impl Estate {
             store.age_limits(),
             Arc::clone(&dead_letters),
             faults.clone(),
-        ));
+        );
+        let registry = Arc::new(registry.with_gate(gate));
         let crashes = Arc::new(CrashBook::open(
             disk,
             data.path("crashes"),
@@ -258,7 +260,9 @@ impl Estate {
         let keeper = directory.handle(&root.child("mqtt").child("keeper"));
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
         let access = Arc::new(config.mqtt_access.clone());
-        let broker = Arc::new(Broker::open(data.path("broker"), known, durable, access, keeper)?);
+        let conventions = Arc::new(conventions(config));
+        let broker =
+            Broker::open(data.path("broker"), known, durable, access, conventions, keeper).map(Arc::new)?;
         Ok(Self {
             directory,
             events,
@@ -334,6 +338,7 @@ impl Estate {
             records.insert(pack.id.clone(), record);
         }
         voltree_storage::save_snapshot(&file, &records)?;
+        self.registry.readopt(now());
         for device in self.journal.last_origins().keys() {
             match records.get(device) {
                 Some(record) => self.registry.remember(device, record, now()),
@@ -498,6 +503,16 @@ impl Estate {
             readers.iter().for_each(|handle| handle.nudge(CursorMsg::Committed));
         }));
     }
+}
+
+/// What is read besides the contract's own messages.
+fn conventions(config: &Config) -> Conventions {
+    let conventions = Conventions::new(config.mappings.clone());
+    let conventions = match &config.discovery_prefix {
+        Some(prefix) => conventions.with_discovery(prefix),
+        None => conventions,
+    };
+    if config.sparkplug { conventions.with_sparkplug() } else { conventions }
 }
 
 fn shards() -> impl Iterator<Item = Shard> {

@@ -8,6 +8,9 @@ mod rights;
 
 use std::collections::BTreeMap;
 
+use voltree_model::DeviceId;
+use voltree_protocols::mqtt::DeviceTopic;
+
 pub use password::{PasswordHash, PasswordHashError};
 pub use rights::Rights;
 
@@ -59,6 +62,21 @@ impl Access {
     /// Whether nobody can come in from another machine.
     pub fn is_local_only(&self) -> bool {
         self.users.is_empty()
+    }
+
+    /// The devices that users speak for by name: whoever wrote that down knows them.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> {
+        let filters = self.users.values().flat_map(|user| &user.rights.publish);
+        filters.filter_map(|filter| match DeviceTopic::parse(filter.as_str()) {
+            Ok(DeviceTopic::Telemetry(device)) => Some(device),
+            Ok(
+                DeviceTopic::Status(_)
+                | DeviceTopic::Commands(_)
+                | DeviceTopic::CommandAck(_)
+                | DeviceTopic::Config(_),
+            )
+            | Err(_) => None,
+        })
     }
 
     /// Judges whoever knocks with a name and a password, or without. Hashes, so not for an async thread.

@@ -27,7 +27,7 @@ use voltree_runtime::faults::FaultError;
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
 pub use backups::{BackedUp, Backups};
 pub use dead_letters::SetAside;
-pub use devices::{DeviceView, Devices, LatestMetric, StateChange};
+pub use devices::{Candidate, DeviceView, Devices, LatestMetric, StateChange};
 pub use faults::{ActiveFault, FaultInjection, FaultPointView};
 pub use flights::Flights;
 pub use health::{Health, HealthCheck};

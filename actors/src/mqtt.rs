@@ -8,9 +8,11 @@ mod client;
 mod ingest;
 pub mod keeper;
 mod listener;
+mod mapped;
 pub mod outside;
 mod retained;
 pub mod tls;
 
 pub use broker::Broker;
 pub use listener::{Listener, ListenerArgs, ListenerMsg, ListenerSocket};
+pub use mapped::Conventions;

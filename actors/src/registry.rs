@@ -2,6 +2,8 @@
 //!
 //! It belongs to the node and outlives all actors. A device that nobody configured joins when it first publishes.
 
+mod gate;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,6 +25,8 @@ use crate::intake::Intake;
 use crate::link_quality::LinkQuality;
 use crate::mqtt_device;
 use crate::orders::{Orders, Unconfirmed};
+
+pub use gate::{AdmissionRules, Candidate, Gate, IdPattern, Unknown};
 
 /// What a device says of its own connection, or its link finds out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,7 +122,13 @@ pub struct Registry {
     dead_letters: Arc<DeadLetters>,
     faults: Faults,
     ages: Arc<AgeLimits>,
+    gate: Gate,
 }
+
+/// Its sender is no device, and does not become one now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody has adopted this device; voltree device list shows who waits")]
+pub struct NotAdopted;
 
 /// How long a device that came by itself over MQTT may be silent.
 const ADOPTED_OFFLINE_AFTER: Duration = Duration::from_secs(120);
@@ -147,7 +157,72 @@ impl Registry {
         faults: Faults,
     ) -> Self {
         let devices = RwLock::default();
-        Self { devices, supervisor, children, directory, journal, dead_letters, faults, ages }
+        let gate = Gate::default();
+        Self { devices, supervisor, children, directory, journal, dead_letters, faults, ages, gate }
+    }
+
+    /// Puts a gate in front of it. Without one everyone who publishes becomes a device.
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Who publishes and waits to be adopted, or was sent away.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.gate.candidates()
+    }
+
+    /// Makes a device of whoever publishes under this id, for good. Blocks on the disk.
+    pub fn adopt_candidate(
+        &self,
+        id: &DeviceId,
+        now: Timestamp,
+    ) -> Result<Arc<DeviceEntry>, voltree_storage::Error> {
+        let (name, offline_after) = self.gate.decide(id, true, ADOPTED_OFFLINE_AFTER)?;
+        tracing::info!(event = "device.adopted", device = %id, name, "adopted by an operator");
+        Ok(self.adopt_mapped(id, &name, offline_after, now))
+    }
+
+    /// Turns away whatever is published under this id from now on; its history stays. Blocks on the disk.
+    pub fn ignore(&self, id: &DeviceId) -> Result<(), voltree_storage::Error> {
+        self.gate.decide(id, false, ADOPTED_OFFLINE_AFTER)?;
+        tracing::info!(event = "device.ignored", device = %id, "sent away by an operator");
+        if let Some(entry) = self.get(id) {
+            entry.set_link(LinkState::Down, "an operator sent it away");
+        }
+        Ok(())
+    }
+
+    /// Lists again everyone whom an operator adopted in an earlier life of the node.
+    pub fn readopt(&self, now: Timestamp) {
+        for (id, name, offline_after) in self.gate.adopted() {
+            self.adopt_mapped(&id, &name, offline_after, now);
+        }
+    }
+
+    /// The device that publishes under this id, if it is one or may become one now.
+    pub(crate) fn admit(&self, id: &DeviceId, now: Timestamp) -> Result<Arc<DeviceEntry>, NotAdopted> {
+        self.admit_mapped(id, id.as_str(), ADOPTED_OFFLINE_AFTER, now)
+    }
+
+    /// The same for one that has a name where it comes from.
+    pub(crate) fn admit_mapped(
+        &self,
+        id: &DeviceId,
+        name: &str,
+        offline_after: Duration,
+        now: Timestamp,
+    ) -> Result<Arc<DeviceEntry>, NotAdopted> {
+        let turned_away = self.gate.turns_away(id);
+        match self.get(id) {
+            Some(known) if !turned_away => return Ok(known),
+            None if !turned_away && self.gate.admits(id) => {
+                return Ok(self.adopt_mapped(id, name, offline_after, now));
+            }
+            Some(_) | None => {}
+        }
+        self.gate.note(id, name, offline_after, now);
+        Err(NotAdopted)
     }
 
     /// Whether a reading of this time is older than readings of the device are kept.
@@ -191,6 +266,21 @@ impl Registry {
             return known;
         }
         self.register_publisher(adopted(id), now)
+    }
+
+    /// The device of this id, adopted under the name that it has where it comes from if nobody knew it.
+    fn adopt_mapped(
+        &self,
+        id: &DeviceId,
+        name: &str,
+        offline_after: Duration,
+        now: Timestamp,
+    ) -> Arc<DeviceEntry> {
+        if let Some(known) = self.get(id) {
+            return known;
+        }
+        let name = name.chars().filter(|c| !c.is_control()).take(128).collect();
+        self.register_publisher(DeviceSpec { name, offline_after, ..adopted(id) }, now)
     }
 
     /// Lists a device of which only the history is left, under the name and type that it had. Should it publish, it is

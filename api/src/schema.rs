@@ -8,6 +8,7 @@
 
 mod alert;
 mod arguments;
+mod candidate;
 mod crash_report;
 mod dead_letter;
 mod device;

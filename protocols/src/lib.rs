@@ -14,6 +14,8 @@ pub mod influx;
 #[cfg(feature = "serial")]
 pub mod link;
 #[cfg(feature = "mqtt")]
+pub mod mapping;
+#[cfg(feature = "mqtt")]
 pub mod mqtt;
 #[cfg(feature = "sim")]
 pub mod sim;

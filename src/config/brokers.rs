@@ -27,6 +27,17 @@ pub(crate) fn broker(name: &str, host: String, node: &str) -> OutsideBroker {
     }
 }
 
+/// Adds what mappings need to hear to every broker that was not told what to hear.
+pub(super) fn hear(brokers: &mut [OutsideBroker], filters: &[String]) {
+    for broker in brokers.iter_mut().filter(|broker| broker.topics == DEFAULT_TOPICS) {
+        for filter in filters {
+            if !broker.topics.iter().any(|known| known == filter) {
+                broker.topics.push(filter.clone());
+            }
+        }
+    }
+}
+
 /// Reads every section.
 pub(super) fn read(
     mqtt: &mut Section,

@@ -39,7 +39,7 @@ impl Section {
         Self { path: String::new(), table }
     }
 
-    fn key(&self, key: &str) -> String {
+    pub(super) fn key(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
@@ -84,6 +84,15 @@ impl Section {
             }
         }
         sections
+    }
+
+    /// The whole table, for whoever has a reader of its own.
+    pub(super) fn into_table(self) -> Table {
+        self.table
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     /// Names every key that nobody took.

@@ -13,6 +13,7 @@
     reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
 )]
 
+mod admission;
 mod alerts;
 mod backups;
 mod bad_input;
@@ -24,6 +25,7 @@ mod line_protocol;
 mod links;
 mod live;
 mod load;
+mod mapped;
 mod mqtt_login;
 mod mqtt_sessions;
 mod mqtt_tls;

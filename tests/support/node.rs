@@ -31,12 +31,20 @@ pub(crate) struct Site {
     devices: String,
     mqtt_port: u16,
     brokers: String,
+    admission: &'static str,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { dir, devices: String::new(), mqtt_port: 0, brokers: String::new() }
+        let admission = "[devices]\nunknown = \"adopt\"\n";
+        Self { dir, devices: String::new(), mqtt_port: 0, brokers: String::new(), admission }
+    }
+
+    /// Admits publishers as a node does that is told nothing: those who are unknown wait.
+    pub(crate) fn quarantine(mut self) -> Self {
+        self.admission = "";
+        self
     }
 
     /// Listens for MQTT on this port instead of a free one.
@@ -95,8 +103,9 @@ impl Site {
         let data = self.data();
         let text = format!(
             "[node]\nid = \"test\"\ndata_dir = {:?}\n[log]\nlevel = \"info\"\nformat = \"json\"\n\
-             [http]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:{}\"\n{}{}",
+             [http]\nlisten = \"127.0.0.1:0\"\n{}[mqtt]\nlisten = \"127.0.0.1:{}\"\n{}{}",
             data.to_str().unwrap(),
+            self.admission,
             self.mqtt_port,
             self.brokers,
             self.devices

@@ -7,7 +7,9 @@ use tokio::sync::broadcast;
 use voltree_model::{DeviceId, DeviceState, MetricName, Timestamp, Unit};
 use voltree_runtime::ActorPath;
 
+use super::Answer;
 use crate::link_quality::LinkQuality;
+pub use crate::registry::Candidate;
 
 /// A device as its operator sees it.
 #[derive(Debug, Clone)]
@@ -76,4 +78,10 @@ pub trait Devices: Send + Sync {
     fn state_history(&self, id: &DeviceId, limit: usize) -> Vec<StateChange>;
     /// Which device changed, from now on: its state at once, what it says at most once a second.
     fn changes(&self) -> broadcast::Receiver<DeviceId>;
+    /// Who publishes and is no device yet, or was sent away.
+    fn candidates(&self) -> Vec<Candidate>;
+    /// Makes a device of whoever publishes under this id, for good.
+    fn adopt(&self, id: DeviceId) -> Answer<'_, DeviceView>;
+    /// Turns away whatever is published under this id from now on.
+    fn ignore(&self, id: DeviceId) -> Answer<'_, ()>;
 }

@@ -17,9 +17,9 @@ use voltree_runtime::{ActorPath, ActorView, Directory, Faults, KillError, ParkEr
 use voltree_storage::{Cancel, Interval, JournalSlot, SeriesPoint, Store, aligned_edges, merge_series};
 
 use super::{
-    AggregateBucket, AlertView, Alerts, Answer, DeviceView, Devices, FleetError, Health, HealthCheck, Kill,
-    LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange, Supervision,
-    Telemetry,
+    AggregateBucket, AlertView, Alerts, Answer, Candidate, DeviceView, Devices, FleetError, Health,
+    HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange,
+    Supervision, Telemetry,
 };
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
@@ -193,6 +193,32 @@ impl Devices for LocalFleet {
     fn changes(&self) -> broadcast::Receiver<DeviceId> {
         self.presence.subscribe()
     }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        self.registry.candidates()
+    }
+
+    fn adopt(&self, id: DeviceId) -> Answer<'_, DeviceView> {
+        Box::pin(async move {
+            let registry = Arc::clone(&self.registry);
+            let entry = on_disk(move || registry.adopt_candidate(&id, now())).await?;
+            Ok(self.view(&entry, now()))
+        })
+    }
+
+    fn ignore(&self, id: DeviceId) -> Answer<'_, ()> {
+        let registry = Arc::clone(&self.registry);
+        Box::pin(on_disk(move || registry.ignore(&id)))
+    }
+}
+
+/// Runs what waits for the disk off the async threads.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, voltree_storage::Error> + Send + 'static,
+) -> Result<T, FleetError> {
+    let done =
+        tokio::task::spawn_blocking(work).await.map_err(|error| FleetError::Store(error.to_string()))?;
+    done.map_err(|error| FleetError::Store(error.to_string()))
 }
 
 impl Telemetry for LocalFleet {

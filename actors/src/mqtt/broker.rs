@@ -26,6 +26,7 @@ use self::kept::Changes;
 use self::members::{Handed, Members};
 use self::recorded::Recording;
 use super::keeper::KeeperMsg;
+use super::mapped::Conventions;
 use super::retained::Retained;
 use crate::access::{Access, Denied, Identity};
 use crate::metrics;
@@ -84,6 +85,7 @@ pub struct Broker {
     pub(super) registry: Arc<Registry>,
     pub(super) journal: Arc<JournalSlot>,
     pub(super) access: Arc<Access>,
+    pub(super) conventions: Arc<Conventions>,
     /// How many passwords may be hashed at once: each takes 19 MiB and a thread.
     hashing: Semaphore,
     members: RwLock<Members>,
@@ -106,15 +108,22 @@ impl Broker {
         registry: Arc<Registry>,
         journal: Arc<JournalSlot>,
         access: Arc<Access>,
+        conventions: Arc<Conventions>,
         keeper: Handle<KeeperMsg>,
     ) -> Result<Self, voltree_storage::Error> {
         let (old, members) = kept::load(&file)?;
         let (retained, recording) = recorded::load(&journal, old, &file)?;
         metrics::mqtt_retained(retained.count());
+        if let Some(filter) = conventions.announcement_filter() {
+            for message in retained.matching(&filter, QoS::AtLeastOnce) {
+                conventions.read(&message.topic, &message.payload, crate::now());
+            }
+        }
         Ok(Self {
             registry,
             journal,
             access,
+            conventions,
             hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(Members::new(members)),
             turns: AtomicUsize::new(0),

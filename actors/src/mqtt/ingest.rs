@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::QoS;
-use voltree_model::{DeviceId, RejectReason, Timestamp};
-use voltree_protocols::mqtt::DeviceTopic;
+use voltree_model::{DeviceId, Reading, RejectReason, Timestamp};
+use voltree_protocols::mapping::Turned;
+use voltree_protocols::mqtt::{DeviceTopic, TopicError};
 use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry};
 use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
 use super::Broker;
+use super::mapped::Understood;
 use crate::intake::{self, Inbound};
-use crate::registry::LinkState;
+use crate::mqtt_device;
+use crate::registry::{DeviceEntry, LinkState, NotAdopted};
 
 /// How long a publish without acknowledgement may wait for space before it is rejected as busy.
 const QOS_0_PATIENCE: Duration = Duration::from_secs(2);
@@ -44,7 +47,7 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         let reason = RejectReason::NotAuthorized;
         return reject(broker, None, reason, format!("{topic:?}"), qos, now).await;
     }
-    let subject = match DeviceTopic::parse(&topic) {
+    let subject = match subject(broker, &topic, &payload, now) {
         Ok(subject) => subject,
         Err(error) => {
             return reject(broker, None, RejectReason::BadTopic, format!("{topic:?}: {error}"), qos, now)
@@ -56,19 +59,140 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     }
     let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos));
     let committed = match subject {
-        // An empty retained message only takes the last one away.
-        DeviceTopic::Telemetry(_) if retain && payload.is_empty() => at_once(),
-        DeviceTopic::Telemetry(device) => telemetry(broker, &device, &payload, qos, now).await,
-        DeviceTopic::Status(device) => {
-            status(broker, &device, &payload);
-            at_once()
-        }
-        DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => at_once(),
+        Subject::Native(topic) => native(broker, topic, &payload, qos, retain, relay, now).await,
+        // What an outside broker kept was said at a time that nobody knows.
+        Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
     };
     match retained {
         None => committed,
         Some(retained) => Box::pin(async move { committed.await && retained.await }),
     }
+}
+
+/// What a message is about.
+enum Subject {
+    Native(DeviceTopic),
+    Mapped(Understood),
+}
+
+fn subject(broker: &Broker, topic: &str, payload: &[u8], now: Timestamp) -> Result<Subject, TopicError> {
+    match DeviceTopic::parse(topic) {
+        Ok(topic) => Ok(Subject::Native(topic)),
+        Err(error @ TopicError::NotADeviceTopic) => {
+            broker.conventions.read(topic, payload, now).map(Subject::Mapped).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn native(
+    broker: &Arc<Broker>,
+    topic: DeviceTopic,
+    payload: &[u8],
+    qos: QoS,
+    retain: bool,
+    relay: bool,
+    now: Timestamp,
+) -> Committed {
+    match topic {
+        // An empty retained message only takes the last one away.
+        DeviceTopic::Telemetry(_) if retain && payload.is_empty() => at_once(),
+        DeviceTopic::Telemetry(device) => telemetry(broker, &device, payload, qos, now).await,
+        DeviceTopic::Status(device) => {
+            status(broker, &device, payload);
+            at_once()
+        }
+        DeviceTopic::Commands(device) if relay => {
+            order(broker, device, payload, now);
+            at_once()
+        }
+        DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => at_once(),
+    }
+}
+
+/// Says a command for a mapped device in its own words, and tells whoever gave it what became of it.
+fn order(broker: &Broker, device: DeviceId, payload: &[u8], now: Timestamp) {
+    let Some(ordered) = broker.conventions.order(&device, payload, now) else { return };
+    if let Some((topic, payload)) = ordered.told {
+        broker.route(&topic, &payload.into(), QoS::AtLeastOnce);
+    }
+    let answer = DeviceTopic::CommandAck(device).to_string();
+    broker.route(&answer, &ordered.answer.into(), QoS::AtLeastOnce);
+}
+
+/// Takes in what a message of another convention says; it is committed when all of it is.
+async fn mapped(
+    broker: &Arc<Broker>,
+    understood: Understood,
+    qos: QoS,
+    stale: bool,
+    now: Timestamp,
+) -> Committed {
+    let Understood { meaning, offline_after, gone, request } = understood;
+    if let Some((topic, payload)) = request {
+        broker.route(&topic, &payload.into(), QoS::AtMostOnce);
+    }
+    for entry in gone.iter().filter_map(|device| broker.registry.get(device)) {
+        entry.set_link(LinkState::Down, "its announcement was taken back");
+    }
+    let mut commits = Vec::with_capacity(meaning.readings.len());
+    for reading in meaning.readings {
+        commits.push(match reading {
+            Ok(draft) if stale && draft.at.is_none() => continue,
+            Ok(draft) => {
+                let admitted = broker.registry.admit_mapped(&draft.device, &draft.name, offline_after, now);
+                let entry = match admitted {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        commits.push(not_adopted(broker, &draft.device, error, qos, now).await);
+                        continue;
+                    }
+                };
+                let parsed = if entry.kind == mqtt_device::KIND {
+                    draft.finish(now, || entry.own_time(now))
+                } else {
+                    Err(taken(&entry))
+                };
+                take_in(broker, &entry, parsed, qos, now).await
+            }
+            Err(Turned { device, rejection: PayloadRejection { reason, detail } }) => {
+                let known = device.and_then(|device| broker.registry.get(&device));
+                reject(broker, known.map(|entry| entry.id.clone()), reason, detail, qos, now).await
+            }
+        });
+    }
+    for (device, online) in meaning.presence {
+        let Some(entry) = broker.registry.get(&device) else { continue };
+        match online {
+            true => entry.set_link(LinkState::Up, "it said that it is online"),
+            false => entry.set_link(LinkState::Down, "it said that it is offline"),
+        }
+    }
+    Box::pin(async move {
+        for commit in commits {
+            if !commit.await {
+                return false;
+            }
+        }
+        true
+    })
+}
+
+/// Counted on the node: whoever makes names up must not fill the ledger with them.
+async fn not_adopted(
+    broker: &Arc<Broker>,
+    device: &DeviceId,
+    error: NotAdopted,
+    qos: QoS,
+    now: Timestamp,
+) -> Committed {
+    reject(broker, None, RejectReason::NotAdopted, format!("{device}: {error}"), qos, now).await
+}
+
+/// A name that somebody else's convention gives must not write into the history of a configured battery.
+fn taken(entry: &DeviceEntry) -> PayloadRejection {
+    let detail = format!("{} is a configured device of type {}", entry.id, entry.kind);
+    PayloadRejection { reason: RejectReason::DeviceMismatch, detail }
 }
 
 async fn telemetry(
@@ -78,9 +202,24 @@ async fn telemetry(
     qos: QoS,
     now: Timestamp,
 ) -> Committed {
-    let entry = broker.registry.adopt(device, now);
+    let entry = match broker.registry.admit(device, now) {
+        Ok(entry) => entry,
+        Err(error) => return not_adopted(broker, device, error, qos, now).await,
+    };
     let parsed = parse_telemetry(device, payload, now, || entry.own_time(now));
     entry.publishes.record(now, payload, &parsed);
+    take_in(broker, &entry, parsed, qos, now).await
+}
+
+/// Brings what was read to the device's door.
+async fn take_in(
+    broker: &Arc<Broker>,
+    entry: &Arc<DeviceEntry>,
+    parsed: Result<Reading, PayloadRejection>,
+    qos: QoS,
+    now: Timestamp,
+) -> Committed {
+    let device = &entry.id;
     let inbound = match parsed {
         Ok(reading) if broker.registry.is_too_old(device, reading.at, now) => Inbound::Rejected {
             at: now,

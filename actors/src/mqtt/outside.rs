@@ -8,7 +8,7 @@
 //! across its own reconnects. What comes in is not passed on to this node's own subscribers, so that two nodes that
 //! listen to each other don't make a loop.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,8 @@ use crate::metrics;
 const TURN: Duration = Duration::from_millis(250);
 /// How many messages may wait for their devices' doors; past that the broker has to wait.
 const WINDOW: usize = 1_000;
+/// How many topics one SUBSCRIBE asks for.
+const FILTERS_AT_ONCE: usize = 200;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_millis(500), factor: 2.0, cap: Duration::from_secs(30) };
@@ -108,6 +110,10 @@ struct Connection {
     up: Option<Connected>,
     waiting: VecDeque<Publish>,
     taking: Option<Taking>,
+    /// What was subscribed to because a device announced that it speaks there, and the state of announcements then.
+    announced: (u64, BTreeSet<String>),
+    /// The number of the last request that was passed on.
+    asked: u64,
     /// In the order of arrival, which is the order in which MQTT wants them acknowledged.
     commits: FuturesOrdered<Acknowledging>,
 }
@@ -227,12 +233,16 @@ impl Connection {
             up: None,
             waiting: VecDeque::new(),
             taking: None,
+            announced: (0, BTreeSet::new()),
+            asked: 0,
             commits: FuturesOrdered::new(),
         }
     }
 
     async fn next(&mut self, args: &OutsideArgs) -> Result<(), Lost> {
         self.take_next(&args.broker);
+        self.hear_announced(&args.broker)?;
+        self.pass_on_requests(&args.broker);
         let room = self.waiting.len() + self.commits.len() < WINDOW;
         let happening = async {
             tokio::select! {
@@ -271,6 +281,13 @@ impl Connection {
                 self.client.try_subscribe_many(filters).map_err(|_| Lost::Queue)
             }
             Event::Incoming(Packet::SubAck(answer)) => {
+                if self.up.is_some() {
+                    let refused = answer.return_codes.contains(&SubscribeReasonCode::Failure);
+                    if refused {
+                        tracing::warn!(broker = outside.name, "an announced topic may not be heard there");
+                    }
+                    return Ok(());
+                }
                 let refused =
                     answer.return_codes.iter().position(|code| *code == SubscribeReasonCode::Failure);
                 let refused = refused.and_then(|index| outside.topics.get(index));
@@ -286,6 +303,33 @@ impl Connection {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Subscribes to the topics that devices announced since the last time.
+    fn hear_announced(&mut self, broker: &Broker) -> Result<(), Lost> {
+        let announced = broker.conventions.announced();
+        if self.up.is_none() || announced == self.announced.0 {
+            return Ok(());
+        }
+        let topics = broker.conventions.announced_topics();
+        let fresh: Vec<_> = topics.difference(&self.announced.1).cloned().collect();
+        for some in fresh.chunks(FILTERS_AT_ONCE) {
+            let filters = some.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
+            self.client.try_subscribe_many(filters).map_err(|_| Lost::Queue)?;
+        }
+        self.announced = (announced, topics);
+        Ok(())
+    }
+
+    /// Passes on what edge nodes are asked for. Which broker a node is behind nobody says, so every broker hears it.
+    fn pass_on_requests(&mut self, broker: &Broker) {
+        let (asked, requests) = broker.conventions.requests_after(self.asked);
+        self.asked = asked;
+        for (topic, payload) in requests {
+            if self.up.is_some() && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_err() {
+                tracing::debug!("a request found no room; it is made again");
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use async_graphql::{Context, ID, Object, Result};
 use voltree_actors::fleet::{Fleet, Kill};
 
+use super::arguments;
 use super::dead_letter::DeadLetter;
+use super::device::Device;
 use super::error::fleet_error;
 use super::fault::{FaultInput, InjectedFault};
 use super::orders::{OPERATOR, Orders};
@@ -86,6 +88,32 @@ impl Mutation {
     ) -> Result<usize> {
         ctx.data::<Orders>()?.admit("clear_faults", "all", Some(&reason))?;
         Ok(ctx.data::<Fleet>()?.faults.clear_faults())
+    }
+
+    /// Makes a device of whoever publishes under this id, for good; also of one that has not published yet.
+    async fn adopt_device(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The id, as deviceCandidates lists it.")] id: ID,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
+    ) -> Result<Device> {
+        ctx.data::<Orders>()?.admit("adopt_device", &id, reason.as_deref())?;
+        let id = arguments::device_id("id", &id)?;
+        ctx.data::<Fleet>()?.devices.adopt(id).await.map(Device).map_err(fleet_error)
+    }
+
+    /// Turns away whatever is published under this id from now on, until adoptDevice. What is stored of it stays. Answers
+    /// the id.
+    async fn ignore_device(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The id.")] id: ID,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
+    ) -> Result<ID> {
+        ctx.data::<Orders>()?.admit("ignore_device", &id, reason.as_deref())?;
+        let device = arguments::device_id("id", &id)?;
+        ctx.data::<Fleet>()?.devices.ignore(device).await.map_err(fleet_error)?;
+        Ok(id)
     }
 
     /// Hands a dead letter in again at its device's door and answers once it is committed; only then it is no longer

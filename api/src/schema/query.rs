@@ -6,6 +6,7 @@ use voltree_model::DeviceId;
 
 use super::alert::{Alert, AlertSeverity};
 use super::arguments;
+use super::candidate::DeviceCandidate;
 use super::crash_report::CrashReport;
 use super::dead_letter::DeadLetter;
 use super::device::Device;
@@ -51,6 +52,12 @@ impl MainQuery {
     #[graphql(complexity = "LIST_COST + child_complexity")]
     async fn devices(&self, ctx: &Context<'_>) -> Result<Vec<Device>> {
         Ok(doors(ctx)?.devices.list().into_iter().map(Device).collect())
+    }
+
+    /// Who publishes and is no device: those who wait to be adopted, and those whom an operator sent away, by id.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn device_candidates(&self, ctx: &Context<'_>) -> Result<Vec<DeviceCandidate>> {
+        Ok(doors(ctx)?.devices.candidates().into_iter().map(DeviceCandidate::from).collect())
     }
 
     /// The samples of one metric in a range of time: the first `limit` of them, oldest first.

@@ -13,7 +13,7 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, BackedUp, Backups, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView, Fleet,
+    Answer, BackedUp, Backups, Candidate, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView, Fleet,
     FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples, IntervalSeries,
     IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem, LiveReading, Point,
     PointRange, Precision, Series, SeriesRange, SetAside, StateChange, Steps, Supervision, Telemetry,
@@ -161,6 +161,29 @@ impl Devices for TestFleet {
 
     fn changes(&self) -> broadcast::Receiver<DeviceId> {
         self.changes.subscribe()
+    }
+
+    /// One waits, one was sent away.
+    fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |name: &str, messages: u64| Candidate {
+            id: id(name),
+            name: format!("The {name}"),
+            first_seen: (messages > 0).then_some(START),
+            last_seen: (messages > 0).then_some(START),
+            messages,
+            ignored: messages == 0,
+        };
+        vec![candidate("lamp", 7), candidate("noise", 0)]
+    }
+
+    fn adopt(&self, id: DeviceId) -> Answer<'_, DeviceView> {
+        Box::pin(async move { Ok(device(id.as_str(), "mqtt", DeviceState::Online)) })
+    }
+
+    fn ignore(&self, id: DeviceId) -> Answer<'_, ()> {
+        Box::pin(async move {
+            if id.as_str() == "full-disk" { Err(FleetError::Store("no space".to_owned())) } else { Ok(()) }
+        })
     }
 }
 

@@ -23,6 +23,28 @@ async fn a_device_has_every_field() {
 }
 
 #[tokio::test]
+async fn whoever_waits_is_listed_and_can_be_adopted_or_sent_away() {
+    let api = Api::new();
+    let listed = api.data("{ deviceCandidates { id name firstSeen lastSeen messages ignored } }").await;
+    let seen = "2026-01-15T10:00:00Z";
+    let expected = json!([
+        { "id": "lamp", "name": "The lamp", "firstSeen": seen, "lastSeen": seen, "messages": 7, "ignored": false },
+        { "id": "noise", "name": "The noise", "firstSeen": null, "lastSeen": null, "messages": 0, "ignored": true },
+    ]);
+    assert_eq!(listed["deviceCandidates"], expected);
+    let adopted = api.data("mutation { adoptDevice(id: \"lamp\") { id state } }").await;
+    assert_eq!(adopted, json!({ "adoptDevice": { "id": "lamp", "state": "ONLINE" } }));
+    assert_eq!(
+        api.data("mutation { ignoreDevice(id: \"noise\") }").await,
+        json!({ "ignoreDevice": "noise" })
+    );
+    let (code, _) = api.error("mutation { adoptDevice(id: \"a b\") { id } }").await;
+    assert_eq!(code, "BAD_USER_INPUT");
+    let (code, message) = api.error("mutation { ignoreDevice(id: \"full-disk\") }").await;
+    assert!(code == "INTERNAL" && !message.contains("no space"), "{code} {message}");
+}
+
+#[tokio::test]
 async fn gaps_are_listed_with_their_length_and_cause() {
     let api = Api::new();
     let query = "{ device(id: \"pack-1\") { gaps(from: \"2026-01-15T08:00:00Z\", to: \"2026-01-15T10:00:00Z\", \

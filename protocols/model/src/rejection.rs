@@ -33,11 +33,13 @@ pub enum RejectReason {
     TooOld,
     /// Whoever sent it has no right to that topic.
     NotAuthorized,
+    /// Nobody has adopted its sender as a device, or an operator sent it away.
+    NotAdopted,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadTopic,
         Self::BadPayload,
         Self::DeviceMismatch,
@@ -51,6 +53,7 @@ impl RejectReason {
         Self::Parked,
         Self::TooOld,
         Self::NotAuthorized,
+        Self::NotAdopted,
     ];
 
     /// The stable label.
@@ -69,6 +72,7 @@ impl RejectReason {
             Self::Parked => "parked",
             Self::TooOld => "too_old",
             Self::NotAuthorized => "not_authorized",
+            Self::NotAdopted => "not_adopted",
         }
     }
 }

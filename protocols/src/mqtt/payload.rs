@@ -37,7 +37,7 @@ pub struct PayloadRejection {
 }
 
 impl PayloadRejection {
-    fn new(reason: RejectReason, detail: &str) -> Self {
+    pub(crate) fn new(reason: RejectReason, detail: &str) -> Self {
         Self { reason, detail: printable(detail, MAX_DETAIL_CHARS) }
     }
 }

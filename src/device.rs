@@ -1,0 +1,123 @@
+//! `voltree device`: who publishes to a running node and is no device yet, and an operator's word on it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use voltree_model::DeviceId;
+
+use crate::cli::say;
+
+/// How long the node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to do.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceOptions {
+    /// Where the node serves its console and API.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000", global = true)]
+    http: SocketAddr,
+    #[command(subcommand)]
+    command: DeviceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeviceCommand {
+    /// List the devices, those who publish and wait to be adopted, and those who were sent away.
+    List,
+    /// Make a device of whoever publishes under this id, for good.
+    Adopt {
+        /// The id, as the list shows it.
+        #[arg(value_parser = device_id)]
+        id: DeviceId,
+    },
+    /// Turn away whatever is published under this id, until it is adopted; what is stored stays.
+    Ignore {
+        /// The id.
+        #[arg(value_parser = device_id)]
+        id: DeviceId,
+    },
+}
+
+fn device_id(text: &str) -> Result<DeviceId, String> {
+    DeviceId::new(text).map_err(|error| error.to_string())
+}
+
+/// Does it.
+pub(crate) fn run(options: &DeviceOptions) -> anyhow::Result<()> {
+    match &options.command {
+        DeviceCommand::List => list(options.http),
+        DeviceCommand::Adopt { id } => {
+            let mutation = "mutation($id: ID!) { adoptDevice(id: $id) { name } }";
+            let answer = ask(options.http, mutation, &json!({ "id": id.as_str() }))?;
+            let name = answer["adoptDevice"]["name"].as_str().unwrap_or_default().to_owned();
+            say(&format!("{id} ({name}) is a device now"));
+            Ok(())
+        }
+        DeviceCommand::Ignore { id } => {
+            let mutation = "mutation($id: ID!) { ignoreDevice(id: $id) }";
+            ask(options.http, mutation, &json!({ "id": id.as_str() }))?;
+            say(&format!("{id} is turned away from now on; voltree device adopt {id} takes it back"));
+            Ok(())
+        }
+    }
+}
+
+fn list(http: SocketAddr) -> anyhow::Result<()> {
+    let query = "{ devices { id name state } deviceCandidates { id name messages lastSeen ignored } }";
+    let answer = ask(http, query, &json!({}))?;
+    let rows = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("-").to_owned();
+    let candidates = rows("deviceCandidates");
+    for row in rows("devices") {
+        let state = text(&row, "state").to_lowercase();
+        let sent_away = candidates.iter().any(|other| other["id"] == row["id"]);
+        if !sent_away {
+            say(&format!("{:<24} {state:<12} {}", text(&row, "id"), text(&row, "name")));
+        }
+    }
+    for row in candidates {
+        let state = if row["ignored"] == json!(true) { "ignored" } else { "waiting" };
+        let (id, name) = (text(&row, "id"), text(&row, "name"));
+        let (messages, last) = (row["messages"].as_u64().unwrap_or_default(), text(&row, "lastSeen"));
+        say(&format!("{id:<24} {state:<12} {name}: {messages} message(s) turned away, last {last}"));
+    }
+    Ok(())
+}
+
+/// The data of a GraphQL answer.
+fn ask(http: SocketAddr, query: &str, variables: &Value) -> anyhow::Result<Value> {
+    let body = json!({ "query": query, "variables": variables }).to_string();
+    let answer = post(http, &body).with_context(|| format!("asking the node at http://{http}/"))?;
+    let answer: Value = serde_json::from_str(&answer).context("the answer is no JSON")?;
+    if let Some(error) = answer["errors"][0]["message"].as_str() {
+        bail!("{error}");
+    }
+    Ok(answer["data"].clone())
+}
+
+/// One request on a connection of its own, which the node closes after its answer.
+fn post(http: SocketAddr, body: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&http, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nHost: {http}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is cut off")?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    // GraphQL's own errors come with a body that says more than the status.
+    if body.starts_with('{') {
+        return Ok(body.to_owned());
+    }
+    bail!("it answered with status {status}")
+}
