@@ -17,7 +17,8 @@ use voltree_actors::AlertLimits;
 use voltree_actors::access::Access;
 use voltree_actors::mqtt::outside::OutsideBroker;
 use voltree_model::DeviceId;
-use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::{Driver, Wire};
+use voltree_protocols::link::{BAUDS, LinkAddress};
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
 
@@ -45,16 +46,16 @@ pub(crate) struct Config {
     pub(crate) packs: Vec<PackConfig>,
 }
 
-/// A battery on a serial port.
+/// A battery and where it is reached.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PackConfig {
     pub(crate) id: DeviceId,
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) port: PathBuf,
-    pub(crate) baud: u32,
+    pub(crate) address: LinkAddress,
     pub(crate) poll_interval: Duration,
     pub(crate) driver: Driver,
+    pub(crate) invert_current: bool,
 }
 
 /// Why there is no configuration.
@@ -187,32 +188,60 @@ fn read_alerts(section: &mut Section, limits: &mut AlertLimits, mistakes: &mut V
 fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackConfig> {
     section.required(&["id", "type", "port"], mistakes);
     let driver = device::read_driver(section, mistakes);
+    let invert_current = device::reads_inverted(section, mistakes);
     let id = section.checked("id", |text| DeviceId::new(text).map_err(|error| error.to_string()), mistakes);
     let name = section.text("name", mistakes);
     let labels = section.texts("labels", mistakes);
-    let port = section.text("port", mistakes);
-    let bauds = [9600, 19_200, 38_400, 57_600, 115_200];
-    let baud = section.whole("baud", 1..=u64::from(u32::MAX), mistakes);
     let usual = driver.as_ref().map_or(9600, Driver::default_baud);
-    let baud = baud.and_then(|baud| u32::try_from(baud).ok()).unwrap_or(usual);
-    if !bauds.contains(&baud) {
-        section.mistake("baud", &format!("must be one of {bauds:?}"), mistakes);
-    }
+    let address = read_address(section, usual, mistakes);
     let poll = section.whole("poll_interval_ms", 200..=3_600_000, mistakes);
-    let driver = driver?;
-    let id = id?;
+    let (mut driver, id, address) = (driver?, id?, address?);
+    if address.carries(Wire::Can) {
+        driver = driver.on_bus();
+    }
+    if !address.carries(driver.wire()) {
+        section.mistake("port", &format!("{address} does not carry what {} speaks", driver.kind()), mistakes);
+    }
+    if let LinkAddress::ModbusTcp { unit: Some(unit), .. } = address {
+        driver.set_unit(unit);
+    }
     Some(PackConfig {
         name: name.unwrap_or_else(|| id.to_string()),
         id,
         labels,
-        port: port?.into(),
-        baud,
+        address,
         poll_interval: Duration::from_millis(poll.unwrap_or(1_000)),
         driver,
+        invert_current,
     })
 }
 
-/// Two devices under one id would mix their histories; two actors on one port would read each other's answers.
+fn read_address(section: &mut Section, usual_baud: u32, mistakes: &mut Vec<Mistake>) -> Option<LinkAddress> {
+    let text = section.text("port", mistakes);
+    let baud = section.whole("baud", 1..=u64::from(u32::MAX), mistakes);
+    let baud = baud.and_then(|baud| u32::try_from(baud).ok());
+    if baud.is_some_and(|baud| !BAUDS.contains(&baud)) {
+        section.mistake("baud", &format!("must be one of {BAUDS:?}"), mistakes);
+    }
+    let text = text?;
+    if baud.is_some() && (LinkAddress::says_baud(&text) || !may_have_baud(&text)) {
+        section.mistake("baud", &format!("is the port's own affair in {text:?}"), mistakes);
+    }
+    match LinkAddress::parse(&text, baud.unwrap_or(usual_baud)) {
+        Ok(address) => Some(address),
+        Err(error) => {
+            section.mistake("port", &error.to_string(), mistakes);
+            None
+        }
+    }
+}
+
+/// Only serial ports have a speed that is ours to set.
+fn may_have_baud(port: &str) -> bool {
+    !port.contains("://") || port.starts_with("serial://")
+}
+
+/// Two devices under one id would mix their histories; two on one line without numbers would read each other's answers.
 fn check_unique(packs: &[PackConfig], mistakes: &mut Vec<Mistake>) {
     for (index, pack) in packs.iter().enumerate() {
         let before = &packs[..index];
@@ -222,13 +251,29 @@ fn check_unique(packs: &[PackConfig], mistakes: &mut Vec<Mistake>) {
                 format!("{} is taken by an earlier device", pack.id),
             ));
         }
-        if before.iter().any(|other| other.port == pack.port) {
-            let port = pack.port.display();
-            let text = format!(
-                "{port} is used by an earlier device; several boards on one line are not supported yet"
-            );
-            mistakes.push(Mistake::new(format!("device[{index}].port"), text));
+        for other in before.iter().filter(|other| other.address.same_wire(&pack.address)) {
+            if let Err(why) = may_share(pack, other) {
+                mistakes.push(Mistake::new(format!("device[{index}].port"), why));
+                break;
+            }
         }
+    }
+}
+
+/// Whether two devices can be on one line: at one speed, and each with an address of its own.
+fn may_share(pack: &PackConfig, other: &PackConfig) -> Result<(), String> {
+    let (port, first) = (&pack.address, &other.id);
+    if pack.address != other.address {
+        return Err(format!("{port} is used at another speed by {first}"));
+    }
+    match (pack.driver.line_address(), other.driver.line_address()) {
+        (Some(address), Some(others)) if address != others || pack.driver.kind() != other.driver.kind() => {
+            Ok(())
+        }
+        (Some(address), Some(_)) => Err(format!("{first} on {port} has the number {address} too")),
+        _ => Err(format!(
+            "{port} is used by {first}, and one of them has no number by which to tell them apart"
+        )),
     }
 }
 
@@ -321,9 +366,44 @@ mod tests {
     }
 
     #[test]
+    fn a_device_may_be_reached_over_the_network() {
+        let config = |kind: &str, port: &str, more: &str| {
+            Config::parse(&format!("[[device]]\nid = \"a\"\ntype = {kind:?}\nport = {port:?}\n{more}"))
+        };
+        let found = config("sunspec_bms", "modbus-tcp://inverter.lan?unit=7", "").unwrap();
+        let Driver::Sunspec(sunspec) = &found.packs[0].driver else { panic!("{found:?}") };
+        assert_eq!(
+            (sunspec.unit, found.packs[0].address.to_string()),
+            (7, "modbus-tcp://inverter.lan:502".into())
+        );
+        let said = |kind, port, more| config(kind, port, more).unwrap_err().to_string();
+        assert!(said("jk_bms", "modbus-tcp://h", "").contains("does not carry what jk_bms speaks"));
+        assert!(said("jk_bms", "tcp://h", "").contains("device[0].port: \"tcp://h\" lacks a port"));
+        assert!(
+            said("jk_bms", "tcp://h:5", "baud = 9600").contains("device[0].baud: is the port's own affair")
+        );
+    }
+
+    #[test]
     fn two_devices_may_not_share_an_id_or_a_port() {
         let device = "[[device]]\nid = \"a\"\ntype = \"daly_bms\"\nport = \"/dev/ttyUSB0\"\n";
         let found = mistakes(&device.repeat(2));
         assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[1], "device[1].port: a on /dev/ttyUSB0 has the number 1 too");
+    }
+
+    #[test]
+    fn boards_with_numbers_may_share_a_line() {
+        let on_line = |kind: &str, second: &str| {
+            let device = |id: &str, keys: &str| {
+                format!("[[device]]\nid = {id:?}\ntype = {kind:?}\nport = \"/dev/ttyUSB0\"\n{keys}\n")
+            };
+            Config::parse(&(device("a", "") + &device("b", second))).map_err(|error| error.to_string())
+        };
+        assert_eq!(on_line("daly_bms", "board = 2").unwrap().packs.len(), 2);
+        assert!(
+            on_line("daly_bms", "board = 2\nbaud = 19200").unwrap_err().contains("at another speed by a")
+        );
+        assert!(on_line("jk_bms", "").unwrap_err().contains("no number by which to tell them apart"));
     }
 }

@@ -12,6 +12,7 @@ use clap::Args;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
+use voltree_protocols::link::LinkAddress;
 use voltree_protocols::sim::{self, DalySim, LinePace, Profile, PtySim, SimHandle, SimPack};
 use voltree_runtime::clock;
 
@@ -94,10 +95,10 @@ fn battery(number: u16) -> anyhow::Result<(PackConfig, SimHandle)> {
         name: format!("Pack {number}"),
         id,
         labels: std::collections::BTreeMap::new(),
-        port: handle.path().to_owned(),
-        baud: 9600,
+        address: LinkAddress::Serial { path: handle.path().to_owned(), baud: 9600 },
         poll_interval: Duration::from_secs(1),
         driver: Driver::Daly(DalyConfig::default()),
+        invert_current: false,
     };
     Ok((config, handle))
 }

@@ -14,7 +14,7 @@ mod ports;
 mod processes;
 mod serial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -69,7 +69,12 @@ fn examine(options: &DoctorOptions) -> Vec<Finding> {
     config.data_dir = options.data.clone().unwrap_or(config.data_dir);
     let processes = Processes::observe();
     let holder = holder::Facts::observe(&config.data_dir);
-    let wanted = config.packs.iter().map(|pack| pack.port.clone()).chain(options.device.clone()).collect();
+    let wanted = config
+        .packs
+        .iter()
+        .filter_map(|pack| pack.address.port().map(Path::to_owned))
+        .chain(options.device.clone())
+        .collect();
     findings.extend(ports::examine(&config, &processes, holder.pid()));
     findings.extend(serial::examine(wanted, &processes, holder.pid()));
     findings.extend(bluetooth::examine(&processes));

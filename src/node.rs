@@ -16,6 +16,7 @@ use voltree_actors::event_log::{EventBook, EventLog};
 use voltree_actors::fault_points::FAULT_POINTS;
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
+use voltree_actors::line::Lines;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
@@ -90,6 +91,7 @@ struct Estate {
     registry: Arc<Registry>,
     dead_letters: Arc<DeadLetters>,
     devices: Children,
+    lines: Lines,
     alerts: Arc<AlertBook>,
     presence: Arc<PresenceBook>,
     live: Arc<LiveBus>,
@@ -268,6 +270,7 @@ impl Estate {
             registry,
             dead_letters,
             devices,
+            lines: Lines::default(),
             alerts,
             presence,
             live,
@@ -298,10 +301,10 @@ impl Estate {
 
     fn add_pack(&self, pack: &PackConfig, site: Option<&str>) {
         let settings = BmsSettings {
-            port: pack.port.clone(),
-            baud: pack.baud,
+            line: self.lines.line(&pack.address),
             poll_interval: pack.poll_interval,
             driver: pack.driver.clone(),
+            invert_current: pack.invert_current,
         };
         let spec = DeviceSpec {
             id: pack.id.clone(),

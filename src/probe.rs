@@ -3,26 +3,28 @@
 //!
 //! Only reads are sent, each of them a question that its own boards expect; nothing is ever written to a device.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use clap::Args;
 use voltree_model::PackReading;
 use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::daly_bluetooth::RegisterConfig;
 use voltree_protocols::bms::daly_uart::{CurrentSign, DalyConfig};
+use voltree_protocols::bms::foxbms::FoxbmsConfig;
 use voltree_protocols::bms::jbd::JbdConfig;
+use voltree_protocols::bms::libre_solar::ThingsetCanConfig;
 use voltree_protocols::bms::sunspec::SunspecConfig;
 use voltree_protocols::bms::telecom::{Maker, TelecomConfig};
-use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
+use voltree_protocols::link::{AnyLink, CycleError, LinkAddress, run_cycle};
 
 use crate::cli::say;
 
 /// What is probed.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeOptions {
-    /// The serial port; nobody else may be using it.
+    /// The serial port, or what a configuration says as `port`: tcp://HOST:PORT, modbus-tcp://HOST,
+    /// slcan:///dev/ttyACM0?bitrate=250000, socketcand://HOST/can0, can://can0. Nobody else may be using it.
     #[arg(value_name = "PORT")]
-    port: PathBuf,
+    port: String,
 }
 
 /// Something to ask, at one speed.
@@ -36,8 +38,8 @@ struct Candidate {
 /// Looks for a device and prints its configuration.
 pub(crate) fn run(options: &ProbeOptions) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    let candidates = candidates();
-    let port = options.port.to_string_lossy();
+    let port = options.port.as_str();
+    let candidates = candidates_on(port)?;
     for candidate in &candidates {
         say(&format!(
             "# asking for {} at {} baud{}",
@@ -45,9 +47,9 @@ pub(crate) fn run(options: &ProbeOptions) -> anyhow::Result<()> {
             candidate.baud,
             candidate.keys()
         ));
-        if let Some(reading) = runtime.block_on(ask(&port, candidate))? {
+        if let Some(reading) = runtime.block_on(ask(port, candidate))? {
             say(&format!("# {}", summary(&reading)));
-            say(&configuration(&port, candidate));
+            say(&configuration(port, candidate));
             return Ok(());
         }
     }
@@ -55,6 +57,21 @@ pub(crate) fn run(options: &ProbeOptions) -> anyhow::Result<()> {
         "nothing on {port} answered in any of the protocols asked for; check that RX and TX (or A and B) are not \
          swapped, that the battery is awake, and that its address is the factory's"
     )
+}
+
+/// What can hang there. Behind a gateway the speed is not ours to try.
+fn candidates_on(port: &str) -> anyhow::Result<Vec<Candidate>> {
+    let mut kept: Vec<Candidate> = Vec::new();
+    for candidate in candidates() {
+        let address = LinkAddress::parse(port, candidate.baud)?;
+        let fits = address.carries(candidate.driver.wire());
+        let again = !matches!(address, LinkAddress::Serial { .. })
+            && kept.iter().any(|other| other.driver == candidate.driver);
+        if fits && !again {
+            kept.push(candidate);
+        }
+    }
+    Ok(kept)
 }
 
 /// The likeliest first. Seplos and Pylontech share their frames and are told apart by whether values hold together.
@@ -72,10 +89,16 @@ fn candidates() -> Vec<Candidate> {
     add(&Driver::Daly(DalyConfig::default()), &[9600], "");
     add(&Driver::Jbd(JbdConfig::default()), &[9600], "");
     add(&Driver::Jk, &[115_200], "");
+    let registers = RegisterConfig::default();
+    add(&Driver::DalyRegisters(registers), &[9600], "protocol = \"registers\"\n");
+    add(&Driver::LibreSolar, &[115_200], "");
     add(&telecom(Maker::Seplos, 0), &[19_200, 9600], "");
     add(&telecom(Maker::Seplos, 1), &[19_200, 9600], "address = 1\n");
     add(&telecom(Maker::Pylontech, 2), &[115_200, 9600], "");
     add(&sunspec, &[9600, 19_200], "");
+    add(&Driver::DalyCan(DalyConfig::default()), &[115_200], "");
+    add(&Driver::Foxbms(FoxbmsConfig::default()), &[115_200], "");
+    add(&Driver::LibreSolarCan(ThingsetCanConfig::default()), &[115_200], "");
     candidates
 }
 
@@ -87,8 +110,9 @@ impl Candidate {
 
 /// Runs one poll; `None` where nothing usable came back. Only a port that can't be used ends the search.
 async fn ask(port: &str, candidate: &Candidate) -> anyhow::Result<Option<PackReading>> {
+    let address = LinkAddress::parse(port, candidate.baud)?;
     let polled = async {
-        let mut link = SerialLink::open(port, candidate.baud)?;
+        let mut link = AnyLink::open(&address).await?;
         run_cycle(&mut link, &mut *candidate.driver.poll()).await
     };
     match polled.await {
@@ -124,7 +148,7 @@ fn summary(reading: &PackReading) -> String {
 fn configuration(port: &str, candidate: &Candidate) -> String {
     let driver = &candidate.driver;
     let baud = match candidate.baud {
-        baud if baud == driver.default_baud() => String::new(),
+        baud if baud == driver.default_baud() || port.contains("://") => String::new(),
         baud => format!("baud = {baud}\n"),
     };
     let kind = driver.kind();
@@ -134,6 +158,7 @@ fn configuration(port: &str, candidate: &Candidate) -> String {
 #[cfg(test)]
 mod tests {
     use voltree_model::{Millivolts, Volts};
+    use voltree_protocols::bms::Wire;
 
     use super::*;
     use crate::config::Config;
@@ -141,9 +166,20 @@ mod tests {
     #[test]
     fn what_is_printed_can_be_pasted_and_means_the_device_that_was_asked() {
         for candidate in candidates() {
+            if candidate.driver.wire() == Wire::Can {
+                let config = Config::parse(&configuration("can://can0", &candidate)).unwrap();
+                assert_eq!(config.packs[0].driver, candidate.driver);
+                continue;
+            }
             let config = Config::parse(&configuration("/dev/ttyUSB0", &candidate)).unwrap();
             let pack = &config.packs[0];
-            assert_eq!((&pack.driver, pack.baud), (&candidate.driver, candidate.baud));
+            assert_eq!(
+                (&pack.driver, &pack.address),
+                (
+                    &candidate.driver,
+                    &LinkAddress::Serial { path: "/dev/ttyUSB0".into(), baud: candidate.baud }
+                )
+            );
         }
     }
 

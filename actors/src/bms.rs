@@ -1,27 +1,28 @@
-//! The actor of a battery: asks its BMS over a serial line, and takes what it says to the journal.
+//! The actor of a battery: asks its BMS over its link, and takes what it says to the journal.
 //!
-//! Owns: the open port and the poll's state machine. Receives: ticks to poll, wake-ups. Lost on restart: the port, which
-//! is opened again, and a poll under way. A battery that does not answer is offline, which is a state and no fault; only
+//! Owns: the poll's state machine; the open link is its line's. Receives: ticks to poll, wake-ups. Lost on restart: a poll
+//! under way. A battery that does not answer is offline, which is a state and no fault; only
 //! what should not happen ends the actor. Supervised by: devices; parked when it fails too often.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use voltree_model::{PackReading, RejectReason};
+use voltree_model::{Amps, PackReading, RejectReason};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::codec::PollCycle;
 use voltree_protocols::flight::{End, Pen, Recorded};
-use voltree_protocols::link::{CycleError, SerialLink, run_cycle};
+use voltree_protocols::link::{CycleError, LinkError, run_cycle};
 use voltree_runtime::{ChildSpec, Failure, Fence, RestartPolicy, clock};
 use voltree_storage::JournalSlot;
 
 use crate::device::{self, DeviceMsg};
 use crate::faulty::FaultyLink;
 use crate::intake::{self, Inbound};
+use crate::line::{Impatient, Line};
+use crate::link_quality::LinkQuality;
 use crate::metrics;
 use crate::registry::{DeviceEntry, LinkState};
 
@@ -30,17 +31,20 @@ const FAILURES_TO_OFFLINE: u32 = 3;
 /// The longest wait between tries to reach a battery that does not answer.
 const SLOWEST: Duration = Duration::from_secs(30);
 
+/// The longest wait between looks for a port that is gone.
+const SLOWEST_LOOK: Duration = Duration::from_secs(3);
+
 /// How a battery is reached and asked.
 #[derive(Debug, Clone)]
 pub struct BmsSettings {
-    /// The serial port.
-    pub port: PathBuf,
-    /// Its speed.
-    pub baud: u32,
+    /// The wire that it is on.
+    pub line: Arc<Line>,
     /// How often to ask.
     pub poll_interval: Duration,
     /// How to talk to the board.
     pub driver: Driver,
+    /// Whether the current of its readings is turned around.
+    pub invert_current: bool,
 }
 
 /// How long a battery with this poll interval may be silent before it counts as offline.
@@ -76,19 +80,16 @@ pub struct BmsState {
     fence: Fence,
     poll: Box<dyn PollCycle + Send>,
     pen: Pen,
-    link: Option<FaultyLink<SerialLink>>,
     failures: u32,
+    /// The last poll failed for want of a wire.
+    link_failed: bool,
     bad_frames: u64,
 }
 
 impl fmt::Debug for BmsState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { args, link, failures, .. } = self;
-        f.debug_struct("BmsState")
-            .field("args", args)
-            .field("link", link)
-            .field("failures", failures)
-            .finish()
+        let Self { args, failures, .. } = self;
+        f.debug_struct("BmsState").field("args", args).field("failures", failures).finish()
     }
 }
 
@@ -106,7 +107,7 @@ impl Actor for Bms {
         myself.send_message(DeviceMsg::Wake)?;
         myself.send_message(DeviceMsg::Poll)?;
         let pen = args.entry.flight.pen(&args.settings.driver, incarnation);
-        Ok(BmsState { args, fence, poll, pen, link: None, failures: 0, bad_frames: 0 })
+        Ok(BmsState { args, fence, poll, pen, failures: 0, link_failed: false, bad_frames: 0 })
     }
 
     async fn handle(
@@ -137,38 +138,51 @@ impl BmsState {
     async fn poll_once(&mut self) {
         match self.ask().await {
             Ok(pack) => self.answered(pack).await,
-            Err(error) => self.failed(&Failure::new(&error).to_string()),
+            Err(error) => self.failed(&error),
         }
         let bad_frames = self.poll.bad_frames();
         metrics::bad_frames(bad_frames - self.bad_frames);
+        self.args.entry.link_quality(|quality| quality.add_bad_frames(bad_frames - self.bad_frames));
         self.bad_frames = bad_frames;
     }
 
+    /// Polls once in this board's turn on its wire.
     async fn ask(&mut self) -> Result<PackReading, CycleError> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => self.open()?,
-        };
-        let mut recorded = Recorded::new(&mut *self.poll, &self.pen, self.args.entry.now());
-        let polled = run_cycle(&mut link, &mut recorded).await;
-        if let Err(CycleError::Link(error)) = &polled {
-            self.pen.end(End::LinkFailed(Failure::new(error).to_string()));
-        }
+        let BmsArgs { entry, settings, .. } = &self.args;
+        let mut turn = settings.line.turn().await?;
+        let link = turn.link().await?;
+        let faulty = FaultyLink::new(link, entry.faults.clone(), entry.id.clone(), self.pen.clone());
+        let begun = clock::monotonic();
+        // A board that was silent last time is heard out only if it says something, where others wait.
+        let suspect = self.failures > 0 && settings.line.is_shared();
+        let until = suspect.then(|| begun + settings.driver.first_sign());
+        let mut recorded = Recorded::new(&mut *self.poll, &self.pen, entry.now());
+        let polled = run_cycle(&mut Impatient::new(faulty, until), &mut recorded).await;
         // A board that is silent keeps its port; a port that failed is opened anew.
-        if !matches!(polled, Err(CycleError::Link(_))) {
-            self.link = Some(link);
+        match &polled {
+            Ok(_) => {
+                turn.answered();
+                metrics::poll_took(begun.elapsed());
+                entry.link_quality(|quality| quality.answered(begun.elapsed()));
+            }
+            Err(CycleError::Link(LinkError::TurnOver { .. })) => {
+                self.pen.end(End::Failed("its turn on the line was over".to_owned()));
+            }
+            Err(CycleError::Link(error)) => {
+                self.pen.end(End::LinkFailed(Failure::new(error).to_string()));
+                turn.close();
+            }
+            Err(CycleError::Poll(_)) if self.failures >= FAILURES_TO_OFFLINE => turn.close_if_dead(),
+            Err(CycleError::Poll(_)) => {}
         }
         polled
     }
 
-    fn open(&self) -> Result<FaultyLink<SerialLink>, CycleError> {
-        let BmsArgs { entry, settings, .. } = &self.args;
-        let link = SerialLink::open(&settings.port.to_string_lossy(), settings.baud)?;
-        Ok(FaultyLink::new(link, entry.faults.clone(), entry.id.clone(), self.pen.clone()))
-    }
-
     /// From here on the reading is received: it is in the intake before anything can interrupt it.
-    async fn answered(&mut self, pack: PackReading) {
+    async fn answered(&mut self, mut pack: PackReading) {
+        if self.args.settings.invert_current {
+            pack.pack_current = pack.pack_current.map(|amps| Amps(-amps.0));
+        }
         // Another incarnation polls by now; this one was stuck, and its answer is of no known time.
         if !self.fence.is_current() {
             return;
@@ -188,12 +202,16 @@ impl BmsState {
         entry.heard(now);
     }
 
-    fn failed(&mut self, why: &str) {
+    fn failed(&mut self, error: &CycleError) {
+        let why = Failure::new(error).to_string();
         metrics::poll("failed");
+        self.args.entry.link_quality(LinkQuality::failed);
+        self.link_failed =
+            matches!(error, CycleError::Link(LinkError::NotFound { .. } | LinkError::HangUp { .. }));
         self.failures = self.failures.saturating_add(1);
         tracing::debug!(device = %self.args.entry.id, why, failures = self.failures, "a poll failed");
         if self.failures == FAILURES_TO_OFFLINE {
-            self.args.entry.set_link(LinkState::Down, why);
+            self.args.entry.set_link(LinkState::Down, &why);
         }
     }
 
@@ -201,7 +219,9 @@ impl BmsState {
     fn next_poll_in(&self, begun: Instant) -> Duration {
         let interval = self.args.settings.poll_interval;
         let slower = self.failures.saturating_sub(FAILURES_TO_OFFLINE).min(8);
-        let interval = (interval * 2_u32.pow(slower)).min(SLOWEST.max(interval));
+        // To look for a port that was unplugged costs nothing, and whoever plugs it in waits for it.
+        let slowest = if self.link_failed { SLOWEST_LOOK } else { SLOWEST };
+        let interval = (interval * 2_u32.pow(slower)).min(slowest.max(interval));
         interval.saturating_sub(begun.elapsed())
     }
 }

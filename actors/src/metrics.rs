@@ -1,6 +1,6 @@
 //! This room's metrics.
 
-use metrics::{Unit, counter, gauge};
+use metrics::{Unit, counter, gauge, histogram};
 use rumqttc::QoS;
 use voltree_model::{DeviceState, Reading, RejectReason, Timestamp};
 use voltree_runtime::metrics::{MetricInfo, MetricKind};
@@ -21,7 +21,9 @@ const MQTT_REFUSED: &str = "actors_mqtt_clients_refused_total";
 const MQTT_UNDELIVERED: &str = "actors_mqtt_messages_undelivered_total";
 const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
+const POLL_SECONDS: &str = "actors_bms_poll_seconds";
 const BAD_FRAMES: &str = "actors_bms_bad_frames_total";
+const LINK_QUALITY: &str = "actors_bms_lowest_link_quality_ratio";
 const DEVICES: &str = "actors_devices";
 const INBOX_DEPTH: &str = "actors_inbox_readings";
 const INBOX_DEEPEST: &str = "actors_inbox_deepest_readings";
@@ -66,6 +68,20 @@ pub const METRICS: &[MetricInfo] = &[
     info(MQTT_UNDELIVERED, MetricKind::Counter, &[], "Messages that a slow MQTT subscriber did not get."),
     info(ALERTS, MetricKind::Counter, &["severity"], "Alerts that began."),
     info(POLLS, MetricKind::Counter, &["result"], "Polls of battery management systems, by result."),
+    MetricInfo {
+        name: POLL_SECONDS,
+        kind: MetricKind::Histogram,
+        unit: Unit::Seconds,
+        labels: &[],
+        help: "How long a poll of a battery took that gave a reading, from its first question on.",
+    },
+    MetricInfo {
+        name: LINK_QUALITY,
+        kind: MetricKind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "The lowest share of good polls, 0 to 1, that a battery's last hundred polls have.",
+    },
     info(
         BAD_FRAMES,
         MetricKind::Counter,
@@ -148,6 +164,11 @@ pub(crate) fn poll(result: &'static str) {
     counter!(POLLS, "result" => result).increment(1);
 }
 
+/// How long a poll that gave a reading took, from its first question to its reading.
+pub(crate) fn poll_took(took: std::time::Duration) {
+    histogram!(POLL_SECONDS).record(took.as_secs_f64());
+}
+
 pub(crate) fn bad_frames(count: u64) {
     counter!(BAD_FRAMES).increment(count);
 }
@@ -178,6 +199,8 @@ pub fn observe(registry: &Registry, now: Timestamp) {
     gauge!(INBOX_DEEPEST).set(count(depths.into_iter().max().unwrap_or_default()));
     let age = devices.iter().filter_map(|device| device.intake.age()).max().unwrap_or_default();
     gauge!(INBOX_AGE).set(age);
+    let worst = devices.iter().filter_map(|device| device.quality().good_percent()).reduce(f64::min);
+    gauge!(LINK_QUALITY).set(worst.map_or(1.0, |percent| percent / 100.0));
     let states: Vec<_> = devices.iter().map(|device| registry.state(device, now)).collect();
     for state in DeviceState::ALL {
         let count = states.iter().filter(|s| **s == state).count();

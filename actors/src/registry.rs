@@ -19,6 +19,7 @@ use crate::dead_letters::DeadLetters;
 use crate::device::DeviceMsg;
 use crate::fault_points::NODE_CLOCK;
 use crate::intake::Intake;
+use crate::link_quality::LinkQuality;
 use crate::mqtt_device;
 
 /// What a device says of its own connection, or its link finds out.
@@ -70,6 +71,7 @@ pub struct DeviceEntry {
     /// What the device last published.
     pub publishes: PublishRecorder,
     link: Mutex<Link>,
+    quality: Mutex<LinkQuality>,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
 }
@@ -280,6 +282,7 @@ impl Registry {
             flight: Arc::default(),
             publishes: PublishRecorder::default(),
             link: Mutex::default(),
+            quality: Mutex::default(),
             last_arrival_ms: AtomicI64::new(i64::MIN),
             last_own_time: Mutex::new(i64::MIN + 1),
         }
@@ -326,6 +329,16 @@ impl DeviceEntry {
     /// What is known of its link.
     pub fn link(&self) -> LinkState {
         self.link.lock().state
+    }
+
+    /// How well its link works.
+    pub fn quality(&self) -> LinkQuality {
+        *self.quality.lock()
+    }
+
+    /// Notes how a poll of it went.
+    pub(crate) fn link_quality(&self, note: impl FnOnce(&mut LinkQuality)) {
+        note(&mut self.quality.lock());
     }
 
     /// Notes a change of its link; one line when it goes, one when it returns.

@@ -4,6 +4,7 @@
 //! view for `decode`. None of them does IO or reads a clock; a bad frame is a counted event, never a crash.
 
 pub mod alarms;
+pub mod daly_air;
 pub mod daly_bluetooth;
 pub mod daly_can;
 pub mod daly_uart;
@@ -16,10 +17,11 @@ pub mod green_bms;
 pub mod jbd;
 pub mod jk;
 pub mod libre_solar;
+pub mod listen;
 pub mod modbus;
 mod sieve;
 pub mod sunspec;
 pub mod telecom;
 mod wire_view;
 
-pub use driver::Driver;
+pub use driver::{Driver, Wire};

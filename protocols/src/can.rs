@@ -3,6 +3,7 @@
 mod candump;
 mod frame;
 pub mod slcan;
+pub mod socketcand;
 
 pub use candump::{CandumpError, parse_candump};
 pub use frame::{CanFrame, CanId};

@@ -12,9 +12,30 @@ use voltree_model::PackReading;
 
 use crate::codec::{PollCycle, PollError};
 
+mod address;
+mod any;
+#[cfg(feature = "ble")]
+mod ble;
+#[cfg(feature = "can")]
+mod can;
+pub mod gatt;
+mod modbus_tcp;
 mod serial;
+mod slcan;
+mod socketcand;
+mod tcp;
 
+pub use address::{BAUDS, BadAddress, Host, LinkAddress};
+pub use any::AnyLink;
+#[cfg(feature = "ble")]
+pub use ble::{BleLink, Health, Heard, Radio, Sighting};
+#[cfg(feature = "can")]
+pub use can::CanLink;
+pub use modbus_tcp::ModbusTcpLink;
 pub use serial::SerialLink;
+pub use slcan::SlcanLink;
+pub use socketcand::SocketcandLink;
+pub use tcp::TcpLink;
 
 /// How long a request may take to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,8 +61,14 @@ pub enum LinkError {
         /// The link.
         name: String,
     },
-    /// It would not take the bytes in time.
-    #[error("{name} took no bytes for {waited_ms} ms")]
+    /// Nobody listens there.
+    #[error("{name} refuses connections; is the other end running, and is the port right")]
+    Refused {
+        /// The link.
+        name: String,
+    },
+    /// It would not connect or take the bytes in time.
+    #[error("{name} did not react for {waited_ms} ms")]
     Timeout {
         /// The link.
         name: String,
@@ -53,6 +80,40 @@ pub enum LinkError {
     HangUp {
         /// The link.
         name: String,
+    },
+    /// Nothing was heard in the time that a device has on a line which it shares.
+    #[error("nothing was heard on {name} in the device's turn")]
+    TurnOver {
+        /// The link.
+        name: String,
+    },
+    /// There is nobody to ask for a connection.
+    #[error(
+        "{name} needs BlueZ: no bluetoothd answers on the D-Bus system bus (`sudo apt install bluez dbus`; in a container mount the host's /run/dbus)"
+    )]
+    NoBluetooth {
+        /// The link.
+        name: String,
+    },
+    /// There is no radio, or none of this name.
+    #[error("there is no such Bluetooth adapter for {name}; `bluetoothctl list` shows what BlueZ has")]
+    NoAdapter {
+        /// The link.
+        name: String,
+    },
+    /// It is there and is not what was looked for.
+    #[error("{name} has none of the services that batteries of this type have; is its type right")]
+    NoService {
+        /// The link.
+        name: String,
+    },
+    /// This program was built without it.
+    #[error("this build has no support for {name}; build it with the feature {feature}")]
+    NotBuilt {
+        /// The link.
+        name: String,
+        /// What is missing.
+        feature: &'static str,
     },
     /// Something else.
     #[error("could not {doing} {name}")]
@@ -88,6 +149,24 @@ pub trait Link: Send {
         into: &mut [u8],
         within: Duration,
     ) -> impl Future<Output = Result<usize, LinkError>> + Send;
+}
+
+impl<L: Link> Link for &mut L {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn discard_input(&mut self) -> Result<(), LinkError> {
+        (**self).discard_input()
+    }
+
+    async fn write_all(&mut self, bytes: &[u8], within: Duration) -> Result<(), LinkError> {
+        (**self).write_all(bytes, within).await
+    }
+
+    async fn read_some(&mut self, into: &mut [u8], within: Duration) -> Result<usize, LinkError> {
+        (**self).read_some(into, within).await
+    }
 }
 
 /// Why a poll over a link gave no reading.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use voltree_model::{DeviceId, Timestamp};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
+use voltree_protocols::link::LinkAddress;
 use voltree_protocols::sim::{self, DalySim, LinePace, PtySim, SimHandle, SimPack};
 use voltree_runtime::clock;
 
@@ -57,10 +58,10 @@ impl Packs {
                 name: format!("Pack {number}"),
                 id: id.clone(),
                 labels: BTreeMap::new(),
-                port: line.path().to_owned(),
-                baud: 9600,
+                address: LinkAddress::Serial { path: line.path().to_owned(), baud: 9600 },
                 poll_interval: Duration::from_millis(plan.poll_interval_ms),
                 driver: Driver::Daly(DalyConfig::default()),
+                invert_current: false,
             });
             packs.lines.push((id, line));
         }

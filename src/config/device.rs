@@ -3,8 +3,11 @@
 //! A key of another type is an unknown key here, so that a setting that has no effect is a mistake.
 
 use voltree_protocols::bms::Driver;
+use voltree_protocols::bms::daly_bluetooth::{RegisterConfig, RegisterDialect};
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
+use voltree_protocols::bms::foxbms::{Dialect, FoxbmsConfig};
 use voltree_protocols::bms::jbd::JbdConfig;
+use voltree_protocols::bms::libre_solar::ThingsetCanConfig;
 use voltree_protocols::bms::modbus::{Encoding, MapConfig, MapField, MapRow, Table, WordOrder};
 use voltree_protocols::bms::sunspec::SunspecConfig;
 use voltree_protocols::bms::telecom::{Maker, TelecomConfig};
@@ -13,18 +16,26 @@ use super::reader::{Mistake, Section};
 
 type ReadDriver = fn(&mut Section, &mut Vec<Mistake>) -> Driver;
 
-/// The types of devices on serial ports.
+/// The types of batteries.
 #[rustfmt::skip]
 const TYPES: &[(&str, ReadDriver)] = &[
     ("daly_bms", daly),
+    ("foxbms", foxbms),
     ("green_bms", |_, _| Driver::Green),
     ("jbd_bms", |_, _| Driver::Jbd(JbdConfig::default())),
     ("jk_bms", |_, _| Driver::Jk),
+    ("libre_solar", libre_solar),
     ("modbus_bms", modbus),
     ("pylontech_bms", |section, mistakes| telecom(Maker::Pylontech, section, mistakes)),
     ("seplos_bms", |section, mistakes| telecom(Maker::Seplos, section, mistakes)),
     ("sunspec_bms", sunspec),
 ];
+
+/// Whether a reading's current is to be turned around, for types that know the sign of their own wire: a shunt may be
+/// wired the wrong way round all the same.
+pub(super) fn reads_inverted(section: &mut Section, mistakes: &mut Vec<Mistake>) -> bool {
+    sign(section, mistakes) == CurrentSign::Inverted
+}
 
 /// Reads the type and what belongs to it.
 pub(super) fn read_driver(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<Driver> {
@@ -35,7 +46,32 @@ pub(super) fn read_driver(section: &mut Section, mistakes: &mut Vec<Mistake>) ->
 fn daly(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Driver {
     let board = section.whole("board", 1..=31, mistakes).and_then(|board| u8::try_from(board).ok());
     let board = board.and_then(|board| Board::new(board).ok()).unwrap_or(Board::FIRST);
-    Driver::Daly(DalyConfig { board, current_sign: sign(section, mistakes), ..DalyConfig::default() })
+    let current_sign = sign(section, mistakes);
+    let protocols = [
+        ("a5", None),
+        ("registers", Some(None)),
+        ("d2", Some(Some(RegisterDialect::D2))),
+        ("p81", Some(Some(RegisterDialect::P81))),
+    ];
+    match section.choice("protocol", &protocols, mistakes).flatten() {
+        Some(dialect) => Driver::DalyRegisters(RegisterConfig { dialect, current_sign }),
+        None => Driver::Daly(DalyConfig { board, current_sign, ..DalyConfig::default() }),
+    }
+}
+
+fn foxbms(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Driver {
+    let dialects = [("auto", Dialect::Auto), ("v1_7", Dialect::V1_7), ("v1_11", Dialect::V1_11)];
+    let dialect = section.choice("dialect", &dialects, mistakes).unwrap_or_default();
+    let positive_is_discharge = sign(section, mistakes) != CurrentSign::Inverted;
+    Driver::Foxbms(FoxbmsConfig { dialect, positive_is_discharge })
+}
+
+/// Only on a bus do boards have addresses.
+fn libre_solar(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Driver {
+    match section.whole("node", 1..=253, mistakes).and_then(|node| u8::try_from(node).ok()) {
+        Some(node) => Driver::LibreSolarCan(ThingsetCanConfig { node: Some(node) }),
+        None => Driver::LibreSolar,
+    }
 }
 
 fn sign(section: &mut Section, mistakes: &mut Vec<Mistake>) -> CurrentSign {
@@ -117,7 +153,11 @@ mod tests {
     use super::*;
 
     fn driver(keys: &str) -> Result<Driver, Vec<String>> {
-        let text = format!("[[device]]\nid = \"a\"\nport = \"/dev/ttyUSB0\"\n{keys}");
+        driver_on("/dev/ttyUSB0", keys)
+    }
+
+    fn driver_on(port: &str, keys: &str) -> Result<Driver, Vec<String>> {
+        let text = format!("[[device]]\nid = \"a\"\nport = {port:?}\n{keys}");
         match Config::parse(&text) {
             Ok(config) => Ok(config.packs[0].driver.clone()),
             Err(ConfigError::Mistakes(mistakes)) => Err(mistakes.iter().map(ToString::to_string).collect()),
@@ -128,14 +168,41 @@ mod tests {
     #[test]
     fn every_type_that_a_driver_has_can_be_configured() {
         for kind in Driver::KINDS {
+            let port = if kind == "foxbms" { "can://can0" } else { "/dev/ttyUSB0" };
             let registers = if kind == "modbus_bms" { "registers = []" } else { "" };
-            assert_eq!(driver(&format!("type = {kind:?}\n{registers}")).unwrap().kind(), kind);
+            let driver = driver_on(port, &format!("type = {kind:?}\n{registers}"));
+            assert_eq!(driver.unwrap().kind(), kind);
         }
     }
 
     #[test]
     fn a_key_of_another_type_is_unknown() {
         assert_eq!(driver("type = \"jk_bms\"\nboard = 2\n").unwrap_err(), ["device[0].board: unknown key"]);
+    }
+
+    #[test]
+    fn what_a_maker_speaks_depends_on_the_wire() {
+        let on = |port, keys| driver_on(port, keys).unwrap();
+        let bus = "slcan:///dev/ttyACM0?bitrate=250000";
+        assert!(
+            matches!(on(bus, "type = \"daly_bms\"\nboard = 2"), Driver::DalyCan(config) if config.board.number() == 2)
+        );
+        let registers = on("/dev/ttyUSB0", "type = \"daly_bms\"\nprotocol = \"p81\"");
+        assert!(
+            matches!(registers, Driver::DalyRegisters(config) if config.dialect == Some(RegisterDialect::P81))
+        );
+        assert_eq!(on("/dev/ttyUSB0", "type = \"libre_solar\""), Driver::LibreSolar);
+        let node = |node| Driver::LibreSolarCan(ThingsetCanConfig { node });
+        assert_eq!(on(bus, "type = \"libre_solar\""), node(None));
+        assert_eq!(on(bus, "type = \"libre_solar\"\nnode = 7"), node(Some(7)));
+        for (port, keys) in [
+            ("/dev/ttyUSB0", "type = \"foxbms\""),
+            (bus, "type = \"jk_bms\""),
+            ("/dev/ttyUSB0", "type = \"libre_solar\"\nnode = 7"),
+        ] {
+            let mistakes = driver_on(port, keys).unwrap_err();
+            assert!(mistakes[0].contains("does not carry"), "{mistakes:?}");
+        }
     }
 
     #[test]

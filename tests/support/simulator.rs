@@ -1,4 +1,4 @@
-//! `voltree simulate daly` as its user runs it: a process of its own, a port by name, and what it says of itself.
+//! `voltree simulate` as its user runs it: a process of its own, a port by name, and what it says of itself.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -24,10 +24,15 @@ pub(crate) struct Simulator {
 impl Simulator {
     /// Starts it with these arguments besides the port's, and waits until the port is there.
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::of("daly", "--pty", args)
+    }
+
+    /// Starts one of this kind, with its port behind this option.
+    pub(crate) fn of(kind: &str, wire: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = dir.path().join("battery");
         let mut process = Command::new(VOLTREE)
-            .args(["simulate", "daly", "--json", "--status-every", "0.2", "--pty", port.to_str().unwrap()])
+            .args(["simulate", kind, "--json", "--status-every", "0.2", wire, port.to_str().unwrap()])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -7,6 +7,8 @@ use tokio::sync::broadcast;
 use voltree_model::{DeviceId, DeviceState, MetricName, Timestamp, Unit};
 use voltree_runtime::ActorPath;
 
+use crate::link_quality::LinkQuality;
+
 /// A device as its operator sees it.
 #[derive(Debug, Clone)]
 pub struct DeviceView {
@@ -34,6 +36,8 @@ pub struct DeviceView {
     pub latest: Vec<LatestMetric>,
     /// Its latest text values.
     pub attributes: BTreeMap<String, String>,
+    /// How well its link works, as far as this node polls it.
+    pub link: LinkQuality,
     /// Its actor's place in the tree.
     pub actor: ActorPath,
 }

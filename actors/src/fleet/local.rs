@@ -89,6 +89,7 @@ impl LocalFleet {
             readings: known.readings,
             latest: latest.collect(),
             attributes: known.attributes.into_iter().map(|(name, text)| (name.to_string(), text)).collect(),
+            link: entry.quality(),
             actor: entry.actor.path().clone(),
         }
     }

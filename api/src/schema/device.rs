@@ -29,6 +29,17 @@ pub(super) enum DeviceState {
     Disabled,
 }
 
+/// How well the link to a polled device works.
+#[derive(SimpleObject)]
+pub(super) struct LinkQuality {
+    /// The share of its last 100 polls that gave a reading, in percent.
+    good_percent: f64,
+    /// How long its last good poll took from its first question to its reading, in milliseconds.
+    round_trip_ms: Option<f64>,
+    /// Frames that failed their checks since the node started.
+    bad_frames: u64,
+}
+
 /// The newest value of one of a device's metrics.
 #[derive(SimpleObject)]
 pub(super) struct MetricValue {
@@ -105,6 +116,16 @@ impl Device {
     /// How many of its readings are safely on disk.
     async fn readings(&self) -> u64 {
         self.0.readings
+    }
+
+    /// How well its link works; null for a device that is not polled, and before its first poll.
+    async fn link_quality(&self) -> Option<LinkQuality> {
+        let link = &self.0.link;
+        Some(LinkQuality {
+            good_percent: link.good_percent()?,
+            round_trip_ms: link.round_trip().map(|took| took.as_secs_f64() * 1000.0),
+            bad_frames: link.bad_frames(),
+        })
     }
 
     /// The newest value of each of its metrics, by name, or only of those that are named.

@@ -16,6 +16,7 @@ use voltree_actors::fleet::{
     Series, SetAside, StateChange, Supervision, Telemetry, TimelineGap, Timelines,
 };
 use voltree_actors::intake::Inbound;
+use voltree_actors::link_quality::LinkQuality;
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
 };
@@ -120,6 +121,7 @@ fn device(name: &str, kind: &str, state: DeviceState) -> DeviceView {
         readings: 5_000_000_000,
         latest: vec![latest("pack_voltage", 52.5, "V"), latest("soc_percent", 81.5, "%")],
         attributes: BTreeMap::from([("state".to_owned(), "charging".to_owned())]),
+        link: LinkQuality::default(),
         actor: ActorPath::root("node").child("devices").child(name),
     }
 }

@@ -7,10 +7,12 @@
 
 mod frame;
 mod pack;
+mod poll;
 mod registers;
 mod wire;
 
 pub use frame::{BleFrame, BleFraming, RegisterFrame};
 pub use pack::{reading, reading_p81};
+pub use poll::{RegisterConfig, RegisterPoll, RegisterPollDialect};
 pub use registers::{Block, RegisterDialect};
 pub use wire::decode_wire;

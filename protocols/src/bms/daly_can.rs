@@ -5,7 +5,9 @@
 //! and whole sets of cells must be waited for, never filled up.
 
 mod frame;
+mod poll;
 mod wire;
 
 pub use frame::{DalyCanFrame, answer, from_can, read_request};
+pub use poll::DalyCanPoll;
 pub use wire::decode_can;

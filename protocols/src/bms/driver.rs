@@ -1,27 +1,61 @@
 //! What a configured battery is asked in: one line a vendor, so that whoever polls needs to know none of them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::daly_uart::{DalyConfig, DalyPoll};
+use super::daly_air::DalyAirPoll;
+use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
+use super::daly_can::DalyCanPoll;
+use super::daly_uart::{CurrentSign, DalyConfig, DalyPoll};
+use super::foxbms::{FoxbmsConfig, FoxbmsListener, FoxbmsListening};
 use super::green_bms::{self, GreenDialect, GreenPoll};
 use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
-use super::jk::{self, JkPoll};
+use super::jk::{self, Jk02Poll, JkPoll};
+use super::libre_solar::{
+    self, ThingsetCanConfig, ThingsetDialect, ThingsetListener, ThingsetListening, ThingsetPoll,
+};
 use super::modbus::{MapConfig, MapDialect, MapPoll};
 use super::sunspec::{SunspecConfig, SunspecDialect, SunspecPoll};
 use super::telecom::{Maker, TelecomConfig, TelecomDialect, TelecomPoll};
 use crate::codec::PollCycle;
+
+/// What carries the bytes of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// A stream of bytes, as a serial line has it.
+    Bytes,
+    /// Such a stream, of Modbus RTU frames only.
+    Modbus,
+    /// Frames of a CAN bus, as SLCAN text.
+    Can,
+}
 
 /// A protocol and how to speak it to one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Driver {
     /// Daly's A5 protocol.
     Daly(DalyConfig),
+    /// What Daly's Bluetooth modules speak, found out.
+    DalyAir(CurrentSign),
+    /// Daly's A5 protocol in CAN frames.
+    DalyCan(DalyConfig),
+    /// Daly's registers.
+    DalyRegisters(RegisterConfig),
+    /// What foxBMS 2 broadcasts on CAN.
+    Foxbms(FoxbmsConfig),
     /// The lines of a Green BMS.
     Green,
     /// JBD's protocol.
     Jbd(JbdConfig),
     /// JK's wired protocol.
     Jk,
+    /// JK's Bluetooth protocol.
+    JkAir,
+    /// ThingSet text of a Libre Solar board.
+    LibreSolar,
+    /// ThingSet reports of a Libre Solar board on CAN.
+    LibreSolarCan(ThingsetCanConfig),
     /// Modbus registers by a table.
     Modbus(MapConfig),
     /// SunSpec models over Modbus.
@@ -32,16 +66,28 @@ pub enum Driver {
 
 impl Driver {
     /// The contract's names of all device types.
-    pub const KINDS: [&'static str; 6] =
-        ["daly_bms", "green_bms", "jbd_bms", "jk_bms", "pylontech_bms", "seplos_bms"];
+    pub const KINDS: [&'static str; 10] = [
+        "daly_bms",
+        "foxbms",
+        "green_bms",
+        "jbd_bms",
+        "jk_bms",
+        "libre_solar",
+        "modbus_bms",
+        "pylontech_bms",
+        "seplos_bms",
+        "sunspec_bms",
+    ];
 
     /// The contract's name of this device type.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Daly(_) => "daly_bms",
+            Self::Daly(_) | Self::DalyAir(_) | Self::DalyCan(_) | Self::DalyRegisters(_) => "daly_bms",
+            Self::Foxbms(_) => "foxbms",
             Self::Green => "green_bms",
             Self::Jbd(_) => "jbd_bms",
-            Self::Jk => "jk_bms",
+            Self::Jk | Self::JkAir => "jk_bms",
+            Self::LibreSolar | Self::LibreSolarCan(_) => "libre_solar",
             Self::Modbus(_) => "modbus_bms",
             Self::Sunspec(_) => "sunspec_bms",
             Self::Telecom(TelecomConfig { maker: Maker::Pylontech, .. }) => "pylontech_bms",
@@ -52,11 +98,123 @@ impl Driver {
     /// The speed that devices of this type come with.
     pub const fn default_baud(&self) -> u32 {
         match self {
-            Self::Daly(_) | Self::Modbus(_) | Self::Sunspec(_) => 9600,
+            Self::Daly(_)
+            | Self::DalyAir(_)
+            | Self::DalyRegisters(_)
+            | Self::Modbus(_)
+            | Self::Sunspec(_) => 9600,
+            // The speed of the adapter's own port; the bus has another.
+            Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => 115_200,
+            Self::LibreSolar => libre_solar::BAUD,
             Self::Green => green_bms::BAUD,
             Self::Jbd(_) => jbd::BAUD,
-            Self::Jk => jk::BAUD,
+            Self::Jk | Self::JkAir => jk::BAUD,
             Self::Telecom(config) => config.maker.default_baud(),
+        }
+    }
+
+    /// What a link must carry for it.
+    pub const fn wire(&self) -> Wire {
+        match self {
+            Self::Daly(_)
+            | Self::DalyAir(_)
+            | Self::DalyRegisters(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::JkAir
+            | Self::LibreSolar
+            | Self::Telecom(_) => Wire::Bytes,
+            Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => Wire::Can,
+            Self::Modbus(_) | Self::Sunspec(_) => Wire::Modbus,
+        }
+    }
+
+    /// What tells devices of one line apart; none for a protocol that has no addresses.
+    pub fn line_address(&self) -> Option<u8> {
+        match self {
+            Self::Daly(config) | Self::DalyCan(config) => Some(config.board.number()),
+            Self::LibreSolarCan(config) => config.node,
+            Self::Modbus(config) => Some(config.unit),
+            Self::Sunspec(config) => Some(config.unit),
+            Self::Telecom(config) => Some(config.address),
+            Self::DalyAir(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::JkAir
+            | Self::LibreSolar => None,
+        }
+    }
+
+    /// How long a device that was silent may take to say anything at all, on a line where others wait.
+    pub const fn first_sign(&self) -> Duration {
+        match self.wire() {
+            Wire::Bytes | Wire::Modbus => Duration::from_millis(700),
+            Wire::Can => Duration::from_millis(2600),
+        }
+    }
+
+    /// The same maker's boards on a CAN bus, where it speaks otherwise there.
+    #[must_use]
+    pub fn on_bus(self) -> Self {
+        match self {
+            Self::Daly(config) => Self::DalyCan(config),
+            Self::LibreSolar => Self::LibreSolarCan(ThingsetCanConfig::default()),
+            other @ (Self::DalyAir(_)
+            | Self::DalyCan(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::JkAir
+            | Self::LibreSolarCan(_)
+            | Self::Modbus(_)
+            | Self::Sunspec(_)
+            | Self::Telecom(_)) => other,
+        }
+    }
+
+    /// The same maker's boards over Bluetooth LE; none where they have no radio that is known.
+    pub fn on_air(self) -> Option<Self> {
+        match self {
+            Self::Daly(config) => Some(Self::DalyAir(config.current_sign)),
+            Self::DalyRegisters(config) if config.dialect.is_none() => {
+                Some(Self::DalyAir(config.current_sign))
+            }
+            Self::Jk => Some(Self::JkAir),
+            other @ (Self::DalyAir(_) | Self::DalyRegisters(_) | Self::Jbd(_) | Self::JkAir) => Some(other),
+            Self::DalyCan(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::LibreSolar
+            | Self::LibreSolarCan(_)
+            | Self::Modbus(_)
+            | Self::Sunspec(_)
+            | Self::Telecom(_) => None,
+        }
+    }
+
+    /// Addresses another device of a Modbus line; other protocols have no such number.
+    pub const fn set_unit(&mut self, unit: u8) {
+        match self {
+            Self::Modbus(config) => config.unit = unit,
+            Self::Sunspec(config) => config.unit = unit,
+            Self::Daly(_)
+            | Self::DalyAir(_)
+            | Self::DalyCan(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::Jbd(_)
+            | Self::Jk
+            | Self::JkAir
+            | Self::LibreSolar
+            | Self::LibreSolarCan(_)
+            | Self::Telecom(_) => {}
         }
     }
 
@@ -65,8 +223,15 @@ impl Driver {
         match self {
             Self::Jbd(JbdConfig { secret }) => secret.iter().map(|secret| secret.0.to_vec()).collect(),
             Self::Daly(_)
+            | Self::DalyAir(_)
+            | Self::DalyCan(_)
+            | Self::DalyRegisters(_)
+            | Self::Foxbms(_)
             | Self::Green
             | Self::Jk
+            | Self::JkAir
+            | Self::LibreSolar
+            | Self::LibreSolarCan(_)
             | Self::Modbus(_)
             | Self::Sunspec(_)
             | Self::Telecom(_) => Vec::new(),
@@ -77,9 +242,16 @@ impl Driver {
     pub fn poll(&self) -> Box<dyn PollCycle + Send> {
         match self {
             Self::Daly(config) => Box::new(DalyPoll::new(*config)),
+            Self::DalyAir(sign) => Box::new(DalyAirPoll::new(*sign)),
+            Self::DalyCan(config) => Box::new(DalyCanPoll::new(*config)),
+            Self::DalyRegisters(config) => Box::new(RegisterPoll::new(RegisterPollDialect::new(*config))),
+            Self::Foxbms(config) => Box::new(FoxbmsListening::new(FoxbmsListener::new(*config))),
             Self::Green => Box::new(GreenPoll::new(GreenDialect::default())),
             Self::Jbd(config) => Box::new(JbdPoll::new(JbdDialect::new(*config))),
             Self::Jk => Box::new(JkPoll::new(jk::UartDialect::default())),
+            Self::JkAir => Box::new(Jk02Poll::new(jk::Jk02Dialect::default())),
+            Self::LibreSolar => Box::new(ThingsetPoll::new(ThingsetDialect::default())),
+            Self::LibreSolarCan(config) => Box::new(ThingsetListening::new(ThingsetListener::new(*config))),
             Self::Modbus(config) => Box::new(MapPoll::new(MapDialect::new(config.clone()))),
             Self::Sunspec(config) => Box::new(SunspecPoll::new(SunspecDialect::new(*config))),
             Self::Telecom(config) => Box::new(TelecomPoll::new(TelecomDialect::new(*config))),

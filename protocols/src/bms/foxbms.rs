@@ -4,12 +4,14 @@
 //! one value of it, `pack` collects frames and decides what is believed. Ids and layouts can be edited in a foxBMS
 //! project; this knows those of the releases.
 
+mod listen;
 mod messages;
 mod pack;
 mod signal;
 mod string_state;
 mod wire;
 
+pub use listen::{FoxbmsListener, FoxbmsListening};
 pub use messages::{Dialect, Message, message};
 pub use pack::{FoxbmsConfig, FoxbmsPack};
 pub use signal::{Shown, Signal};

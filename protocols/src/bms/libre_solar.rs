@@ -8,7 +8,9 @@ mod binary;
 mod ble;
 mod bus;
 mod isotp;
+mod listen;
 mod measured;
+mod poll;
 mod text;
 mod wire;
 
@@ -16,7 +18,9 @@ pub use binary::{Endpoint, Message, MessageError, parse_message};
 pub use ble::{PacketFraming, to_packet};
 pub use bus::{BusId, BusMessage, ThingsetBus};
 pub use isotp::{IsotpFrame, segment};
+pub use listen::{ThingsetCanConfig, ThingsetListener, ThingsetListening};
 pub use measured::Measured;
+pub use poll::{ThingsetDialect, ThingsetPoll};
 pub use text::{TextBody, TextFrame, TextFraming, Verb, to_line};
 pub use wire::{decode_can, decode_wire};
 

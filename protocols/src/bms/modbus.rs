@@ -6,12 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+mod gateway;
 mod map;
 mod poll;
 mod pylontech_rt;
 mod rtu;
 mod tcp;
 
+pub use gateway::{NotModbus, TcpQuestions, TcpTranslator, tcp_frame};
 pub use map::{Encoding, MapField, MapRow, Registers, WordOrder};
 pub use poll::{MapConfig, MapDialect, MapPoll};
 pub use pylontech_rt::show_pylontech_rt;

@@ -12,12 +12,17 @@ const TIME_DIGITS: usize = 4;
 
 /// Closes the bus, which an adapter wants before its speed is set.
 pub const CLOSE: &[u8] = b"C\r";
-/// Sets 250 kbit/s.
-pub const SPEED_250K: &[u8] = b"S5\r";
-/// Sets 500 kbit/s.
-pub const SPEED_500K: &[u8] = b"S6\r";
+/// The speeds that a bus can have, in the order of their numbers.
+pub const BITRATES: [u32; 9] =
+    [10_000, 20_000, 50_000, 100_000, 125_000, 250_000, 500_000, 800_000, 1_000_000];
 /// Opens the bus.
 pub const OPEN: &[u8] = b"O\r";
+
+/// Sets the speed of the bus; `None` for one that SLCAN has no number for.
+pub fn speed(bitrate: u32) -> Option<Vec<u8>> {
+    let number = BITRATES.iter().position(|known| *known == bitrate)?;
+    Some(format!("S{number}\r").into_bytes())
+}
 
 /// Writes a frame as a line.
 pub fn to_slcan(frame: &CanFrame) -> Vec<u8> {

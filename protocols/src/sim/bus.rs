@@ -31,6 +31,16 @@ impl<D: DeviceSide> DeviceSide for Bus<D> {
         }
         heard
     }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        self.devices.iter().filter_map(DeviceSide::next_broadcast).min()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> Vec<Reply> {
+        let due =
+            self.devices.iter_mut().filter(|device| device.next_broadcast().is_some_and(|at| at <= now));
+        due.flat_map(|device| device.broadcast(now)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use super::protection::Protection;
 use crate::bms::daly_uart::{
@@ -203,6 +203,12 @@ impl DalySim {
 
     fn sensor_count(&self) -> u8 {
         u8::try_from(self.pack.celsius().len()).unwrap_or(u8::MAX)
+    }
+}
+
+impl HasPack for DalySim {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        &mut self.pack
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a simulated device is: something that hears bytes and answers with frames, and is counted while it does.
 //!
-//! A device never does IO and reads no clock; `pty` carries its replies at the pace of the line and counts them once
+//! A device never does IO and reads no clock; `serve` carries its replies at the pace of the line and counts them once
 //! they have left.
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::flaky::Fault;
+use super::pack::SimPack;
 
 /// What a device says to one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +32,21 @@ pub trait DeviceSide: Send {
     /// Hears bytes and gives a reply to every request among them, in order; an empty reply stays silent.
     /// `now` is the time since any fixed origin.
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply>;
+
+    /// What it says to a client that has just connected, where a wire has such a moment.
+    fn greeting(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// When it next says something unasked; `None` for a device that never does.
+    fn next_broadcast(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Says what it says unasked, once its time has come.
+    fn broadcast(&mut self, _now: Duration) -> Vec<Reply> {
+        Vec::new()
+    }
 }
 
 /// A device that its maker keeps a hand on, to change the pack while it is being polled.
@@ -38,12 +54,42 @@ impl<D: DeviceSide> DeviceSide for Arc<Mutex<D>> {
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply> {
         self.lock().handle_input(bytes, now)
     }
+
+    fn greeting(&mut self) -> Vec<u8> {
+        self.lock().greeting()
+    }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        self.lock().next_broadcast()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> Vec<Reply> {
+        self.lock().broadcast(now)
+    }
 }
 
 impl<D: DeviceSide + ?Sized> DeviceSide for Box<D> {
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply> {
         (**self).handle_input(bytes, now)
     }
+
+    fn greeting(&mut self) -> Vec<u8> {
+        (**self).greeting()
+    }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        (**self).next_broadcast()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> Vec<Reply> {
+        (**self).broadcast(now)
+    }
+}
+
+/// A device with a pack behind it, which may be looked at and changed at any time.
+pub trait HasPack {
+    /// The pack.
+    fn pack_mut(&mut self) -> &mut SimPack;
 }
 
 /// What a simulated device counted itself.

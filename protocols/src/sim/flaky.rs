@@ -183,7 +183,26 @@ fn readdress(bytes: &mut Vec<u8>) {
 
 impl<D: DeviceSide> DeviceSide for Flaky<D> {
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply> {
-        let mut replies = self.device.handle_input(bytes, now);
+        let replies = self.device.handle_input(bytes, now);
+        self.spoil_all(replies, now)
+    }
+
+    fn greeting(&mut self) -> Vec<u8> {
+        self.device.greeting()
+    }
+
+    fn next_broadcast(&self) -> Option<Duration> {
+        self.device.next_broadcast()
+    }
+
+    fn broadcast(&mut self, now: Duration) -> Vec<Reply> {
+        let replies = self.device.broadcast(now);
+        self.spoil_all(replies, now)
+    }
+}
+
+impl<D: DeviceSide> Flaky<D> {
+    fn spoil_all(&mut self, mut replies: Vec<Reply>, now: Duration) -> Vec<Reply> {
         for reply in replies.iter_mut().filter(|reply| !reply.frames.is_empty()) {
             self.spoil(reply, now);
         }

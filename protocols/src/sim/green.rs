@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use crate::bms::green_bms::{Cell, CellFlag, Line, Overview, Page, Request};
 
@@ -94,6 +94,12 @@ fn steps(value: f64, per_unit: f64) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "clamped to what fits")]
     let steps = (value * per_unit).round().clamp(-1e6, 1e6) as i32;
     steps
+}
+
+impl HasPack for GreenSim {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        &mut self.pack
+    }
 }
 
 impl DeviceSide for GreenSim {

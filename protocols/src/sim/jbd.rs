@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use super::quantity::{Complaints, count, millivolts, to_i16, to_u8, to_u16};
 use crate::bms::framing::StreamDecoder;
@@ -112,6 +112,12 @@ impl JbdSim {
             temperatures_raw: pack.celsius().iter().map(|c| to_u16(c * 10.0 + 2731.0)).collect(),
             extra: if coarse { vec![0x80] } else { Vec::new() },
         }
+    }
+}
+
+impl HasPack for JbdSim {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        &mut self.pack
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use super::quantity::{Complaints, count, millivolts, to_u8, to_u16, to_u32};
 use crate::bms::framing::StreamDecoder;
@@ -114,6 +114,12 @@ fn temperature(celsius: f64) -> u16 {
 fn current(amps: f64) -> u16 {
     let magnitude = to_u16(amps.abs() * 100.0).min(0x7FFF);
     if amps > 0.0 { magnitude | 0x8000 } else { magnitude }
+}
+
+impl HasPack for JkSim {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        &mut self.pack
+    }
 }
 
 impl DeviceSide for JkSim {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use super::quantity::{Complaints, to_i16, to_u16, to_u32};
 use crate::bms::daly_uart::CurrentSign;
@@ -150,6 +150,12 @@ fn signed(value: f64) -> u16 {
 fn halves(value: u32) -> [u16; 2] {
     let [a, b, c, d] = value.to_be_bytes();
     [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])]
+}
+
+impl HasPack for SunspecSim {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        &mut self.pack
+    }
 }
 
 impl DeviceSide for SunspecSim {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::device::{DeviceSide, Reply};
+use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use super::quantity::{Complaints, millivolts, to_i16, to_u16, to_u32};
 use crate::bms::framing::StreamDecoder;
@@ -105,6 +105,12 @@ impl TelecomSim {
             }),
             ..Alarms::default()
         }
+    }
+}
+
+impl HasPack for TelecomSim {
+    fn pack_mut(&mut self) -> &mut SimPack {
+        &mut self.pack
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! A register that the stretch doesn't cover is absent, never zero. Nothing is judged here.
 
+use serde::{Deserialize, Serialize};
+
 use super::frame::{UNIT_D2, UNIT_P81_ANSWER, UNIT_P81_ASKED};
 use crate::bms::daly_uart::FaultsAnswer;
 
 /// Which table of registers a board has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RegisterDialect {
     /// Unit D2, the older boards.
     D2,

@@ -2,12 +2,14 @@
 //!
 //! Layouts before release 1.7 used other ids and are not known here, nor are debug, crash dump and bootloader messages.
 
+use serde::{Deserialize, Serialize};
+
 use super::signal::{Signal, group, signed, string_number, unsigned, words};
 use super::string_state::STRING_STATE;
 use crate::bms::alarms::Severity::{Fault, Warning};
 
 /// Which releases a bus is of. Nothing in a frame tells, but only the newer send some of the ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Dialect {
     /// Found out by the ids that are heard.
     #[default]

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use voltree_model::{PackReading, PackState, WithheldReason};
 
 use super::messages::{
@@ -21,7 +22,7 @@ use crate::can::{CanFrame, CanId};
 const OLDER_AFTER_FRAMES: u8 = 3;
 
 /// How one foxBMS is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoxbmsConfig {
     /// Which releases it is of.
     pub dialect: Dialect,
@@ -75,6 +76,36 @@ impl FoxbmsPack {
                 self.words.insert(id, word);
             }
         }
+    }
+
+    /// Starts to listen anew: what was heard before is old, but for rounds of cells that are under way.
+    pub fn begin(&mut self) {
+        self.words.clear();
+        self.strings.clear();
+        self.cells.age();
+        self.sensors.age();
+    }
+
+    /// Whether the pack's own voltage and current were heard.
+    pub fn has_values(&self) -> bool {
+        self.words.contains_key(&0x233)
+    }
+
+    /// Whether cells or sensors are being told and no round of them is whole yet.
+    pub fn awaits_round(&self) -> bool {
+        self.cells.is_awaited() || self.sensors.is_awaited()
+    }
+
+    /// What stays from one cycle to the next.
+    pub(super) fn kept(&self) -> Kept {
+        let Self { dialect, undecided, .. } = *self;
+        Kept { dialect, undecided, cells: self.cells.clone(), sensors: self.sensors.clone() }
+    }
+
+    /// Takes back what was kept.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        let Kept { dialect, undecided, cells, sensors } = kept;
+        (self.dialect, self.undecided, self.cells, self.sensors) = (dialect, undecided, cells, sensors);
     }
 
     /// The dialect, as far as it is known.
@@ -177,25 +208,61 @@ fn mux(message: &Message, word: u64) -> i64 {
     message.signals.first().map_or(0, |signal| signal.raw(word))
 }
 
+/// What one cycle leaves to the next.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    dialect: Dialect,
+    undecided: u8,
+    cells: Round<CELLS_PER_FRAME>,
+    sensors: Round<SENSORS_PER_FRAME>,
+}
+
+/// A round that was heard whole counts for the cycle in which it ended and the next.
+const ROUND_CYCLES: u8 = 2;
+
 /// Values that come N at a time, from the first group on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Round<const N: usize> {
-    groups: Vec<[Option<i64>; N]>,
+    groups: Vec<Vec<Option<i64>>>,
     in_order: bool,
     last_groups: usize,
-    whole: Vec<[Option<i64>; N]>,
+    whole: Vec<Vec<Option<i64>>>,
+    /// For how many cycles the whole round still counts.
+    fresh: u8,
+    /// Any group was heard in this cycle.
+    heard: bool,
 }
 
 impl<const N: usize> Default for Round<N> {
     fn default() -> Self {
-        Self { groups: Vec::new(), in_order: false, last_groups: 0, whole: Vec::new() }
+        Self {
+            groups: Vec::new(),
+            in_order: false,
+            last_groups: 0,
+            whole: Vec::new(),
+            fresh: 0,
+            heard: false,
+        }
     }
 }
 
 impl<const N: usize> Round<N> {
+    fn age(&mut self) {
+        self.fresh = self.fresh.saturating_sub(1);
+        self.heard = false;
+        if self.fresh == 0 {
+            self.whole.clear();
+        }
+    }
+
+    const fn is_awaited(&self) -> bool {
+        self.heard && self.fresh == 0
+    }
+
     fn take(&mut self, signals: &[Signal], word: u64) {
         let Some((mux, places)) = signals.split_first() else { return };
         let number = usize::try_from(mux.raw(word)).unwrap_or(usize::MAX);
+        self.heard = true;
         if number == 0 {
             self.close();
         }
@@ -204,9 +271,8 @@ impl<const N: usize> Round<N> {
             return;
         }
         let (flags, values) = places.split_at(N);
-        self.groups.push(std::array::from_fn(|place| {
-            (flags[place].raw(word) == 1).then(|| values[place].raw(word))
-        }));
+        let group = flags.iter().zip(values);
+        self.groups.push(group.map(|(flag, value)| (flag.raw(word) == 1).then(|| value.raw(word))).collect());
     }
 
     /// The first group comes again: what was heard since it came last is a whole round, unless one was lost. A round
@@ -216,6 +282,7 @@ impl<const N: usize> Round<N> {
         let groups = heard.len();
         if self.in_order && groups > 0 && (groups >= self.whole.len() || groups == self.last_groups) {
             self.whole = heard;
+            self.fresh = ROUND_CYCLES;
         }
         self.last_groups = groups;
         self.in_order = true;

@@ -31,7 +31,7 @@ impl ReadRegisters {
     }
 }
 
-fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let crc = crc16_modbus(&bytes);
     bytes.extend(crc.to_le_bytes());
     bytes

@@ -4,9 +4,9 @@ use super::{ReadRegisters, RegistersAnswer, answer_of};
 use crate::bms::framing::{BadFrameReason, Found, Framing};
 
 /// Bytes before the function.
-const HEADER_BYTES: usize = 7;
+pub(super) const HEADER_BYTES: usize = 7;
 /// The longest answer that the protocol allows.
-const MAX_LENGTH: usize = 254;
+pub(super) const MAX_LENGTH: usize = 254;
 
 impl ReadRegisters {
     /// Puts the question into a TCP frame.
@@ -20,7 +20,7 @@ impl ReadRegisters {
     }
 }
 
-fn framed(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
+pub(super) fn framed(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
     let length = u16::try_from(pdu.len() + 1).unwrap_or(u16::MAX);
     let mut bytes = transaction.to_be_bytes().to_vec();
     bytes.extend([0, 0]);

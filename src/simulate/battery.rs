@@ -1,10 +1,7 @@
-//! `voltree simulate daly`: packs with physics behind Daly boards on one line.
+//! Simulated batteries: packs with physics behind boards of every kind, on one line, bus or network port.
 //!
-//! It serves whoever opens the port and believes nobody: what it prints is what the packs hold and what left whole.
+//! It serves whoever opens the wire and believes nobody: what it prints is what the packs hold and what left whole.
 
-mod report;
-
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,24 +9,23 @@ use anyhow::Context as _;
 use clap::Args;
 use parking_lot::Mutex;
 use serde_json::json;
-use voltree_protocols::bms::daly_uart::{Board, CurrentSign};
-use voltree_protocols::sim::{
-    Bus, DalySim, FaultRates, Flaky, LinePace, PackConfig, Profile, PtySim, SimHandle, SimPack,
-};
+use voltree_protocols::sim::{FaultRates, HasPack, LinePace, PackConfig, Profile, SimHandle, SimPack};
 use voltree_runtime::clock;
 
-use super::link::PtyLink;
+use super::kinds::{Kind, Side};
+use super::report;
+use super::wire::{self, WireOptions};
 use crate::cli::say;
 use crate::node;
 
-type Boards = Vec<Arc<Mutex<DalySim>>>;
+/// Packs that their devices share with whoever tells of them.
+pub(super) type Packs = Vec<Arc<Mutex<dyn HasPack + Send>>>;
 
-/// What kind of pack, and what is wrong with its line.
+/// What kind of pack, on which wire, and what is wrong with it.
 #[derive(Debug, Args)]
-pub(super) struct DalyOptions {
-    /// Where to put the port: a link of this name is made and removed at the end.
-    #[arg(long, value_name = "PATH")]
-    pty: PathBuf,
+pub(super) struct BatteryOptions {
+    #[command(flatten)]
+    wire: WireOptions,
     /// Cells in series; 14 of these (NMC) make a 48 V pack.
     #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u8).range(1..=48))]
     cells: u8,
@@ -58,12 +54,9 @@ pub(super) struct DalyOptions {
     /// corrupt (a bit flips), cut, garbage, wrong-board and silence (for 3 s) [default: nothing].
     #[arg(long, value_name = "FAULT=SHARE,…", default_value = "", hide_default_value = true)]
     flaky: FaultRates,
-    /// Boards on the line, addressed from 1.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=31))]
-    boards: u8,
-    /// The pace of the line in bits per second.
-    #[arg(long, value_name = "BAUD", default_value_t = 9600, value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
-    baud: u32,
+    /// The pace of the line in bits per second [default: what such boards come with].
+    #[arg(long, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    baud: Option<u32>,
     /// Print what was asked and answered, and the state of the packs, every so many seconds; 0 prints it only at the end.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = |text: &str| number(text, 0.0, 86_400.0))]
     status_every: f64,
@@ -77,75 +70,75 @@ fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
     number.ok_or_else(|| format!("not a number from {least} to {most}"))
 }
 
-pub(super) fn run(options: &DalyOptions) -> anyhow::Result<()> {
+/// Simulates a battery of this kind until Ctrl-C.
+pub(super) fn run(options: &BatteryOptions, kind: &Kind) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("starting the async runtime")?.block_on(serve(options))
+    runtime.context("starting the async runtime")?.block_on(serve(options, kind))
 }
 
-async fn serve(options: &DalyOptions) -> anyhow::Result<()> {
+async fn serve(options: &BatteryOptions, kind: &Kind) -> anyhow::Result<()> {
     let stopped = node::stop_signal()?;
-    let boards: Boards =
-        (1..=options.boards).map(|number| board(options, number)).collect::<Result<_, _>>()?;
-    let pace = LinePace { baud: options.baud, ..LinePace::default() };
-    let device = Flaky::new(Bus::new(boards.clone()), options.flaky, options.seed);
-    let sim = PtySim::spawn(device, pace).context("opening a pty")?;
-    let link = PtyLink::create(&options.pty, sim.path())?;
-    say(&welcome(options, &sim));
+    let (packs, side) = kind.make(options.wire.is_bus(), |number| options.pack(number))?;
+    let baud = options.baud.unwrap_or(match side {
+        Side::Can(_) => USB_BAUD,
+        Side::Bytes(_) | Side::Modbus(_) => kind.usual_baud(),
+    });
+    let pace = LinePace { baud, ..LinePace::default() };
+    let (sim, link) = wire::serve(&options.wire, side, pace, options.flaky, options.seed).await?;
+    say(&welcome(options, kind, packs.len(), baud, &sim));
     tokio::select! {
         () = stopped => {}
-        () = tell(options, &boards, &sim) => {}
-        () = live(&boards, &sim) => {}
+        () = tell(options, &packs, &sim) => {}
+        () = live(&packs, &sim) => {}
     }
-    say(&status(options, &boards, &sim));
+    say(&status(options, &packs, &sim));
     drop(link);
-    sim.stop().await.context("serving the pty")
+    sim.stop().await.context("serving the wire")
 }
 
-/// Packs on one line differ, as they do in life.
-fn board(options: &DalyOptions, number: u8) -> anyhow::Result<Arc<Mutex<DalySim>>> {
-    let since_midnight = u64::try_from(clock::now_ms()).unwrap_or_default();
-    let pack = SimPack::new(PackConfig {
-        cells: options.cells,
-        sensors: options.sensors,
-        capacity_ah: options.capacity_ah,
-        start_soc_percent: options.start_soc,
-        ambient_celsius: options.ambient,
-        profile: options.profile,
-        starts_at: Duration::from_millis(since_midnight),
-        speed: options.speed,
-        seed: options.seed.wrapping_add(u64::from(number) - 1),
-    });
-    Ok(Arc::new(Mutex::new(DalySim::new(pack, Board::new(number)?, CurrentSign::Normal))))
+/// The pace of an adapter on USB.
+const USB_BAUD: u32 = 2_000_000;
+
+impl BatteryOptions {
+    /// Packs on one line differ, as they do in life.
+    fn pack(&self, number: u8) -> SimPack {
+        let since_midnight = u64::try_from(clock::now_ms()).unwrap_or_default();
+        SimPack::new(PackConfig {
+            cells: self.cells,
+            sensors: self.sensors,
+            capacity_ah: self.capacity_ah,
+            start_soc_percent: self.start_soc,
+            ambient_celsius: self.ambient,
+            profile: self.profile,
+            starts_at: Duration::from_millis(since_midnight),
+            speed: self.speed,
+            seed: self.seed.wrapping_add(u64::from(number) - 1),
+        })
+    }
 }
 
-fn welcome(options: &DalyOptions, sim: &SimHandle) -> String {
+fn welcome(options: &BatteryOptions, kind: &Kind, boards: usize, baud: u32, sim: &SimHandle) -> String {
+    let place = options.wire.place(sim);
     if options.json {
-        return json!({ "pty": options.pty, "device": sim.path(), "boards": options.boards }).to_string();
+        return json!({ "port": place, "device": sim.path(), "boards": boards }).to_string();
     }
     format!(
-        "simulating {} Daly board(s) on {} ({}) at {} baud: {} cells, {} Ah, profile {}, {} times the clock's speed; Ctrl-C ends it",
-        options.boards,
-        options.pty.display(),
-        sim.path().display(),
-        options.baud,
-        options.cells,
-        options.capacity_ah,
-        options.profile,
-        options.speed,
+        "simulating {boards} {kind} board(s) on {place} at {baud} baud: {} cells, {} Ah, profile {}, {} times the clock's speed; Ctrl-C ends it",
+        options.cells, options.capacity_ah, options.profile, options.speed,
     )
 }
 
 /// Lets the packs live on while nobody asks, so that whoever asks after an hour need not wait for that hour.
-async fn live(boards: &Boards, sim: &SimHandle) {
+async fn live(packs: &Packs, sim: &SimHandle) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
-        boards.iter().for_each(|board| board.lock().pack.advance_to(sim.elapsed()));
+        packs.iter().for_each(|pack| pack.lock().pack_mut().advance_to(sim.elapsed()));
     }
 }
 
 /// Prints the status for ever.
-async fn tell(options: &DalyOptions, boards: &Boards, sim: &SimHandle) {
+async fn tell(options: &BatteryOptions, packs: &Packs, sim: &SimHandle) {
     if options.status_every <= 0.0 {
         return std::future::pending().await;
     }
@@ -153,15 +146,21 @@ async fn tell(options: &DalyOptions, boards: &Boards, sim: &SimHandle) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        say(&status(options, boards, sim));
+        say(&status(options, packs, sim));
     }
 }
 
 /// Lets the packs live on to this moment, and shows what they hold and what the line carried.
-fn status(options: &DalyOptions, boards: &Boards, sim: &SimHandle) -> String {
-    let mut boards: Vec<_> = boards.iter().map(|board| board.lock()).collect();
-    boards.iter_mut().for_each(|board| board.pack.advance_to(sim.elapsed()));
-    let packs: Vec<&SimPack> = boards.iter().map(|board| &board.pack).collect();
+fn status(options: &BatteryOptions, packs: &Packs, sim: &SimHandle) -> String {
+    let mut boards: Vec<_> = packs.iter().map(|pack| pack.lock()).collect();
+    let packs: Vec<&SimPack> = boards
+        .iter_mut()
+        .map(|board| {
+            let pack = board.pack_mut();
+            pack.advance_to(sim.elapsed());
+            &*pack
+        })
+        .collect();
     let stats = sim.stats();
     if options.json { report::json(&stats, &packs) } else { report::text(&stats, &packs) }
 }
