@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
-use crate::{bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, simulate};
+use crate::{
+    bench, chaos, decode, demo, doctor, ledger, node, passwd, postmortem, probe, replay, scan, simulate,
+};
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
 const USAGE: u8 = 64;
@@ -46,6 +48,8 @@ enum Command {
     Chaos(chaos::ChaosOptions),
     /// Find out what hangs on a serial port and print a configuration for it.
     Probe(probe::ProbeOptions),
+    /// List the batteries that can be heard, with a configuration for each.
+    Scan(scan::ScanOptions),
     /// Hash a password for the configuration, which never holds the password itself.
     Passwd,
     /// Print the ledger of a data directory: what became of every reading of every device.
@@ -115,6 +119,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Decode(options) => decode::run(&options),
         Command::Chaos(options) => chaos::run(options),
         Command::Probe(options) => probe::run(&options),
+        Command::Scan(options) => scan::run(&options),
         Command::Passwd => passwd::run(),
         Command::Ledger(options) => ledger::run(&options),
         Command::Postmortem(options) => postmortem::run(&options),

@@ -17,6 +17,7 @@ mod passwd;
 mod postmortem;
 mod probe;
 mod replay;
+mod scan;
 mod simulate;
 
 use std::process::ExitCode;

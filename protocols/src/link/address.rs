@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::gatt::{BleAddress, Gatt};
-use crate::bms::Wire;
+use crate::bms::{Driver, Wire};
 use crate::can::slcan::speed;
 
 /// A device's place.
@@ -187,6 +187,28 @@ impl LinkAddress {
             | (Self::Slcan { .. } | Self::Socketcand { .. } | Self::Can { .. }, Wire::Bytes | Wire::Modbus) => {
                 false
             }
+        }
+    }
+
+    /// Narrows where bytes go in and out on the air to what boards of this type have: a service may be there and be another
+    /// maker's.
+    pub const fn suit(&mut self, driver: &Driver) {
+        if let Self::Ble { places, .. } = self {
+            *places = match driver {
+                Driver::DalyAir(_) | Driver::DalyRegisters(_) => &[Gatt::DALY, Gatt::JBD],
+                Driver::Jbd(_) => &[Gatt::JBD],
+                Driver::JkAir => &[Gatt::JK],
+                Driver::Daly(_)
+                | Driver::DalyCan(_)
+                | Driver::Foxbms(_)
+                | Driver::Green
+                | Driver::Jk
+                | Driver::LibreSolar
+                | Driver::LibreSolarCan(_)
+                | Driver::Modbus(_)
+                | Driver::Sunspec(_)
+                | Driver::Telecom(_) => Gatt::ALL,
+            };
         }
     }
 

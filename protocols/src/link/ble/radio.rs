@@ -156,6 +156,11 @@ impl Radio {
         found.await.unwrap_or(Err(late))
     }
 
+    /// Says why no connection can be made at all, if so.
+    pub async fn check(&self, adapter: Option<&str>) -> Result<(), LinkError> {
+        self.adapter("Bluetooth", adapter).await.map(drop)
+    }
+
     async fn slot(&self, name: &str) -> Result<OwnedSemaphorePermit, LinkError> {
         let busy = || LinkError::Busy { name: name.to_owned() };
         if let Ok(free) = Arc::clone(&self.slots).try_acquire_owned() {
