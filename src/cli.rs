@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::{
     backup, bench, chaos, decode, demo, device, doctor, export, import, ledger, mapping, node, passwd, postmortem,
-    probe, replay, simulate, storage,
+    probe, replay, scan, simulate, storage,
 };
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).
@@ -49,6 +49,8 @@ enum Command {
     Chaos(chaos::ChaosOptions),
     /// Find out what hangs on a serial port and print a configuration for it.
     Probe(probe::ProbeOptions),
+    /// List the batteries that can be heard, with a configuration for each.
+    Scan(scan::ScanOptions),
     /// Hash a password for the configuration, which never holds the password itself.
     Passwd,
     /// List a running node's devices and who waits to be one; adopt them or send them away.
@@ -134,6 +136,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Decode(options) => decode::run(&options),
         Command::Chaos(options) => chaos::run(options),
         Command::Probe(options) => probe::run(&options),
+        Command::Scan(options) => scan::run(&options),
         Command::Passwd => passwd::run(),
         Command::Device(options) => device::run(&options),
         Command::Mapping(command) => mapping::run(command),

@@ -22,7 +22,7 @@ use voltree_actors::registry::AdmissionRules;
 use voltree_model::DeviceId;
 use voltree_protocols::bms::{Driver, Wire};
 use voltree_protocols::influx;
-use voltree_protocols::link::{BAUDS, LinkAddress};
+use voltree_protocols::link::{BAUDS, LinkAddress, Radio};
 use voltree_protocols::mapping::{Mapping, Sparkplug};
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) admission: AdmissionRules,
     pub(crate) retention: Retention,
     pub(crate) alerts: AlertLimits,
+    /// Connections over Bluetooth LE at once.
+    pub(crate) ble_connections: usize,
     pub(crate) packs: Vec<PackConfig>,
 }
 
@@ -160,6 +162,11 @@ impl Config {
         root.section("alerts", &mut mistakes, |alerts, mistakes| {
             read_alerts(alerts, &mut config.alerts, mistakes)
         });
+        root.section("bluetooth", &mut mistakes, |bluetooth, mistakes| {
+            let connections = bluetooth.whole("connections", 1..=32, mistakes);
+            config.ble_connections =
+                connections.and_then(|most| usize::try_from(most).ok()).unwrap_or(config.ble_connections);
+        });
         for mut device in root.sections("device", &mut mistakes) {
             config.packs.extend(read_pack(&mut device, &mut mistakes));
             device.finish(&mut mistakes);
@@ -199,6 +206,7 @@ impl Default for Config {
             admission: admission::default(),
             retention: retention::default(),
             alerts: AlertLimits::default(),
+            ble_connections: Radio::USUAL_CONNECTIONS,
             packs: Vec::new(),
         }
     }
@@ -233,9 +241,18 @@ fn read_pack(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<PackC
     let address = read_address(section, usual, mistakes);
     let allow_write = section.flag("allow_write", mistakes).unwrap_or(false);
     let poll = section.whole("poll_interval_ms", 200..=3_600_000, mistakes);
-    let (mut driver, id, address) = (driver?, id?, address?);
+    let (mut driver, id, mut address) = (driver?, id?, address?);
     if address.carries(Wire::Can) {
         driver = driver.on_bus();
+    }
+    if let LinkAddress::Ble { .. } = address {
+        match driver.clone().on_air() {
+            Some(on_air) => driver = on_air,
+            None => {
+                section.mistake("port", &format!("{} is not spoken over Bluetooth", driver.kind()), mistakes)
+            }
+        }
+        address.suit(&driver);
     }
     if !address.carries(driver.wire()) {
         section.mistake("port", &format!("{address} does not carry what {} speaks", driver.kind()), mistakes);

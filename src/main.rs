@@ -22,6 +22,7 @@ mod passwd;
 mod postmortem;
 mod probe;
 mod replay;
+mod scan;
 mod simulate;
 mod storage;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shard, head_of};
 use voltree_actors::alerts::{AlertBook, Alerting};
+use voltree_actors::ble_adapter;
 use voltree_actors::bms::{self, BmsSettings};
 use voltree_actors::crash_reports::{CrashBook, CrashReporter};
 use voltree_actors::dead_letters::DeadLetters;
@@ -29,6 +30,7 @@ use voltree_actors::uptime::{Uptime, UptimeBook};
 use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
 use voltree_model::DeviceId;
+use voltree_protocols::link::{LinkAddress, Radio};
 use voltree_runtime::metrics::MetricsHandle;
 use voltree_runtime::{
     ActorPath, ChildSpec, Children, Directory, Events, Faults, RestartPolicy, Strategy, WatchOptions,
@@ -93,6 +95,8 @@ struct Estate {
     dead_letters: Arc<DeadLetters>,
     devices: Children,
     lines: Lines,
+    /// Whether any battery is reached over Bluetooth.
+    on_air: bool,
     alerts: Arc<AlertBook>,
     presence: Arc<PresenceBook>,
     live: Arc<LiveBus>,
@@ -276,7 +280,8 @@ impl Estate {
             registry,
             dead_letters,
             devices,
-            lines: Lines::default(),
+            lines: Lines::new(Arc::new(Radio::new(config.ble_connections))),
+            on_air: config.packs.iter().any(|pack| matches!(pack.address, LinkAddress::Ble { .. })),
             alerts,
             presence,
             live,
@@ -366,6 +371,10 @@ impl Estate {
             group("analysis", Children::new(shards().map(|s| self.aggregator(s)).chain([self.alerting()])))
                 .with_strategy(Strategy::RestForOne),
             group("live", Children::new([self.live(), self.presence()])),
+            group(
+                "links",
+                Children::new(self.on_air.then(|| ble_adapter::child(Arc::clone(self.lines.radio())))),
+            ),
             group("devices", self.devices.clone()).in_parallel(),
             group(
                 "mqtt",

@@ -4,6 +4,7 @@
 //! node.
 
 mod battery;
+mod bluez;
 mod fleet;
 mod kinds;
 mod link;
@@ -45,6 +46,8 @@ enum Device {
     Seplos(TelecomOptions),
     /// Put a battery pack behind a SunSpec device, over Modbus.
     Sunspec(SunspecOptions),
+    /// Put batteries in the air of a simulated BlueZ, on a D-Bus of your own.
+    Bluez(bluez::BluezOptions),
     /// Put as many packs as you like on ptys and TCP ports, and write the configuration that reads them.
     Fleet(fleet::FleetOptions),
     /// Publish as many MQTT devices at a given rate, and report what was acknowledged and how long that took.
@@ -112,6 +115,7 @@ pub(crate) fn run(options: SimulateOptions) -> anyhow::Result<()> {
         Device::Pylontech(options) => telecom(options, Maker::Pylontech),
         Device::Seplos(options) => telecom(options, Maker::Seplos),
         Device::Sunspec(options) => battery::run(&options.battery, &Kind::Sunspec { unit: options.unit }),
+        Device::Bluez(options) => bluez::run(&options),
         Device::Fleet(options) => fleet::run(&options),
         Device::Mqtt(options) => mqtt::run(&options),
     }

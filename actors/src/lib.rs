@@ -4,6 +4,7 @@
 pub mod access;
 pub mod aggregator;
 pub mod alerts;
+pub mod ble_adapter;
 pub mod bms;
 pub mod crash_reports;
 pub mod cursor;

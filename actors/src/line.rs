@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until, timeout};
-use voltree_protocols::link::{AnyLink, Link, LinkAddress, LinkError};
+use voltree_protocols::link::{AnyLink, Link, LinkAddress, LinkError, Radio};
 use voltree_runtime::clock;
 
 /// The pause between two boards: some turn their transceiver around slowly.
@@ -27,6 +27,7 @@ const SUSPICIOUS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Line {
     address: LinkAddress,
+    radio: Arc<Radio>,
     boards: AtomicUsize,
     wire: tokio::sync::Mutex<Wire>,
 }
@@ -40,9 +41,9 @@ struct Wire {
 }
 
 impl Line {
-    fn new(address: LinkAddress) -> Self {
+    fn new(address: LinkAddress, radio: Arc<Radio>) -> Self {
         let wire = Wire { link: None, free_at: None, last_answer: None };
-        Self { address, boards: AtomicUsize::new(0), wire: tokio::sync::Mutex::new(wire) }
+        Self { address, radio, boards: AtomicUsize::new(0), wire: tokio::sync::Mutex::new(wire) }
     }
 
     /// Where it is reached.
@@ -55,6 +56,20 @@ impl Line {
         self.boards.load(Ordering::Relaxed) > 1
     }
 
+    async fn open(&self) -> Result<AnyLink, LinkError> {
+        match &self.address {
+            LinkAddress::Ble { address, adapter, places } => {
+                Ok(AnyLink::Ble(self.radio.connect(*address, adapter.as_deref(), places).await?))
+            }
+            LinkAddress::Serial { .. }
+            | LinkAddress::Tcp { .. }
+            | LinkAddress::ModbusTcp { .. }
+            | LinkAddress::Slcan { .. }
+            | LinkAddress::Socketcand { .. }
+            | LinkAddress::Can { .. } => AnyLink::open(&self.address).await,
+        }
+    }
+
     /// Waits for this board's turn; it ends when it is dropped.
     pub(crate) async fn turn(&self) -> Result<Turn<'_>, LinkError> {
         let shared = self.is_shared();
@@ -65,7 +80,7 @@ impl Line {
         if let Some(free_at) = wire.free_at.filter(|_| shared) {
             sleep_until(free_at).await;
         }
-        Ok(Turn { wire, address: &self.address })
+        Ok(Turn { wire, line: self })
     }
 }
 
@@ -73,7 +88,7 @@ impl Line {
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     wire: MutexGuard<'a, Wire>,
-    address: &'a LinkAddress,
+    line: &'a Line,
 }
 
 impl Turn<'_> {
@@ -81,7 +96,7 @@ impl Turn<'_> {
     pub(crate) async fn link(&mut self) -> Result<&mut AnyLink, LinkError> {
         let open = match self.wire.link.take() {
             Some(open) => open,
-            None => AnyLink::open(self.address).await?,
+            None => self.line.open().await?,
         };
         Ok(self.wire.link.insert(open))
     }
@@ -100,7 +115,7 @@ impl Turn<'_> {
     /// boards, and lives on until somebody makes a new one.
     pub(crate) fn close_if_dead(&mut self) {
         let quiet = self.wire.last_answer.is_none_or(|at| at.elapsed() >= SUSPICIOUS);
-        if quiet && self.address.is_remote() {
+        if quiet && self.line.address.is_remote() {
             self.close();
         }
     }
@@ -109,22 +124,37 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.wire.free_at = Some(clock::monotonic() + GAP);
+        // Packs share the radio's few connections: one that has been read makes room for one that waits.
+        if matches!(self.line.address, LinkAddress::Ble { .. }) && self.line.radio.is_crowded() {
+            self.wire.link = None;
+        }
     }
 }
 
 /// Every wire of the node.
 #[derive(Debug, Default)]
 pub struct Lines {
+    radio: Arc<Radio>,
     lines: Mutex<Vec<Arc<Line>>>,
 }
 
 impl Lines {
+    /// Wires of which those on the air share this radio.
+    pub fn new(radio: Arc<Radio>) -> Self {
+        Self { radio, ..Self::default() }
+    }
+
+    /// What makes connections over Bluetooth LE.
+    pub const fn radio(&self) -> &Arc<Radio> {
+        &self.radio
+    }
+
     /// The wire of this address, with one more board on it.
     pub fn line(&self, address: &LinkAddress) -> Arc<Line> {
         let mut lines = self.lines.lock();
         let known = lines.iter().find(|line| line.address.same_wire(address)).map(Arc::clone);
         let line = known.unwrap_or_else(|| {
-            let line = Arc::new(Line::new(address.clone()));
+            let line = Arc::new(Line::new(address.clone(), Arc::clone(&self.radio)));
             lines.push(Arc::clone(&line));
             line
         });

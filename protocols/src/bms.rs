@@ -4,6 +4,7 @@
 //! view for `decode`. None of them does IO or reads a clock; a bad frame is a counted event, never a crash.
 
 pub mod alarms;
+pub mod daly_air;
 pub mod daly_bluetooth;
 pub mod daly_can;
 pub mod daly_uart;

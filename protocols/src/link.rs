@@ -15,8 +15,11 @@ use crate::codec::{PollCycle, PollError};
 
 mod address;
 mod any;
+#[cfg(feature = "ble")]
+mod ble;
 #[cfg(feature = "can")]
 mod can;
+pub mod gatt;
 mod modbus_tcp;
 mod serial;
 mod slcan;
@@ -25,6 +28,8 @@ mod tcp;
 
 pub use address::{BAUDS, BadAddress, Host, LinkAddress};
 pub use any::AnyLink;
+#[cfg(feature = "ble")]
+pub use ble::{BleLink, Health, Heard, Radio, Sighting};
 #[cfg(feature = "can")]
 pub use can::CanLink;
 pub use modbus_tcp::ModbusTcpLink;
@@ -80,6 +85,26 @@ pub enum LinkError {
     /// Nothing was heard in the time that a device has on a line which it shares.
     #[error("nothing was heard on {name} in the device's turn")]
     TurnOver {
+        /// The link.
+        name: String,
+    },
+    /// There is nobody to ask for a connection.
+    #[error(
+        "{name} needs BlueZ: no bluetoothd answers on the D-Bus system bus (`sudo apt install bluez dbus`; in a container mount the host's /run/dbus)"
+    )]
+    NoBluetooth {
+        /// The link.
+        name: String,
+    },
+    /// There is no radio, or none of this name.
+    #[error("there is no such Bluetooth adapter for {name}; `bluetoothctl list` shows what BlueZ has")]
+    NoAdapter {
+        /// The link.
+        name: String,
+    },
+    /// It is there and is not what was looked for.
+    #[error("{name} has none of the services that batteries of this type have; is its type right")]
+    NoService {
         /// The link.
         name: String,
     },

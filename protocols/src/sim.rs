@@ -6,6 +6,8 @@
 //! apart from whoever asks.
 
 mod ageing;
+#[cfg(feature = "ble")]
+mod bluez;
 mod bus;
 mod can;
 mod daly;
@@ -32,6 +34,8 @@ mod tcp;
 mod telecom;
 mod thermal;
 
+#[cfg(feature = "ble")]
+pub use bluez::{AdapterStats, AirDevice, AirFaults, AirStats, BluezSim};
 pub use bus::Bus;
 pub use can::{CanReply, CanSide, SlcanSide, SocketcandSide};
 pub use daly::DalySim;

@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use voltree_model::Timestamp;
 
+use super::daly_air::DalyAirPoll;
 use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
 use super::daly_can::DalyCanPoll;
-use super::daly_uart::{DalyConfig, DalyOrder, DalyPoll};
+use super::daly_uart::{CurrentSign, DalyConfig, DalyOrder, DalyPoll};
 use super::foxbms::{FoxbmsConfig, FoxbmsListener, FoxbmsListening};
 use super::green_bms::{self, GreenDialect, GreenPoll};
 use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
-use super::jk::{self, JkPoll};
+use super::jk::{self, Jk02Poll, JkPoll};
 use super::libre_solar::{
     self, ThingsetCanConfig, ThingsetDialect, ThingsetListener, ThingsetListening, ThingsetPoll,
 };
@@ -37,6 +38,8 @@ pub enum Wire {
 pub enum Driver {
     /// Daly's A5 protocol.
     Daly(DalyConfig),
+    /// What Daly's Bluetooth modules speak, found out.
+    DalyAir(CurrentSign),
     /// Daly's A5 protocol in CAN frames.
     DalyCan(DalyConfig),
     /// Daly's registers.
@@ -49,6 +52,8 @@ pub enum Driver {
     Jbd(JbdConfig),
     /// JK's wired protocol.
     Jk,
+    /// JK's Bluetooth protocol.
+    JkAir,
     /// ThingSet text of a Libre Solar board.
     LibreSolar,
     /// ThingSet reports of a Libre Solar board on CAN.
@@ -79,11 +84,11 @@ impl Driver {
     /// The contract's name of this device type.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Daly(_) | Self::DalyCan(_) | Self::DalyRegisters(_) => "daly_bms",
+            Self::Daly(_) | Self::DalyAir(_) | Self::DalyCan(_) | Self::DalyRegisters(_) => "daly_bms",
             Self::Foxbms(_) => "foxbms",
             Self::Green => "green_bms",
             Self::Jbd(_) => "jbd_bms",
-            Self::Jk => "jk_bms",
+            Self::Jk | Self::JkAir => "jk_bms",
             Self::LibreSolar | Self::LibreSolarCan(_) => "libre_solar",
             Self::Modbus(_) => "modbus_bms",
             Self::Sunspec(_) => "sunspec_bms",
@@ -95,13 +100,17 @@ impl Driver {
     /// The speed that devices of this type come with.
     pub const fn default_baud(&self) -> u32 {
         match self {
-            Self::Daly(_) | Self::DalyRegisters(_) | Self::Modbus(_) | Self::Sunspec(_) => 9600,
+            Self::Daly(_)
+            | Self::DalyAir(_)
+            | Self::DalyRegisters(_)
+            | Self::Modbus(_)
+            | Self::Sunspec(_) => 9600,
             // The speed of the adapter's own port; the bus has another.
             Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => 115_200,
             Self::LibreSolar => libre_solar::BAUD,
             Self::Green => green_bms::BAUD,
             Self::Jbd(_) => jbd::BAUD,
-            Self::Jk => jk::BAUD,
+            Self::Jk | Self::JkAir => jk::BAUD,
             Self::Telecom(config) => config.maker.default_baud(),
         }
     }
@@ -110,10 +119,12 @@ impl Driver {
     pub const fn wire(&self) -> Wire {
         match self {
             Self::Daly(_)
+            | Self::DalyAir(_)
             | Self::DalyRegisters(_)
             | Self::Green
             | Self::Jbd(_)
             | Self::Jk
+            | Self::JkAir
             | Self::LibreSolar
             | Self::Telecom(_) => Wire::Bytes,
             Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => Wire::Can,
@@ -129,11 +140,13 @@ impl Driver {
             Self::Modbus(config) => Some(config.unit),
             Self::Sunspec(config) => Some(config.unit),
             Self::Telecom(config) => Some(config.address),
-            Self::DalyRegisters(_)
+            Self::DalyAir(_)
+            | Self::DalyRegisters(_)
             | Self::Foxbms(_)
             | Self::Green
             | Self::Jbd(_)
             | Self::Jk
+            | Self::JkAir
             | Self::LibreSolar => None,
         }
     }
@@ -152,16 +165,38 @@ impl Driver {
         match self {
             Self::Daly(config) => Self::DalyCan(config),
             Self::LibreSolar => Self::LibreSolarCan(ThingsetCanConfig::default()),
-            other @ (Self::DalyCan(_)
+            other @ (Self::DalyAir(_)
+            | Self::DalyCan(_)
             | Self::DalyRegisters(_)
             | Self::Foxbms(_)
             | Self::Green
             | Self::Jbd(_)
             | Self::Jk
+            | Self::JkAir
             | Self::LibreSolarCan(_)
             | Self::Modbus(_)
             | Self::Sunspec(_)
             | Self::Telecom(_)) => other,
+        }
+    }
+
+    /// The same maker's boards over Bluetooth LE; none where they have no radio that is known.
+    pub fn on_air(self) -> Option<Self> {
+        match self {
+            Self::Daly(config) => Some(Self::DalyAir(config.current_sign)),
+            Self::DalyRegisters(config) if config.dialect.is_none() => {
+                Some(Self::DalyAir(config.current_sign))
+            }
+            Self::Jk => Some(Self::JkAir),
+            other @ (Self::DalyAir(_) | Self::DalyRegisters(_) | Self::Jbd(_) | Self::JkAir) => Some(other),
+            Self::DalyCan(_)
+            | Self::Foxbms(_)
+            | Self::Green
+            | Self::LibreSolar
+            | Self::LibreSolarCan(_)
+            | Self::Modbus(_)
+            | Self::Sunspec(_)
+            | Self::Telecom(_) => None,
         }
     }
 
@@ -171,12 +206,14 @@ impl Driver {
             Self::Modbus(config) => config.unit = unit,
             Self::Sunspec(config) => config.unit = unit,
             Self::Daly(_)
+            | Self::DalyAir(_)
             | Self::DalyCan(_)
             | Self::DalyRegisters(_)
             | Self::Foxbms(_)
             | Self::Green
             | Self::Jbd(_)
             | Self::Jk
+            | Self::JkAir
             | Self::LibreSolar
             | Self::LibreSolarCan(_)
             | Self::Telecom(_) => {}
@@ -188,11 +225,13 @@ impl Driver {
         match self {
             Self::Jbd(JbdConfig { secret }) => secret.iter().map(|secret| secret.0.to_vec()).collect(),
             Self::Daly(_)
+            | Self::DalyAir(_)
             | Self::DalyCan(_)
             | Self::DalyRegisters(_)
             | Self::Foxbms(_)
             | Self::Green
             | Self::Jk
+            | Self::JkAir
             | Self::LibreSolar
             | Self::LibreSolarCan(_)
             | Self::Modbus(_)
@@ -223,12 +262,14 @@ impl Driver {
     pub fn poll(&self) -> Box<dyn PollCycle + Send> {
         match self {
             Self::Daly(config) => Box::new(DalyPoll::new(*config)),
+            Self::DalyAir(sign) => Box::new(DalyAirPoll::new(*sign)),
             Self::DalyCan(config) => Box::new(DalyCanPoll::new(*config)),
             Self::DalyRegisters(config) => Box::new(RegisterPoll::new(RegisterPollDialect::new(*config))),
             Self::Foxbms(config) => Box::new(FoxbmsListening::new(FoxbmsListener::new(*config))),
             Self::Green => Box::new(GreenPoll::new(GreenDialect::default())),
             Self::Jbd(config) => Box::new(JbdPoll::new(JbdDialect::new(*config))),
             Self::Jk => Box::new(JkPoll::new(jk::UartDialect::default())),
+            Self::JkAir => Box::new(Jk02Poll::new(jk::Jk02Dialect::default())),
             Self::LibreSolar => Box::new(ThingsetPoll::new(ThingsetDialect::default())),
             Self::LibreSolarCan(config) => Box::new(ThingsetListening::new(ThingsetListener::new(*config))),
             Self::Modbus(config) => Box::new(MapPoll::new(MapDialect::new(config.clone()))),

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::bms::Wire;
+use super::gatt::{BleAddress, Gatt};
+use crate::bms::{Driver, Wire};
 use crate::can::slcan::speed;
 
 /// A device's place.
@@ -51,6 +52,15 @@ pub enum LinkAddress {
     Can {
         /// Its name.
         interface: String,
+    },
+    /// A battery on the air.
+    Ble {
+        /// Its address.
+        address: BleAddress,
+        /// Which of this machine's adapters; BlueZ's first where this is none.
+        adapter: Option<String>,
+        /// Where its bytes may go in and out.
+        places: &'static [Gatt],
     },
 }
 
@@ -112,7 +122,7 @@ pub enum BadAddress {
     },
 }
 
-const SCHEMES: &[&str] = &["serial", "tcp", "modbus-tcp", "slcan", "socketcand", "can"];
+const SCHEMES: &[&str] = &["serial", "tcp", "modbus-tcp", "slcan", "socketcand", "can", "ble"];
 
 impl LinkAddress {
     /// Reads an address; what is no URL is the path of a serial port. `usual_baud` is the speed where none is said.
@@ -145,6 +155,14 @@ impl LinkAddress {
                 Self::Socketcand { host: parts.host(Some(29_536), EXAMPLE)?, bus }
             }
             "can" => Self::Can { interface: parts.name(parts.place, "can://can0")? },
+            "ble" => {
+                const EXAMPLE: &str = "ble://AA:BB:CC:DD:EE:FF";
+                let address = parts.place.parse().map_err(|_| parts.lacks("a device address", EXAMPLE))?;
+                let adapter = parts
+                    .take("adapter")
+                    .map(|name| parts.name(name, "ble://AA:BB:CC:DD:EE:FF?adapter=hci0"));
+                Self::Ble { address, adapter: adapter.transpose()?, places: Gatt::ALL }
+            }
             other => return Err(BadAddress::Scheme { scheme: other.to_owned() }),
         };
         parts.finish()?;
@@ -160,13 +178,37 @@ impl LinkAddress {
     pub const fn carries(&self, wire: Wire) -> bool {
         match (self, wire) {
             (Self::Serial { .. } | Self::Tcp { .. }, Wire::Bytes | Wire::Modbus)
+            | (Self::Ble { .. }, Wire::Bytes)
             | (Self::ModbusTcp { .. }, Wire::Modbus)
             | (Self::Slcan { .. } | Self::Socketcand { .. } | Self::Can { .. }, Wire::Can) => true,
             (Self::Serial { .. } | Self::Tcp { .. }, Wire::Can)
             | (Self::ModbusTcp { .. }, Wire::Bytes | Wire::Can)
+            | (Self::Ble { .. }, Wire::Modbus | Wire::Can)
             | (Self::Slcan { .. } | Self::Socketcand { .. } | Self::Can { .. }, Wire::Bytes | Wire::Modbus) => {
                 false
             }
+        }
+    }
+
+    /// Narrows where bytes go in and out on the air to what boards of this type have: a service may be there and be another
+    /// maker's.
+    pub const fn suit(&mut self, driver: &Driver) {
+        if let Self::Ble { places, .. } = self {
+            *places = match driver {
+                Driver::DalyAir(_) | Driver::DalyRegisters(_) => &[Gatt::DALY, Gatt::JBD],
+                Driver::Jbd(_) => &[Gatt::JBD],
+                Driver::JkAir => &[Gatt::JK],
+                Driver::Daly(_)
+                | Driver::DalyCan(_)
+                | Driver::Foxbms(_)
+                | Driver::Green
+                | Driver::Jk
+                | Driver::LibreSolar
+                | Driver::LibreSolarCan(_)
+                | Driver::Modbus(_)
+                | Driver::Sunspec(_)
+                | Driver::Telecom(_) => Gatt::ALL,
+            };
         }
     }
 
@@ -174,7 +216,11 @@ impl LinkAddress {
     pub fn port(&self) -> Option<&Path> {
         match self {
             Self::Serial { path, .. } | Self::Slcan { path, .. } => Some(path),
-            Self::Tcp { .. } | Self::ModbusTcp { .. } | Self::Socketcand { .. } | Self::Can { .. } => None,
+            Self::Tcp { .. }
+            | Self::ModbusTcp { .. }
+            | Self::Socketcand { .. }
+            | Self::Can { .. }
+            | Self::Ble { .. } => None,
         }
     }
 
@@ -182,7 +228,7 @@ impl LinkAddress {
     pub const fn is_remote(&self) -> bool {
         match self {
             Self::Serial { .. } | Self::Slcan { .. } | Self::Can { .. } => false,
-            Self::Tcp { .. } | Self::ModbusTcp { .. } | Self::Socketcand { .. } => true,
+            Self::Tcp { .. } | Self::ModbusTcp { .. } | Self::Socketcand { .. } | Self::Ble { .. } => true,
         }
     }
 
@@ -193,6 +239,7 @@ impl LinkAddress {
             (Self::Tcp { host }, Self::Tcp { host: other }) => host == other,
             (Self::Serial { path, .. } | Self::Slcan { path, .. }, Self::Slcan { path: other, .. })
             | (Self::Slcan { path, .. }, Self::Serial { path: other, .. }) => path == other,
+            (Self::Ble { address, .. }, Self::Ble { address: other, .. }) => address == other,
             // Every client of a Modbus server, a socketcand or an interface has a connection of its own.
             (
                 Self::Serial { .. }
@@ -200,7 +247,8 @@ impl LinkAddress {
                 | Self::ModbusTcp { .. }
                 | Self::Slcan { .. }
                 | Self::Socketcand { .. }
-                | Self::Can { .. },
+                | Self::Can { .. }
+                | Self::Ble { .. },
                 _,
             ) => false,
         }
@@ -216,6 +264,7 @@ impl fmt::Display for LinkAddress {
             Self::Slcan { path, .. } => write!(f, "slcan://{}", path.display()),
             Self::Socketcand { host, bus } => write!(f, "socketcand://{host}/{bus}"),
             Self::Can { interface } => write!(f, "can://{interface}"),
+            Self::Ble { address, .. } => write!(f, "ble://{address}"),
         }
     }
 }
@@ -359,7 +408,7 @@ mod tests {
     fn mistakes_name_what_is_wrong_and_what_would_be_right() {
         assert_eq!(
             said("usb://x"),
-            "\"usb\" is no kind of link; there are serial, tcp, modbus-tcp, slcan, socketcand, can"
+            "\"usb\" is no kind of link; there are serial, tcp, modbus-tcp, slcan, socketcand, can, ble"
         );
         assert_eq!(said("tcp://x"), "\"tcp://x\" lacks a port, as in tcp://192.168.1.20:4196");
         assert!(said("tcp://:5").contains("lacks a host") && said("tcp://x:0").contains("lacks a port"));

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::address::LinkAddress;
+#[cfg(feature = "ble")]
+use super::ble::{BleLink, Radio};
 #[cfg(feature = "can")]
 use super::can::CanLink;
 use super::modbus_tcp::ModbusTcpLink;
@@ -25,6 +27,9 @@ pub enum AnyLink {
     Slcan(SlcanLink),
     /// A CAN bus of another machine.
     Socketcand(SocketcandLink),
+    /// A connection over Bluetooth LE.
+    #[cfg(feature = "ble")]
+    Ble(BleLink),
     /// A CAN interface of this machine.
     #[cfg(feature = "can")]
     Can(CanLink),
@@ -44,6 +49,12 @@ impl AnyLink {
             LinkAddress::Socketcand { host, bus } => {
                 Self::Socketcand(SocketcandLink::open(&name, host, bus).await?)
             }
+            #[cfg(feature = "ble")]
+            LinkAddress::Ble { address, adapter, places } => {
+                Self::Ble(Radio::new(1).connect(*address, adapter.as_deref(), places).await?)
+            }
+            #[cfg(not(feature = "ble"))]
+            LinkAddress::Ble { .. } => return Err(LinkError::NotBuilt { name, feature: "ble" }),
             #[cfg(feature = "can")]
             LinkAddress::Can { interface } => Self::Can(CanLink::open(&name, interface)?),
             #[cfg(not(feature = "can"))]
@@ -61,6 +72,8 @@ macro_rules! whichever {
             Self::ModbusTcp($link) => $call,
             Self::Slcan($link) => $call,
             Self::Socketcand($link) => $call,
+            #[cfg(feature = "ble")]
+            Self::Ble($link) => $call,
             #[cfg(feature = "can")]
             Self::Can($link) => $call,
         }

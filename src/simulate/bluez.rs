@@ -1,0 +1,185 @@
+//! Batteries in the air of a simulated BlueZ, for any program that speaks to BlueZ over D-Bus.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+use voltree_protocols::bms::daly_bluetooth::RegisterDialect;
+use voltree_protocols::bms::daly_uart::{Board, CurrentSign};
+use voltree_protocols::bms::jk::Generation;
+use voltree_protocols::link::gatt::{BleAddress, Gatt};
+use voltree_protocols::sim::{
+    AirDevice, AirFaults, BluezSim, DalyRegistersSim, DalySim, DeviceSide, JbdSim, Jk02Sim, PackConfig,
+    Profile, SimPack,
+};
+
+use crate::cli::say;
+use crate::node;
+
+/// Who is in the air, and what goes wrong there.
+#[derive(Debug, Args)]
+pub(super) struct BluezOptions {
+    /// The D-Bus to take the place of BlueZ on; never the machine's own [default: what `DBUS_SYSTEM_BUS_ADDRESS` says].
+    #[arg(long, value_name = "ADDRESS")]
+    bus: Option<String>,
+    /// A battery: jk, jk24, jbd, daly-d2, daly-p81 or daly-a5, and its address. `dead` is heard and can't be connected.
+    #[arg(value_name = "KIND@AA:BB:CC:DD:EE:FF", required = true)]
+    batteries: Vec<Battery>,
+    /// The share of connections that are refused.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    refuse: f64,
+    /// The share of packets in the middle of which the connection is cut.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    cut: f64,
+    /// How many connections the adapter stands at once; 0 for any number.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    most: usize,
+    /// Decides which connections and packets faults befall.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Print what was counted every so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    status_every: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Jk(Generation),
+    Jbd,
+    DalyRegisters(RegisterDialect),
+    DalyFrames,
+    Dead,
+}
+
+#[derive(Debug, Clone)]
+struct Battery {
+    kind: Kind,
+    address: BleAddress,
+}
+
+impl FromStr for Battery {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, address) = text.split_once('@').ok_or("lacks an address, as in jk@AA:BB:CC:DD:EE:FF")?;
+        let kind = match kind {
+            "jk" => Kind::Jk(Generation::Cells32),
+            "jk24" => Kind::Jk(Generation::Cells24),
+            "jbd" => Kind::Jbd,
+            "daly-d2" => Kind::DalyRegisters(RegisterDialect::D2),
+            "daly-p81" => Kind::DalyRegisters(RegisterDialect::P81),
+            "daly-a5" => Kind::DalyFrames,
+            "dead" => Kind::Dead,
+            other => {
+                return Err(format!("{other:?} is none of jk, jk24, jbd, daly-d2, daly-p81, daly-a5, dead"));
+            }
+        };
+        let address = address.parse().map_err(|error| format!("{address:?} is {error}"))?;
+        Ok(Self { kind, address })
+    }
+}
+
+impl Battery {
+    fn in_the_air(&self, number: u64) -> AirDevice {
+        let pack = SimPack::new(PackConfig { profile: Profile::Rest, seed: number, ..PackConfig::default() });
+        let sign = CurrentSign::Normal;
+        let (name, gatt, maker, board): (_, _, Option<u16>, Box<dyn DeviceSide>) = match self.kind {
+            Kind::Jk(generation) => {
+                ("JK-B2A24S15P", Gatt::JK, Some(0x0B65), Box::new(Jk02Sim::new(pack, generation)))
+            }
+            Kind::Jbd => ("JBD-SP16S", Gatt::JBD, None, Box::new(JbdSim::new(pack))),
+            Kind::DalyRegisters(dialect) => (
+                "DL-SIMULATED",
+                Gatt::DALY,
+                Some(0x0102),
+                Box::new(DalyRegistersSim::new(pack, dialect, sign)),
+            ),
+            Kind::DalyFrames | Kind::Dead => {
+                ("DL-SIMULATED", Gatt::DALY, Some(0x0102), Box::new(DalySim::new(pack, Board::FIRST, sign)))
+            }
+        };
+        AirDevice {
+            address: self.address,
+            name: name.to_owned(),
+            makers: maker
+                .map(|maker| (maker, self.address.0.to_vec()))
+                .into_iter()
+                .collect::<BTreeMap<_, _>>(),
+            gatt,
+            dead: self.kind == Kind::Dead,
+            board,
+        }
+    }
+}
+
+/// Simulates until Ctrl-C.
+pub(super) fn run(options: &BluezOptions) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("starting the async runtime")?.block_on(serve(options))
+}
+
+async fn serve(options: &BluezOptions) -> anyhow::Result<()> {
+    let stopped = node::stop_signal()?;
+    let bus = options.bus.clone().or_else(|| std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok());
+    let bus = bus.context(
+        "no bus: give --bus, or set DBUS_SYSTEM_BUS_ADDRESS, to the address of a dbus-daemon of your own",
+    )?;
+    let devices = (1..).zip(&options.batteries).map(|(number, battery)| battery.in_the_air(number)).collect();
+    let BluezOptions { refuse, cut, most, seed, .. } = *options;
+    let sim = BluezSim::spawn(&bus, devices, AirFaults { refuse, cut, most, seed }).await;
+    let sim = sim.with_context(|| format!("taking the name org.bluez on {bus}"))?;
+    say(&json!({ "bus": bus, "batteries": options.batteries.len() }).to_string());
+    tokio::select! {
+        () = stopped => {}
+        () = tell(options, &sim) => {}
+    }
+    say(&status(options, &sim));
+    Ok(())
+}
+
+async fn tell(options: &BluezOptions, sim: &BluezSim) {
+    let mut ticks =
+        tokio::time::interval(Duration::from_secs_f64(options.status_every.clamp(0.05, 86_400.0)));
+    loop {
+        ticks.tick().await;
+        say(&status(options, sim));
+    }
+}
+
+fn status(options: &BluezOptions, sim: &BluezSim) -> String {
+    let batteries: Vec<_> = options
+        .batteries
+        .iter()
+        .zip(sim.stats())
+        .map(|(battery, stats)| {
+            json!({
+                "address": battery.address.to_string(),
+                "requests": stats.board.requests(),
+                "measurements": stats.board.measurements(),
+                "connects": stats.connects(),
+                "refused": stats.refused(),
+                "cuts": stats.cuts(),
+            })
+        })
+        .collect();
+    let adapter = sim.adapter();
+    json!({ "peak": adapter.peak(), "power_cycles": adapter.power_cycles(), "batteries": batteries })
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_battery_is_a_kind_and_an_address() {
+        let battery: Battery = "jk@C8:47:80:00:00:01".parse().unwrap();
+        assert_eq!(battery.kind, Kind::Jk(Generation::Cells32));
+        assert!("jk".parse::<Battery>().unwrap_err().contains("lacks an address"));
+        assert!("ant@C8:47:80:00:00:01".parse::<Battery>().unwrap_err().contains("none of"));
+        assert!("jk@C8".parse::<Battery>().unwrap_err().contains("six pairs"));
+    }
+}
