@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::{
-    backup, bench, chaos, decode, demo, device, doctor, export, import, ledger, mapping, node, passwd, postmortem,
-    probe, replay, scan, simulate, storage,
+    backup, bench, chaos, decode, demo, device, doctor, export, import, ledger, mapping, node, passwd,
+    postmortem, probe, replay, scan, simulate, storage,
 };
 
 /// The exit code for a configuration or a command line that can't be used (BSD's EX_USAGE).

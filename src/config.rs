@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn how_lines_name_devices_and_series_can_be_said() {
         let config = Config::parse("[influx]\ndevice_tags = [\"dev\"]\nmeasurement = \"ignore\"\n").unwrap();
-        let expected = Mapping { device_tags: vec!["dev".to_owned()], measurement_in_name: false };
+        let expected = influx::Mapping { device_tags: vec!["dev".to_owned()], measurement_in_name: false };
         assert_eq!(config.influx, expected);
         let found = mistakes("[influx]\nmeasurement = \"drop\"\ntags = []\n");
         assert_eq!(found.len(), 2, "{found:?}");

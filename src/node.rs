@@ -17,8 +17,8 @@ use voltree_actors::event_log::{EventBook, EventLog};
 use voltree_actors::fault_points::FAULT_POINTS;
 use voltree_actors::fleet::{Fleet, LocalFleet};
 use voltree_actors::journal::JournalWriter;
-use voltree_actors::lines::LineDoor;
 use voltree_actors::line::Lines;
+use voltree_actors::line_door::LineDoor;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
@@ -101,7 +101,7 @@ struct Estate {
     presence: Arc<PresenceBook>,
     live: Arc<LiveBus>,
     broker: Arc<Broker>,
-    lines: Arc<LineDoor>,
+    line_door: Arc<LineDoor>,
     mqtt: Arc<ListenerSocket>,
     mqtts: Option<(Arc<ListenerSocket>, Tls)>,
     http: Arc<ListenerSocket>,
@@ -285,7 +285,7 @@ impl Estate {
             alerts,
             presence,
             live,
-            lines: Arc::new(LineDoor::new(Arc::clone(&broker), config.influx.clone())),
+            line_door: Arc::new(LineDoor::new(Arc::clone(&broker), config.influx.clone())),
             broker,
             mqtt,
             mqtts,
@@ -306,7 +306,7 @@ impl Estate {
             presence: Arc::clone(&self.presence),
             uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
-            lines: Arc::clone(&self.lines),
+            lines: Arc::clone(&self.line_door),
             directory: self.directory.clone(),
             way_out: vec![self.root.child("edges").child("http")],
         })

@@ -25,7 +25,7 @@ use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
 use crate::crash_reports::CrashBook;
 use crate::dead_letters::DeadLetters;
-use crate::lines::LineDoor;
+use crate::line_door::LineDoor;
 use crate::live::LiveBus;
 use crate::now;
 use crate::presence::PresenceBook;

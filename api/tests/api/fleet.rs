@@ -13,11 +13,11 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, BackedUp, Backups, Candidate, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView, Fleet,
-    FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples, IntervalSeries,
-    IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem, LiveReading, Point,
-    PointRange, Precision, Series, SeriesRange, SetAside, StateChange, Steps, Supervision, Telemetry,
-    TimelineGap, Timelines, WriteError, Writes, Written,
+    Answer, BackedUp, Backups, Candidate, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView,
+    Fleet, FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples,
+    IntervalSeries, IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem,
+    LiveReading, Point, PointRange, Precision, Series, SeriesRange, SetAside, StateChange, Steps,
+    Supervision, Telemetry, TimelineGap, Timelines, WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_actors::link_quality::LinkQuality;

@@ -244,12 +244,14 @@ impl Driver {
     pub fn order(&self, order: Order, now: Timestamp) -> Option<Box<dyn OrderCycle + Send>> {
         match self {
             Self::Daly(config) => Some(Box::new(DalyOrder::new(config.board, order, now))),
-            Self::DalyCan(_)
+            Self::DalyAir(_)
+            | Self::DalyCan(_)
             | Self::DalyRegisters(_)
             | Self::Foxbms(_)
             | Self::Green
             | Self::Jbd(_)
             | Self::Jk
+            | Self::JkAir
             | Self::LibreSolar
             | Self::LibreSolarCan(_)
             | Self::Modbus(_)
