@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::node::{Node, Site};
-use crate::support::now_ms;
+use crate::support::node::{BOUND, Node, Site};
+use crate::support::{now_ms, until};
 use voltree_model::Timestamp;
 
 const HOUR: i64 = 3_600_000;
@@ -49,6 +49,11 @@ async fn energy_in_and_out_charts_and_local_days_are_answered_from_what_is_store
         );
     }
     write(&node, lines).await;
+    until("what was written is folded", BOUND, || async {
+        let received = node.ledger(Some("house")).await.received;
+        if received == 5_761 { Ok(()) } else { Err(format!("{received} readings")) }
+    })
+    .await;
 
     let wanted =
         "gaps { from to } intervals { start end count min max positiveHours negativeHours coveredSeconds }";

@@ -103,6 +103,7 @@ async fn an_import_of_what_is_too_old_stops_first_and_names_the_count_and_both_w
 
     let moved = import(&["--device", "moved", "--shift", "end-now"]);
     assert!(moved.status.success(), "{moved:?}");
+    node.ledger_settled("moved", 500).await;
     let samples = node.samples("moved", "voltage").await;
     assert_eq!(samples.len(), 500);
     assert!(now_ms() - samples[499].0 < 120_000);
@@ -112,6 +113,7 @@ async fn an_import_of_what_is_too_old_stops_first_and_names_the_count_and_both_w
     assert_eq!(node.stop().await, Some(0));
 
     let node = site.start().await;
+    node.ledger_settled("cell", 500).await;
     let samples = node.samples("cell", "voltage").await;
     assert_eq!((samples.len(), samples[0]), (500, (1_239_121_861_000, 3.0)));
     // What it once promised to keep it takes again.
