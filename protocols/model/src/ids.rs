@@ -1,5 +1,7 @@
 //! Names that cross rooms, each valid by construction and cheap to clone.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -53,13 +55,34 @@ fn check(kind: &'static str, text: &str, max: usize, allowed: fn(char) -> bool) 
     }
 }
 
+/// So many texts are shared by each thread; whoever sends ever new names gets copies of their own.
+const MOST_SHARED: usize = 2048;
+
+/// One copy of a text that comes again and again: a node keeps hundreds of thousands of readings, and their names and units
+/// would be most of them. Each thread has its own, so that no lock is taken.
+fn shared(text: &str) -> Arc<str> {
+    thread_local! {
+        static SHARED: RefCell<HashSet<Arc<str>>> = RefCell::default();
+    }
+    SHARED.with_borrow_mut(|shared| {
+        if let Some(known) = shared.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = Arc::from(text);
+        if shared.len() < MOST_SHARED {
+            shared.insert(Arc::clone(&new));
+        }
+        new
+    })
+}
+
 macro_rules! text_id {
-    ($name:ident, $kind:literal, $max:literal, $allowed:expr) => {
+    ($name:ident, $kind:literal, $max:literal, $allowed:expr, $keep:expr) => {
         impl $name {
             /// Checks the text and takes it over.
             pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
                 check($kind, text.as_ref(), $max, $allowed)?;
-                Ok(Self(Arc::from(text.as_ref())))
+                Ok(Self($keep(text.as_ref())))
             }
 
             /// Borrows the text.
@@ -102,9 +125,15 @@ macro_rules! text_id {
     };
 }
 
-text_id!(DeviceId, "a device id", 64, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-text_id!(MetricName, "a metric name", 128, |c| !c.is_control());
-text_id!(Unit, "a unit", 32, |c| !c.is_control());
+text_id!(
+    DeviceId,
+    "a device id",
+    64,
+    |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'),
+    Arc::from
+);
+text_id!(MetricName, "a metric name", 128, |c| !c.is_control(), shared);
+text_id!(Unit, "a unit", 32, |c| !c.is_control(), shared);
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +145,15 @@ mod tests {
         for bad in ["", "a b", "a/b", "a+", "énergie", &"x".repeat(65)] {
             assert!(DeviceId::new(bad).is_err(), "{bad:?} passed");
         }
+    }
+
+    #[test]
+    fn names_that_come_again_are_kept_once_and_floods_of_names_are_not_kept() {
+        let [first, second] = ["pack_voltage"; 2].map(|name| MetricName::new(name).unwrap());
+        assert!(Arc::ptr_eq(&first.0, &second.0));
+        let flood = (0..2 * MOST_SHARED).map(|number| MetricName::new(number.to_string()).unwrap());
+        let kept = flood.filter(|name| Arc::strong_count(&name.0) > 1).count();
+        assert!(kept < MOST_SHARED, "{kept}");
     }
 
     #[test]
