@@ -1,7 +1,9 @@
 //! What the store remembers of every device besides its rows: how far the journal is sealed, the ledger, latest values.
 //!
-//! One file for the whole node, replaced whole; the one before is kept. The journal is kept as far back as that older
-//! one needs it, so falling back to it loses nothing.
+//! One file for the whole node and one with what changed since; when that is as large, both become a new file and the
+//! one before is kept. The journal is kept as far back as that older one needs it, so falling back to it loses nothing.
+
+mod changes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,10 +63,15 @@ pub(crate) struct Checkpoint {
     pub(crate) node: NodeCheckpoint,
 }
 
+pub(crate) use changes::Changes;
+
 /// The file and the one before it, as far as they are there.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
     pub(crate) current: Option<Checkpoint>,
+    /// What the file itself says, without the changes since.
+    pub(crate) file: Option<Checkpoint>,
+    pub(crate) changes: Changes,
     /// What a damaged current one would be replaced by.
     pub(crate) older: Option<Checkpoint>,
 }
@@ -115,17 +122,31 @@ impl Checkpoint {
 impl Checkpoints {
     /// Loads both. A damaged current one is passed over if the older one is whole, and is an error otherwise.
     pub(crate) fn load(disk: &dyn Disk, path: &Path) -> Result<Self, Error> {
+        let mut loaded = Self::load_files(disk, path)?;
+        loaded.changes = match &loaded.file {
+            Some(file) => {
+                let mut current = file.clone();
+                let changes = current.catch_up(disk, path)?;
+                loaded.current = Some(current);
+                changes
+            }
+            None => Changes::without_checkpoint(),
+        };
+        Ok(loaded)
+    }
+
+    fn load_files(disk: &dyn Disk, path: &Path) -> Result<Self, Error> {
         match snapshot::load(disk, path) {
             Ok(Some(current)) => {
                 // A damaged older one is no loss while the current one is whole; it is then not counted on.
                 let older = snapshot::load(disk, &older(path)).ok().flatten();
-                Ok(Self { current: Some(current), older })
+                Ok(Self { file: Some(current), older, ..Self::default() })
             }
-            Ok(None) => Ok(Self { current: snapshot::load(disk, &older(path))?, older: None }),
+            Ok(None) => Ok(Self { file: snapshot::load(disk, &older(path))?, ..Self::default() }),
             Err(damaged @ Error::CorruptSnapshot { .. }) => match snapshot::load(disk, &older(path))? {
                 Some(older) => {
                     tracing::error!(event = "checkpoint.damaged", error = %damaged, "falling back to the one before");
-                    Ok(Self { current: Some(older), older: None })
+                    Ok(Self { file: Some(older), ..Self::default() })
                 }
                 None => Err(damaged),
             },
@@ -162,7 +183,7 @@ mod tests {
     }
 
     fn loaded(disk: &MemoryDisk, path: &Path) -> (Option<u64>, Option<u64>) {
-        let Checkpoints { current, older } = Checkpoints::load(disk, path).unwrap();
+        let Checkpoints { current, older, .. } = Checkpoints::load(disk, path).unwrap();
         (current.map(|c| c.node.applied.0), older.map(|c| c.node.applied.0))
     }
 

@@ -22,6 +22,9 @@ impl DataDir {
     /// Creates the directory if need be and locks it for this process.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
+        if let Some(path) = path.ancestors().find(|above| above.exists()).filter(|above| !above.is_dir()) {
+            return Err(Error::NotADirectory { path: path.to_owned() });
+        }
         fs::create_dir_all(&path).file("create", &path)?;
         let lock = lock(&path)?;
         let dir = Self { path, _lock: Some(lock) };

@@ -36,6 +36,10 @@ pub trait Disk: Send + Sync + Debug {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Reads `len` bytes from `offset`, fewer where the file ends.
     fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+    /// How long a file is.
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.read(path).map(|bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+    }
     /// Cuts a file to `len` bytes and returns once that is on stable storage.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Renames a file over another.
@@ -94,6 +98,10 @@ impl Disk for RealDisk {
         let mut bytes = Vec::new();
         file.take(u64::try_from(len).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        fs::metadata(path).map(|metadata| metadata.len())
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

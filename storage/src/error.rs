@@ -21,6 +21,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The data directory is to be where a file is.
+    #[error("{} is a file, and a directory is expected; move it away, or use another data directory", path.display())]
+    NotADirectory {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process has the data directory.
     #[error("{} is in use by process {pid}; stop that one, or use another data directory", dir.display())]
     Locked {

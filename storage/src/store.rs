@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use voltree_model::{DeviceId, MetricName, Timestamp};
 
 use crate::bucket::{Bucket, Buckets, Day, Hour, parse_key};
-use crate::checkpoint::{self, Checkpoint, Checkpoints, DeviceCheckpoint, NodeCheckpoint};
+use crate::checkpoint::{self, Changes, Checkpoint, Checkpoints, DeviceCheckpoint, NodeCheckpoint};
 use crate::head::{DeviceJob, OpenReading, SealJobKind, SealedKind};
 use crate::retention::Kind;
 use crate::{
@@ -69,15 +69,16 @@ pub struct Store {
     trimmed: Mutex<BTreeMap<(Kind, Day), i64>>,
     positions: Arc<Positions>,
     saved: RwLock<Saved>,
-    sealing: Mutex<()>,
+    /// One seal at a time, as each adds to the changes of the checkpoint.
+    sealing: Mutex<Changes>,
 }
 
 #[derive(Debug)]
 struct Saved {
     current: Arc<Checkpoint>,
-    /// Whether there is a file of it.
-    on_disk: bool,
-    /// What a damaged current file would be replaced by; the journal is kept for it.
+    /// What the file says without the changes beside it.
+    file: Option<Arc<Checkpoint>>,
+    /// What a damaged file would be replaced by; the journal is kept for it.
     older: Option<Arc<Checkpoint>>,
 }
 
@@ -104,10 +105,10 @@ impl Store {
         engine: Arc<dyn Engine>,
     ) -> Result<Arc<Self>, Error> {
         let checkpoint_path = data.checkpoint();
-        let Checkpoints { current, older } = Checkpoints::load(disk.as_ref(), &checkpoint_path)?;
+        let Checkpoints { current, file, changes, older } =
+            Checkpoints::load(disk.as_ref(), &checkpoint_path)?;
         checkpoint::set_damaged_aside(disk.as_ref(), &checkpoint_path)?;
         let covered = current.as_ref().map(Checkpoint::last_applied);
-        let on_disk = current.is_some();
         let current = current.unwrap_or_default();
         let (buckets, quarantine) = (data.buckets(), data.quarantine());
         let records_path = data.path(records::SNAPSHOT);
@@ -124,8 +125,12 @@ impl Store {
             kept: Mutex::default(),
             trimmed: Mutex::default(),
             positions: Arc::new(Positions::new(current.last_origins(), covered, Arc::new(records))),
-            saved: RwLock::new(Saved { current: Arc::new(current), on_disk, older: older.map(Arc::new) }),
-            sealing: Mutex::default(),
+            saved: RwLock::new(Saved {
+                current: Arc::new(current),
+                file: file.map(Arc::new),
+                older: older.map(Arc::new),
+            }),
+            sealing: Mutex::new(changes),
             buckets_path: data.buckets(),
             checkpoint_path,
             records_path,
@@ -211,7 +216,7 @@ impl Store {
     /// A job that is behind the checkpoint is answered with the checkpoint. After an error nothing is counted, and the
     /// same jobs may come again.
     pub fn seal(&self, jobs: Vec<SealJob>) -> Result<Vec<Sealed>, Error> {
-        let _one_at_a_time = self.sealing.lock();
+        let mut changes = self.sealing.lock();
         self.check_space()?;
         let before = Arc::clone(&self.saved.read().current);
         let tallies = self.seal_rows(&jobs, &before)?;
@@ -221,10 +226,13 @@ impl Store {
             outcomes.push(after.take_over(job, tally));
         }
         if !after.is_like(&before) {
-            after.save(self.disk.as_ref(), &self.checkpoint_path)?;
+            let anew = changes.save(self.disk.as_ref(), &self.checkpoint_path, &before, &after)?;
             let mut saved = self.saved.write();
-            let older = saved.on_disk.then_some(before);
-            *saved = Saved { current: Arc::new(after), on_disk: true, older };
+            saved.current = Arc::new(after);
+            if anew {
+                let file = Arc::clone(&saved.current);
+                saved.older = saved.file.replace(file);
+            }
         }
         Ok(outcomes)
     }
