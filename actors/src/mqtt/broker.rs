@@ -4,12 +4,13 @@
 //! came meanwhile; those and the retained messages are saved by the [`super::keeper`].
 
 mod kept;
+mod routing;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,6 +90,8 @@ pub struct Broker {
     file: PathBuf,
     changes: Changes,
     connections: AtomicU64,
+    /// Counts up with each message to a group, so that its members take turns.
+    turns: AtomicUsize,
     stopping: watch::Sender<bool>,
 }
 
@@ -115,6 +118,7 @@ impl Broker {
             file,
             changes: Changes::default(),
             connections: AtomicU64::new(0),
+            turns: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
         })
     }
@@ -235,7 +239,9 @@ impl Broker {
         added: Vec<(Filter, QoS)>,
     ) -> Vec<Delivery> {
         let retained = self.retained.read();
-        let owed = added.iter().flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
+        // Retained messages are for each subscriber; a group that takes turns gets none (MQTT 5.0, 4.8.2).
+        let own = added.iter().filter(|(filter, _)| filter.group().is_none());
+        let owed = own.flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
         drop(retained);
         self.with_filters(client_id, connection, |filters| {
             filters.retain(|(known, _)| added.iter().all(|(new, _)| new != known));
@@ -248,54 +254,6 @@ impl Broker {
         self.with_filters(client_id, connection, |filters| {
             filters.retain(|(known, _)| !removed.contains(known))
         });
-    }
-
-    /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted. For those who are
-    /// away it waits, if it is of QoS 1 or 2.
-    pub(super) fn route(&self, topic: &str, payload: &Bytes, qos: QoS) {
-        let granted = |member: &Member| {
-            let matching = member.filters.iter().filter(|(filter, _)| filter.matches(topic));
-            let granted = matching.map(|(_, granted)| *granted).max_by_key(|granted| *granted as u8)?;
-            let qos = if (granted as u8) < (qos as u8) { granted } else { qos };
-            Some(Delivery { topic: Arc::from(topic), payload: payload.clone(), qos, retain: false })
-        };
-        let mut away = Vec::new();
-        for (client_id, member) in self.members.read().iter() {
-            let Some(delivery) = granted(member) else { continue };
-            match &member.outbox {
-                Some(outbox) => {
-                    if outbox.try_send(delivery).is_err() {
-                        metrics::mqtt_undelivered();
-                    }
-                }
-                None if delivery.qos == QoS::AtMostOnce => {}
-                None => away.push((client_id.clone(), delivery)),
-            }
-        }
-        if !away.is_empty() {
-            self.lay_by(away);
-        }
-    }
-
-    fn lay_by(&self, deliveries: Vec<(String, Delivery)>) {
-        let mut members = self.members.write();
-        for (client_id, delivery) in deliveries {
-            let Some(member) = members.get_mut(&client_id) else { continue };
-            // It may have come back in between.
-            let fits = match &member.outbox {
-                Some(outbox) => outbox.try_send(delivery).is_ok(),
-                None if member.left.waiting.len() < OUTBOX => {
-                    member.left.waiting.push_back(delivery);
-                    true
-                }
-                None => false,
-            };
-            if !fits {
-                metrics::mqtt_undelivered();
-            }
-        }
-        drop(members);
-        self.changed();
     }
 
     /// Keeps a message for later subscribers; the answer resolves when that is safely on disk.

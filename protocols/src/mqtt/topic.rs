@@ -37,6 +37,9 @@ pub enum TopicError {
         /// The offending wildcard.
         found: char,
     },
+    /// `$share/` without a group, with a wildcard in it, or without a filter behind it.
+    #[error("a shared subscription is $share/GROUP/FILTER, with a group that has no wildcard")]
+    BadShare,
     /// A good topic that the device contract doesn't know.
     #[error("not a topic of the device contract")]
     NotADeviceTopic,
@@ -114,7 +117,11 @@ pub fn publish_topic_valid(topic: &str) -> Result<(), TopicError> {
     }
 }
 
-/// A valid topic filter.
+/// What a shared subscription's filter begins with (MQTT 5.0, 4.8.2; offered to 3.1.1 clients too).
+const SHARE: &str = "$share/";
+
+/// A valid topic filter, or a shared subscription to one: `$share/GROUP/FILTER`. What it matches and covers
+/// is the filter's business alone; the group only says who takes turns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter(String);
 
@@ -123,7 +130,7 @@ impl Filter {
     pub fn parse(text: impl Into<String>) -> Result<Self, TopicError> {
         let text = text.into();
         check_text(&text)?;
-        let mut levels = text.split('/').peekable();
+        let mut levels = unshared(&text)?.split('/').peekable();
         while let Some(level) = levels.next() {
             let wildcard = level.chars().find(|c| matches!(c, '+' | '#'));
             match wildcard {
@@ -141,13 +148,24 @@ impl Filter {
         &self.0
     }
 
+    /// The group whose members take turns, if this is a shared subscription.
+    pub fn group(&self) -> Option<&str> {
+        self.0.strip_prefix(SHARE)?.split('/').next()
+    }
+
+    /// What it matches by.
+    fn pattern(&self) -> &str {
+        // The constructor let no other text in.
+        unshared(&self.0).unwrap_or_default()
+    }
+
     /// Whether a message published to `topic` is meant for this filter.
     pub fn matches(&self, topic: &str) -> bool {
         if self.hides(topic) {
             return false;
         }
         let mut topic_levels = topic.split('/');
-        for level in self.0.split('/') {
+        for level in self.pattern().split('/') {
             match (level, topic_levels.next()) {
                 // `sport/#` speaks of `sport` too, so `#` matches even where the topic has ended.
                 ("#", _) => return true,
@@ -161,11 +179,12 @@ impl Filter {
 
     /// Whether every topic that `other` can match is matched by this filter too: what a permission needs to know.
     pub fn covers(&self, other: &Self) -> bool {
-        if self.hides(&other.0) {
+        let other = other.pattern();
+        if self.hides(other) {
             return false;
         }
-        let mut other_levels = other.0.split('/');
-        for level in self.0.split('/') {
+        let mut other_levels = other.split('/');
+        for level in self.pattern().split('/') {
             match (level, other_levels.next()) {
                 ("#", _) => return true,
                 ("+", Some(given)) if given != "#" => {}
@@ -178,13 +197,24 @@ impl Filter {
 
     /// Topics that begin with `$` belong to the broker and are not for filters that begin with a wildcard.
     fn hides(&self, topic: &str) -> bool {
-        topic.starts_with('$') && self.0.starts_with(['+', '#'])
+        topic.starts_with('$') && self.pattern().starts_with(['+', '#'])
     }
 }
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The filter behind `$share/GROUP/`, or the whole text of one that is not shared.
+fn unshared(text: &str) -> Result<&str, TopicError> {
+    let Some(shared) = text.strip_prefix(SHARE) else { return Ok(text) };
+    match shared.split_once('/') {
+        Some((group, filter)) if !group.is_empty() && !filter.is_empty() && !group.contains(['+', '#']) => {
+            Ok(filter)
+        }
+        Some(_) | None => Err(TopicError::BadShare),
     }
 }
 
