@@ -17,7 +17,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rumqttc::{LastWill, QoS};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use voltree_protocols::mqtt::{Credentials, Filter, OpenDelivery};
+use voltree_model::Timestamp;
+use voltree_protocols::mqtt::{Credentials, Filter, OpenDelivery, PublishProperties};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
@@ -44,6 +45,34 @@ pub(super) struct Delivery {
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    /// What its publisher said in properties of 5.0.
+    pub(super) said: Option<Arc<Said>>,
+}
+
+/// A message's properties, and when they say that it is worth nothing any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) properties: PublishProperties,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Said {
+    pub(super) fn of(properties: PublishProperties, now: Timestamp) -> Self {
+        let seconds = properties.message_expiry_interval.map(i64::from);
+        let expires_at = seconds.map(|seconds| Timestamp::from_millis(now.as_millis() + seconds * 1_000));
+        Self { properties, expires_at }
+    }
+
+    /// The properties for one who hears it now; `None` when it has expired (MQTT 5.0, 3.3.2.3.3).
+    pub(super) fn at(&self, now: Timestamp) -> Option<PublishProperties> {
+        let mut properties = self.properties.clone();
+        if let Some(expires_at) = self.expires_at {
+            let left =
+                u32::try_from(expires_at.as_millis() - now.as_millis()).ok().filter(|left| *left > 0)?;
+            properties.message_expiry_interval = Some(left.div_ceil(1_000));
+        }
+        Some(properties)
+    }
 }
 
 /// A client's session, connected or away.
@@ -54,6 +83,10 @@ struct Member {
     outbox: Option<mpsc::Sender<Delivery>>,
     /// Whether it outlives the connection.
     lasting: bool,
+    /// For how long; `None` for as long as there is room.
+    expiry: Option<Duration>,
+    /// When it ends, while its client is away.
+    until: Option<Timestamp>,
     filters: Vec<(Filter, QoS)>,
     left: Left,
     gone: Arc<Notify>,
@@ -65,6 +98,15 @@ pub(super) struct Left {
     pub(super) open: Vec<OpenDelivery>,
     pub(super) unreleased: BTreeSet<u16>,
     pub(super) waiting: VecDeque<Delivery>,
+}
+
+/// How a client wants its session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// Whether it begins from nothing.
+    pub(super) clean_start: bool,
+    /// How long it outlives the connection; `None` for as long as there is room.
+    pub(super) expiry: Option<Duration>,
 }
 
 /// What a client finds when it comes in.
@@ -164,18 +206,21 @@ impl Broker {
     }
 
     /// Lets a client in. One of the same id that is in already is sent away first, and leaves its session to this one.
-    pub(super) async fn join(&self, client_id: &str, connection: u64, clean: bool) -> Joined {
+    pub(super) async fn join(&self, client_id: &str, connection: u64, terms: Terms) -> Joined {
         self.send_away(client_id).await;
         let (outbox, deliveries) = mpsc::channel(OUTBOX);
         let mut members = self.members.write();
         let before = members.remove(client_id).unwrap_or_default();
         let before_lasted = before.lasting;
-        let session_present = before_lasted && !clean;
+        let expired = before.until.is_some_and(|until| until <= crate::now());
+        let session_present = before_lasted && !expired && !terms.clean_start;
         let mut member = if session_present { before } else { Member::default() };
         let left = std::mem::take(&mut member.left);
         member.connection = connection;
         member.outbox = Some(outbox);
-        member.lasting = !clean;
+        member.lasting = terms.expiry != Some(Duration::ZERO);
+        member.expiry = terms.expiry;
+        member.until = None;
         let matters = before_lasted || member.lasting;
         members.insert(client_id.to_owned(), member);
         drop(members);
@@ -227,8 +272,22 @@ impl Broker {
         member.left = left;
         member.outbox = None;
         member.connection = 0;
+        let millis = member.expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
+        member.until = millis.map(|ms| Timestamp::from_millis(crate::now().as_millis().saturating_add(ms)));
         drop(members);
         self.changed();
+    }
+
+    /// Forgets sessions whose clients stayed away for longer than they said.
+    pub(super) fn forget_expired(&self, now: Timestamp) {
+        let mut members = self.members.write();
+        let before = members.len();
+        members.retain(|_, member| member.until.is_none_or(|until| until > now));
+        let forgot = members.len() < before;
+        drop(members);
+        if forgot {
+            self.changed();
+        }
     }
 
     /// Adds subscriptions; answers the retained messages that they are owed.

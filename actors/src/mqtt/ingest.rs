@@ -14,6 +14,7 @@ use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
 use super::Broker;
+use super::broker::Said;
 use crate::intake::{self, Inbound};
 use crate::registry::LinkState;
 
@@ -33,13 +34,15 @@ pub(super) struct Incoming {
     pub(super) retain: bool,
     /// Whether this node's own subscribers are to hear it.
     pub(super) relay: bool,
+    /// What its sender said in properties of 5.0.
+    pub(super) said: Option<Arc<Said>>,
     /// Whether its sender may publish to this topic.
     pub(super) allowed: bool,
 }
 
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
 pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
-    let Incoming { topic, payload, qos, retain, relay, allowed } = incoming;
+    let Incoming { topic, payload, qos, retain, relay, said, allowed } = incoming;
     if !allowed {
         let reason = RejectReason::NotAuthorized;
         return reject(broker, None, reason, format!("{topic:?}"), qos, now).await;
@@ -52,7 +55,7 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         }
     };
     if relay {
-        broker.route(&topic, &payload, qos);
+        broker.route(&topic, &payload, qos, said);
     }
     let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos));
     let committed = match subject {

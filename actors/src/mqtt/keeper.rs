@@ -55,6 +55,7 @@ impl Actor for Keeper {
         broker: &mut Arc<Broker>,
     ) -> Result<(), ActorProcessingErr> {
         publish_wills(broker).await;
+        broker.forget_expired(crate::now());
         save(broker, message == KeeperMsg::Tick).await
     }
 
@@ -75,6 +76,7 @@ async fn publish_wills(broker: &Arc<Broker>) {
             qos: will.qos,
             retain: will.retain,
             relay: true,
+            said: None,
             allowed: true,
         };
         let committed = ingest::ingest(broker, incoming, crate::now()).await;

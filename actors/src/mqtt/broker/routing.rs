@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use rumqttc::QoS;
 
-use super::{Broker, Delivery, Member, OUTBOX};
+use super::{Broker, Delivery, Member, OUTBOX, Said};
 use crate::metrics;
 
 /// A member of a group, and the QoS it was granted.
@@ -27,8 +27,9 @@ enum Handed {
 impl Broker {
     /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted, and to one member
     /// of each group that shares a subscription to it.
-    pub(in crate::mqtt) fn route(&self, topic: &str, payload: &Bytes, qos: QoS) {
-        let message = Delivery { topic: Arc::from(topic), payload: payload.clone(), qos, retain: false };
+    pub(in crate::mqtt) fn route(&self, topic: &str, payload: &Bytes, qos: QoS, said: Option<Arc<Said>>) {
+        let message =
+            Delivery { topic: Arc::from(topic), payload: payload.clone(), qos, retain: false, said };
         let mut away = Vec::new();
         let mut groups: BTreeMap<&str, Vec<Taker<'_>>> = BTreeMap::new();
         let members = self.members.read();
