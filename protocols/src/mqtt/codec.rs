@@ -26,7 +26,7 @@ const PROTOCOL_LEVEL_3_1_1: u8 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// A CONNECT of another MQTT version; there is a CONNACK code for it.
-    #[error("protocol level {level} is not offered, only 4 (MQTT 3.1.1)")]
+    #[error("protocol level {level} is not offered, only 4 (MQTT 3.1.1) and 5 (MQTT 5.0)")]
     UnsupportedProtocol {
         /// What the client asked for.
         level: u8,
