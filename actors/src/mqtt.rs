@@ -1,4 +1,4 @@
-//! The embedded MQTT 3.1.1 listener: one actor that accepts, one actor per client; and clients of outside brokers.
+//! The embedded MQTT listener, for 3.1.1 and 5.0: one actor that accepts, one actor per client; and clients of outside brokers.
 //!
 //! What belongs to the node and outlives them all, the subscriptions and the listening socket, is in [`Broker`] and
 //! [`ListenerSocket`]. A PUBACK is sent only after the journal's sync.

@@ -2,7 +2,7 @@
 //!
 //! Everything here is a value that is handed bytes and the time and says what should happen. It never opens a
 //! socket, reads a clock, or decides who may do what: a listener drives it and brings identity and permission along.
-//! Spoken is MQTT 3.1.1.
+//! Spoken are MQTT 3.1.1 and 5.0.
 
 mod codec;
 mod payload;
@@ -12,7 +12,10 @@ mod topic;
 
 pub use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, PubRel, Publish, QoS};
 
-pub use codec::{DecodeError, EncodeError, MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, PacketCodec};
+pub use codec::{
+    ConnectProperties, DecodeError, EncodeError, Extras, MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, PacketCodec,
+    PublishProperties, Received,
+};
 pub use payload::{
     DeviceStatus, MAX_CLOCK_LEAD, MAX_METRICS, PayloadRejection, ReportedState, parse_status,
     parse_telemetry, telemetry_json,

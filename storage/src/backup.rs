@@ -32,7 +32,7 @@ const APART: [&str; 6] = ["LOCK", "journal", "buckets", "quarantine", LINKS, REQ
 /// Where whoever may write into the data directory leaves word that a backup is wanted.
 const REQUESTS: &str = "backup-requests";
 /// What says that something is done must not be newer than what was done.
-const FIRST: [&str; 3] = ["checkpoint", "checkpoint.old", "rolled-up"];
+const FIRST: [&str; 4] = ["checkpoint", "checkpoint.changes", "checkpoint.old", "rolled-up"];
 /// What says that something is gone must not be older.
 const LAST: [&str; 1] = ["aged-out"];
 

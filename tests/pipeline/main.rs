@@ -29,6 +29,7 @@ mod mapped;
 mod mqtt_login;
 mod mqtt_sessions;
 mod mqtt_tls;
+mod mqtt_version_5;
 mod outside_brokers;
 mod real_data;
 mod simulated;

@@ -279,3 +279,36 @@ async fn a_client_that_takes_its_session_over_gets_what_the_first_connection_lef
     assert_eq!((again.topic.as_str(), again.dup), ("devices/x/commands", true));
     assert_eq!(node.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_shares_a_subscription_takes_turns_and_goes_on_without_one_that_left() {
+    let site = Site::new();
+    let node = site.start().await;
+    let (mut writer, _) = Client::connect(&node, "writer", |_| {}).await;
+    writer.publish("devices/a/config", QoS::AtLeastOnce, true, "kept").await;
+    let (mut first, _) = Client::connect(&node, "first", lasting).await;
+    let (mut second, _) = Client::connect(&node, "second", lasting).await;
+    let (mut alone, _) = Client::connect(&node, "alone", |_| {}).await;
+    for member in [&mut first, &mut second] {
+        member.subscribe("$share/workers/devices/+/commands", QoS::AtLeastOnce).await;
+        member.subscribe("$share/workers/devices/+/config", QoS::AtLeastOnce).await;
+    }
+    alone.subscribe("devices/+/commands", QoS::AtLeastOnce).await;
+    for n in 0..10 {
+        writer.publish("devices/a/commands", QoS::AtLeastOnce, false, &n.to_string()).await;
+    }
+    let mut shared = BTreeSet::new();
+    for n in 0..10 {
+        assert_eq!(alone.hear_publish().await.payload, n.to_string());
+        let publish = if n % 2 == 0 { first.hear_publish().await } else { second.hear_publish().await };
+        assert_eq!(publish.topic, "devices/a/commands", "a group gets no retained message");
+        shared.insert(publish.payload.to_vec());
+    }
+    assert_eq!(shared.len(), 10, "each message went to one of the two");
+    first.goodbye().await;
+    for n in 10..14 {
+        writer.publish("devices/a/commands", QoS::AtLeastOnce, false, &n.to_string()).await;
+        assert_eq!(second.hear_publish().await.payload, n.to_string());
+    }
+    assert_eq!(node.stop().await, Some(0));
+}

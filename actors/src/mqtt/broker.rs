@@ -6,6 +6,7 @@
 mod kept;
 mod members;
 mod recorded;
+mod routing;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -18,12 +19,13 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rumqttc::{LastWill, QoS};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use voltree_protocols::mqtt::{Credentials, Filter, OpenDelivery};
+use voltree_model::Timestamp;
+use voltree_protocols::mqtt::{Credentials, Filter, OpenDelivery, PublishProperties};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
 use self::kept::Changes;
-use self::members::{Handed, Members};
+use self::members::Members;
 use self::recorded::Recording;
 use super::keeper::KeeperMsg;
 use super::mapped::Conventions;
@@ -48,6 +50,34 @@ pub(super) struct Delivery {
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    /// What its publisher said in properties of 5.0.
+    pub(super) said: Option<Arc<Said>>,
+}
+
+/// A message's properties, and when they say that it is worth nothing any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) properties: PublishProperties,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Said {
+    pub(super) fn of(properties: PublishProperties, now: Timestamp) -> Self {
+        let seconds = properties.message_expiry_interval.map(i64::from);
+        let expires_at = seconds.map(|seconds| Timestamp::from_millis(now.as_millis() + seconds * 1_000));
+        Self { properties, expires_at }
+    }
+
+    /// The properties for one who hears it now; `None` when it has expired (MQTT 5.0, 3.3.2.3.3).
+    pub(super) fn at(&self, now: Timestamp) -> Option<PublishProperties> {
+        let mut properties = self.properties.clone();
+        if let Some(expires_at) = self.expires_at {
+            let left =
+                u32::try_from(expires_at.as_millis() - now.as_millis()).ok().filter(|left| *left > 0)?;
+            properties.message_expiry_interval = Some(left.div_ceil(1_000));
+        }
+        Some(properties)
+    }
 }
 
 /// A client's session, connected or away.
@@ -58,6 +88,10 @@ struct Member {
     outbox: Option<mpsc::Sender<Delivery>>,
     /// Whether it outlives the connection.
     lasting: bool,
+    /// For how long; `None` for as long as there is room.
+    expiry: Option<Duration>,
+    /// When it ends, while its client is away.
+    until: Option<Timestamp>,
     filters: Vec<(Filter, QoS)>,
     left: Left,
     gone: Arc<Notify>,
@@ -69,6 +103,15 @@ pub(super) struct Left {
     pub(super) open: Vec<OpenDelivery>,
     pub(super) unreleased: BTreeSet<u16>,
     pub(super) waiting: VecDeque<Delivery>,
+}
+
+/// How a client wants its session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// Whether it begins from nothing.
+    pub(super) clean_start: bool,
+    /// How long it outlives the connection; `None` for as long as there is room.
+    pub(super) expiry: Option<Duration>,
 }
 
 /// What a client finds when it comes in.
@@ -89,8 +132,6 @@ pub struct Broker {
     /// How many passwords may be hashed at once: each takes 19 MiB and a thread.
     hashing: Semaphore,
     members: RwLock<Members>,
-    /// Turns the members of a group take with what it shares.
-    turns: AtomicUsize,
     retained: RwLock<Retained>,
     recording: Recording,
     wills: Mutex<VecDeque<LastWill>>,
@@ -98,6 +139,8 @@ pub struct Broker {
     file: PathBuf,
     changes: Changes,
     connections: AtomicU64,
+    /// Counts up with each message to a group, so that its members take turns.
+    turns: AtomicUsize,
     stopping: watch::Sender<bool>,
 }
 
@@ -189,12 +232,14 @@ impl Broker {
     }
 
     /// Lets a client in. One of the same id that is in already is sent away first, and leaves its session to this one.
-    pub(super) async fn join(&self, client_id: &str, connection: u64, clean: bool) -> Joined {
+    pub(super) async fn join(&self, client_id: &str, connection: u64, terms: Terms) -> Joined {
         self.send_away(client_id).await;
         let (outbox, deliveries) = mpsc::channel(OUTBOX);
         let mut members = self.members.write();
-        let before_lasted = members.get(client_id).is_some_and(|before| before.lasting);
-        let session_present = before_lasted && !clean;
+        let before = members.get(client_id);
+        let before_lasted = before.is_some_and(|before| before.lasting);
+        let expired = before.and_then(|before| before.until).is_some_and(|until| until <= crate::now());
+        let session_present = before_lasted && !expired && !terms.clean_start;
         if !session_present {
             members.remove(client_id);
         }
@@ -202,9 +247,11 @@ impl Broker {
         let left = std::mem::take(&mut member.left);
         member.connection = connection;
         member.outbox = Some(outbox);
-        member.lasting = !clean;
+        member.lasting = terms.expiry != Some(Duration::ZERO);
+        member.expiry = terms.expiry;
+        member.until = None;
+        let matters = before_lasted || member.lasting;
         drop(members);
-        let matters = before_lasted || !clean;
         if matters {
             drop(self.changed_now());
         }
@@ -253,8 +300,20 @@ impl Broker {
         member.left = left;
         member.outbox = None;
         member.connection = 0;
+        let millis = member.expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
+        member.until = millis.map(|ms| Timestamp::from_millis(crate::now().as_millis().saturating_add(ms)));
         drop(members);
         self.changed();
+    }
+
+    /// Forgets sessions whose clients stayed away for longer than they said.
+    pub(super) fn forget_expired(&self, now: Timestamp) {
+        let mut members = self.members.write();
+        let forgot = members.remove_if(|member| member.until.is_some_and(|until| until <= now));
+        drop(members);
+        if forgot {
+            self.changed();
+        }
     }
 
     /// Adds subscriptions; answers the retained messages that they are owed.
@@ -265,9 +324,9 @@ impl Broker {
         added: Vec<(Filter, QoS)>,
     ) -> Vec<Delivery> {
         let retained = self.retained.read();
-        // What is retained is for each who asks for itself; a group would get it once for each of its members.
-        let alone = added.iter().filter(|(filter, _)| filter.group().is_none());
-        let owed = alone.flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
+        // Retained messages are for each subscriber; a group that takes turns gets none (MQTT 5.0, 4.8.2).
+        let own = added.iter().filter(|(filter, _)| filter.group().is_none());
+        let owed = own.flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
         drop(retained);
         let mut members = self.members.write();
         let lasting = members.subscribe(client_id, connection, added);
@@ -285,73 +344,6 @@ impl Broker {
         if lasting {
             drop(self.changed_now());
         }
-    }
-
-    /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted, and to one of each
-    /// group that shares a subscription to it. For those who are away it waits, if it is of QoS 1 or 2.
-    pub(super) fn route(&self, topic: &str, payload: &Bytes, qos: QoS) {
-        let mut away = Vec::new();
-        let members = self.members.read();
-        let recipients = members.subscriptions().matching(topic);
-        if recipients.own.is_empty() && recipients.groups.is_empty() {
-            return;
-        }
-        let topic: Arc<str> = Arc::from(topic);
-        let delivery = |granted: QoS| {
-            let qos = if (granted as u8) < (qos as u8) { granted } else { qos };
-            Delivery { topic: Arc::clone(&topic), payload: payload.clone(), qos, retain: false }
-        };
-        for (client_id, granted) in recipients.own {
-            match members.hand(client_id, delivery(granted)) {
-                Handed::Taken => {}
-                Handed::NoRoom => metrics::mqtt_undelivered(),
-                Handed::Away(waits) => away.extend(waits.map(|delivery| (client_id.to_owned(), delivery))),
-            }
-        }
-        for group in recipients.groups {
-            let turn = self.turns.fetch_add(1, Ordering::Relaxed) % group.len().max(1);
-            let (after, first) = group.split_at(turn.min(group.len()));
-            let mut waits = None;
-            let taken =
-                first.iter().chain(after).any(|one| match members.hand(&one.client_id, delivery(one.qos)) {
-                    Handed::Taken => true,
-                    Handed::NoRoom => false,
-                    Handed::Away(delivery) => {
-                        waits = waits.take().or_else(|| Some((one.client_id.to_string(), delivery?)));
-                        false
-                    }
-                });
-            match waits.filter(|_| !taken) {
-                Some(waits) => away.push(waits),
-                None if taken => {}
-                None => metrics::mqtt_undelivered(),
-            }
-        }
-        drop(members);
-        if !away.is_empty() {
-            self.lay_by(away);
-        }
-    }
-
-    fn lay_by(&self, deliveries: Vec<(String, Delivery)>) {
-        let mut members = self.members.write();
-        for (client_id, delivery) in deliveries {
-            let Some(member) = members.get_mut(&client_id) else { continue };
-            // It may have come back in between.
-            let fits = match &member.outbox {
-                Some(outbox) => outbox.try_send(delivery).is_ok(),
-                None if member.left.waiting.len() < OUTBOX => {
-                    member.left.waiting.push_back(delivery);
-                    true
-                }
-                None => false,
-            };
-            if !fits {
-                metrics::mqtt_undelivered();
-            }
-        }
-        drop(members);
-        self.changed();
     }
 
     /// Keeps a message for later subscribers; the answer resolves when that is committed.

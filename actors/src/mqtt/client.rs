@@ -22,13 +22,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use voltree_model::Timestamp;
-use voltree_protocols::mqtt::PacketCodec;
 use voltree_protocols::mqtt::{
     Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Refusal, Session,
 };
+use voltree_protocols::mqtt::{EncodeError, PacketCodec, PublishProperties};
 use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
-use super::broker::{Broker, Delivery, Joined, Left};
+use super::broker::{Broker, Delivery, Joined, Left, Said, Terms};
 use super::ingest::{self, Committed, Incoming};
 use super::tls::Tls;
 use crate::access::{Denied, Identity};
@@ -43,6 +43,8 @@ const STALL: Duration = Duration::from_secs(3_600);
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take to read what it is sent.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// How many publishes a client of 5.0 is told that it may have unanswered; reading stops there for everyone.
+const RECEIVE_MAXIMUM: u16 = 1024;
 const READ_BUFFER: usize = 16 * 1024;
 /// How much is written at once before the client is heard again.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -340,7 +342,7 @@ impl Connection {
     /// Decodes what has been read, as far as the session wants it now.
     async fn decode(&mut self, broker: &Arc<Broker>, number: u64) {
         while self.closing.is_none() && self.session.wants_read() {
-            let effects = match self.codec.decode(&mut self.incoming) {
+            let effects = match self.codec.receive(&mut self.incoming) {
                 Ok(Some(packet)) => self.session.on_packet(packet, now()),
                 Ok(None) => return,
                 Err(error) => self.session.on_bad_packet(error),
@@ -355,11 +357,12 @@ impl Connection {
             match effect {
                 Effect::Admit(request) => effects.extend(self.admit(request, broker, number).await),
                 Effect::Send(packet) => self.send(packet),
-                Effect::Ingest { ticket, topic, payload, qos, retain, .. } => {
+                Effect::Ingest { ticket, topic, payload, qos, retain, properties, .. } => {
                     metrics::mqtt_message(qos);
                     let allowed = self.identity.may_publish(&topic);
                     let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
-                    let incoming = Incoming { topic, payload, qos, retain, relay: true, allowed };
+                    let said = properties.map(|properties| Arc::new(Said::of(*properties, now)));
+                    let incoming = Incoming { topic, payload, qos, retain, relay: true, said, allowed };
                     let committed = ingest::ingest(broker, incoming, now).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
@@ -377,6 +380,7 @@ impl Connection {
                     }
                 }
                 Effect::Delivered { .. } => {}
+                Effect::Disconnect(reason) => self.codec.encode_disconnect(reason, &mut self.outgoing),
                 Effect::Close(reason) => self.closing = Some(reason),
             }
         }
@@ -395,8 +399,8 @@ impl Connection {
             }
         };
         let key = identity.session_key(&request.client_id);
-        let Joined { deliveries, session_present, left } =
-            broker.join(&key, number, request.clean_session).await;
+        let terms = Terms { clean_start: request.clean_session, expiry: request.session_expiry };
+        let Joined { deliveries, session_present, left } = broker.join(&key, number, terms).await;
         self.member = Some(Membership {
             deliveries,
             broker: Arc::clone(broker),
@@ -424,9 +428,15 @@ impl Connection {
     fn deliver_waiting(&mut self) {
         while self.outgoing.len() < WRITE_BUFFER {
             let Some(delivery) = self.waiting.front() else { return };
-            let Delivery { topic, payload, qos, retain } = delivery;
+            let Delivery { topic, payload, qos, retain, said } = delivery;
+            let properties = said.as_ref().map(|said| said.at(crate::now()));
+            if properties == Some(None) {
+                tracing::debug!(%topic, "a message expired before its subscriber could take it");
+                self.waiting.pop_front();
+                continue;
+            }
             match self.session.deliver(topic, payload.clone(), *qos, *retain) {
-                Ok(packet) => self.send(packet),
+                Ok(packet) => self.send_said(packet, properties.flatten()),
                 Err(NotDelivered::WindowFull) => return,
                 Err(error @ (NotDelivered::NotConnected | NotDelivered::BadTopic(_))) => {
                     metrics::mqtt_undelivered();
@@ -438,10 +448,21 @@ impl Connection {
         self.more_to_write = true;
     }
 
-    fn send(&mut self, packet: Packet) {
-        if let Err(error) = self.codec.encode(packet, &mut self.outgoing) {
-            tracing::warn!(%error, "a packet of ours could not be written");
+    fn send_said(&mut self, packet: Packet, properties: Option<PublishProperties>) {
+        if let Packet::Publish(publish) = packet {
+            report(self.codec.encode_publish(publish, properties, &mut self.outgoing));
+        } else {
+            self.send(packet);
         }
+    }
+
+    fn send(&mut self, packet: Packet) {
+        report(if let Packet::ConnAck(ack) = packet {
+            let assigned = self.session.assigned_client_id();
+            self.codec.encode_connack(ack, assigned, RECEIVE_MAXIMUM, &mut self.outgoing)
+        } else {
+            self.codec.encode(packet, &mut self.outgoing)
+        });
     }
 
     async fn write(&mut self) -> bool {
@@ -455,6 +476,12 @@ impl Connection {
         };
         let written = tokio::time::timeout(WRITE_PATIENCE, writing).await;
         matches!(written, Ok(Ok(())))
+    }
+}
+
+fn report(written: Result<(), EncodeError>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "a packet of ours could not be written");
     }
 }
 

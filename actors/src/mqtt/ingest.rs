@@ -15,6 +15,7 @@ use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
 use super::Broker;
+use super::broker::Said;
 use super::mapped::Understood;
 use crate::intake::{self, Inbound};
 use crate::mqtt_device;
@@ -36,13 +37,15 @@ pub(super) struct Incoming {
     pub(super) retain: bool,
     /// Whether this node's own subscribers are to hear it.
     pub(super) relay: bool,
+    /// What its sender said in properties of 5.0.
+    pub(super) said: Option<Arc<Said>>,
     /// Whether its sender may publish to this topic.
     pub(super) allowed: bool,
 }
 
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
 pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
-    let Incoming { topic, payload, qos, retain, relay, allowed } = incoming;
+    let Incoming { topic, payload, qos, retain, relay, said, allowed } = incoming;
     if !allowed {
         let reason = RejectReason::NotAuthorized;
         return reject(broker, None, reason, format!("{topic:?}"), qos, now).await;
@@ -55,7 +58,7 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         }
     };
     if relay {
-        broker.route(&topic, &payload, qos);
+        broker.route(&topic, &payload, qos, said);
     }
     let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos));
     let committed = match subject {
@@ -114,10 +117,10 @@ async fn native(
 fn order(broker: &Broker, device: DeviceId, payload: &[u8], now: Timestamp) {
     let Some(ordered) = broker.conventions.order(&device, payload, now) else { return };
     if let Some((topic, payload)) = ordered.told {
-        broker.route(&topic, &payload.into(), QoS::AtLeastOnce);
+        broker.route(&topic, &payload.into(), QoS::AtLeastOnce, None);
     }
     let answer = DeviceTopic::CommandAck(device).to_string();
-    broker.route(&answer, &ordered.answer.into(), QoS::AtLeastOnce);
+    broker.route(&answer, &ordered.answer.into(), QoS::AtLeastOnce, None);
 }
 
 /// Takes in what a message of another convention says; it is committed when all of it is.
@@ -130,7 +133,7 @@ async fn mapped(
 ) -> Committed {
     let Understood { meaning, offline_after, gone, request } = understood;
     if let Some((topic, payload)) = request {
-        broker.route(&topic, &payload.into(), QoS::AtMostOnce);
+        broker.route(&topic, &payload.into(), QoS::AtMostOnce, None);
     }
     for entry in gone.iter().filter_map(|device| broker.registry.get(device)) {
         entry.set_link(LinkState::Down, "its announcement was taken back");

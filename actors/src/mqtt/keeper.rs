@@ -59,6 +59,7 @@ impl Actor for Keeper {
     ) -> Result<(), ActorProcessingErr> {
         broker.offer_again();
         publish_wills(broker).await;
+        broker.forget_expired(crate::now());
         save(broker, message == KeeperMsg::Tick).await
     }
 
@@ -82,6 +83,7 @@ async fn publish_wills(broker: &Arc<Broker>) {
             qos: will.qos,
             retain: will.retain,
             relay: true,
+            said: None,
             allowed: true,
         };
         let committed = ingest::ingest(broker, incoming, crate::now()).await;

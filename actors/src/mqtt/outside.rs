@@ -346,6 +346,7 @@ impl Connection {
                 payload: publish.payload.clone(),
                 qos: publish.qos,
                 retain: publish.retain,
+                said: None,
                 relay: false,
                 allowed: true,
             };

@@ -88,6 +88,7 @@ impl Retained {
             payload: Bytes::copy_from_slice(&message.payload),
             qos: rumqttc::qos(message.qos.min(granted as u8)).unwrap_or(QoS::AtMostOnce),
             retain: true,
+            said: None,
         })
     }
 

@@ -4,9 +4,15 @@
 //! and packet ids. After a [`DecodeError`] the stream has lost its framing, so the connection must be closed.
 //! It never waits for more than one packet of the permitted size, whatever the length prefix promises.
 
+use std::collections::VecDeque;
+
 use bytes::BytesMut;
-use rumqttc::{Codec, Error, Packet, PacketType};
+use rumqttc::{Codec, ConnAck, Error, Packet, PacketType, Publish};
 use tokio_util::codec::{Decoder, Encoder};
+
+pub use v5::{ConnectProperties, Extras, PublishProperties, Received};
+
+mod v5;
 
 /// The largest payload of one message.
 pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
@@ -20,7 +26,7 @@ const PROTOCOL_LEVEL_3_1_1: u8 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// A CONNECT of another MQTT version; there is a CONNACK code for it.
-    #[error("protocol level {level} is not offered, only 4 (MQTT 3.1.1)")]
+    #[error("protocol level {level} is not offered, only 4 (MQTT 3.1.1) and 5 (MQTT 5.0)")]
     UnsupportedProtocol {
         /// What the client asked for.
         level: u8,
@@ -41,21 +47,56 @@ pub enum DecodeError {
 
 /// A packet that can't be put into bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("could not encode a packet")]
-pub struct EncodeError(#[source] Error);
+#[error("could not encode a packet: {0}")]
+pub struct EncodeError(String);
 
 /// Reads and writes the packets of one connection.
 #[derive(Debug, Clone)]
-pub struct PacketCodec(Codec);
+pub struct PacketCodec {
+    level_4: Codec,
+    /// Whether the client came with 5.0.
+    level_5: bool,
+    /// How many filters each UNSUBSCRIBE named that is not answered yet: 5.0 answers each.
+    unsubscribing: VecDeque<usize>,
+}
 
 impl Default for PacketCodec {
     fn default() -> Self {
-        Self(Codec { max_incoming_size: MAX_PACKET_BYTES, max_outgoing_size: MAX_PACKET_BYTES })
+        let level_4 = Codec { max_incoming_size: MAX_PACKET_BYTES, max_outgoing_size: MAX_PACKET_BYTES };
+        Self { level_4, level_5: false, unsubscribing: VecDeque::new() }
     }
 }
 
 impl PacketCodec {
-    /// Takes the next whole packet off the front of `bytes`; `None` while it isn't whole yet.
+    /// Takes the next whole packet of a client that may speak 3.1.1 or 5.0; its CONNECT decides. `None` while it isn't whole.
+    pub fn receive(&mut self, bytes: &mut BytesMut) -> Result<Option<Received>, DecodeError> {
+        let header = match rumqttc::check(bytes.iter(), MAX_PACKET_BYTES) {
+            Ok(header) => header,
+            Err(Error::InsufficientBytes(missing)) => {
+                bytes.reserve(missing);
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let packet_type = header.packet_type()?;
+        let frame = bytes.get(..header.frame_length()).unwrap_or(bytes);
+        if packet_type == PacketType::Connect && !self.level_5 {
+            self.level_5 = is_level_5(frame);
+        }
+        if !self.level_5 {
+            return Ok(self.decode(bytes)?.map(Received::from));
+        }
+        check_flags(packet_type, frame.first().unwrap_or(&0) & 0x0F)?;
+        let mut frame = bytes.split_to(header.frame_length());
+        let Received { packet, extras } = v5::decode(packet_type, &mut frame)?;
+        let packet = check_packet(packet)?;
+        if let Packet::Unsubscribe(unsubscribe) = &packet {
+            self.unsubscribing.push_back(unsubscribe.topics.len());
+        }
+        Ok(Some(Received { packet, extras }))
+    }
+
+    /// Takes the next whole packet of 3.1.1 off the front of `bytes`; `None` while it isn't whole yet.
     pub fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Packet>, DecodeError> {
         match rumqttc::check(bytes.iter(), MAX_PACKET_BYTES) {
             Ok(header) => {
@@ -67,13 +108,75 @@ impl PacketCodec {
             }
             Err(error) => return Err(error.into()),
         }
-        let packet = self.0.decode(bytes)?;
+        let packet = self.level_4.decode(bytes)?;
         packet.map(check_packet).transpose()
     }
 
     /// Appends the packet's bytes.
     pub fn encode(&mut self, packet: Packet, bytes: &mut BytesMut) -> Result<(), EncodeError> {
-        self.0.encode(packet, bytes).map_err(EncodeError)
+        match packet {
+            Packet::ConnAck(ack) if self.level_5 => self.encode_connack(ack, None, u16::MAX, bytes),
+            Packet::Publish(publish) if self.level_5 => self.encode_publish(publish, None, bytes),
+            Packet::SubAck(ack) if self.level_5 => {
+                v5::encode_suback(ack.pkid, &ack.return_codes, bytes);
+                Ok(())
+            }
+            Packet::UnsubAck(ack) if self.level_5 => {
+                v5::encode_unsuback(ack.pkid, self.unsubscribing.pop_front().unwrap_or(1), bytes);
+                Ok(())
+            }
+            // The short forms of the others are the same in both levels.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::Publish(_)
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::Subscribe(_)
+            | Packet::SubAck(_)
+            | Packet::Unsubscribe(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingReq
+            | Packet::PingResp
+            | Packet::Disconnect => {
+                self.level_4.encode(packet, bytes).map_err(|error| EncodeError(error.to_string()))
+            }
+        }
+    }
+
+    /// Appends CONNACK; what it says beyond its code is only for 5.0.
+    pub fn encode_connack(
+        &mut self,
+        ack: ConnAck,
+        assigned_client_id: Option<&str>,
+        receive_maximum: u16,
+        bytes: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        if self.level_5 {
+            return v5::encode_connack(ack, assigned_client_id, receive_maximum, bytes);
+        }
+        self.encode(Packet::ConnAck(ack), bytes)
+    }
+
+    /// Appends a publish; its properties are only for 5.0.
+    pub fn encode_publish(
+        &mut self,
+        publish: Publish,
+        properties: Option<PublishProperties>,
+        bytes: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        if self.level_5 {
+            return v5::encode_publish(publish, properties, bytes);
+        }
+        self.encode(Packet::Publish(publish), bytes)
+    }
+
+    /// Appends DISCONNECT with a reason code, which a server can send in 5.0 alone.
+    pub fn encode_disconnect(&self, reason: u8, bytes: &mut BytesMut) {
+        if self.level_5 {
+            v5::encode_disconnect(reason, bytes);
+        }
     }
 }
 
@@ -164,6 +267,13 @@ fn check_connect(body: &[u8]) -> Result<(), DecodeError> {
         take_text(&mut rest).ok_or_else(|| malformed("CONNECT ends early"))?;
     }
     if rest.is_empty() { Ok(()) } else { Err(malformed("CONNECT has bytes after its end")) }
+}
+
+/// Whether a CONNECT frame is of 5.0.
+fn is_level_5(frame: &[u8]) -> bool {
+    let length_bytes = 1 + frame.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count();
+    let mut body = frame.get(1 + length_bytes..).unwrap_or_default();
+    take_text(&mut body) == Some(b"MQTT") && take_byte(&mut body) == Some(5)
 }
 
 fn check_subscribe_options(body: &[u8]) -> Result<(), DecodeError> {

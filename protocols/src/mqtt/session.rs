@@ -14,7 +14,7 @@ use rumqttc::{
     Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
 
-use super::codec::DecodeError;
+use super::codec::{ConnectProperties, DecodeError, Extras, PublishProperties, Received};
 use super::topic::{Filter, publish_topic_valid};
 use incoming::{Arrival, Incoming};
 use outgoing::Outgoing;
@@ -42,13 +42,17 @@ pub struct Session {
     limits: Limits,
     phase: Phase,
     spare_client_id: String,
+    /// Whether the client speaks 5.0.
+    level_5: bool,
+    /// Whether its id is the spare one.
+    client_id_assigned: bool,
     keep_alive: Option<Duration>,
     /// When silence becomes too long. It means nothing while reading stands still.
     silent_until: Option<Instant>,
     will: Option<LastWill>,
     may_subscribe: Option<Vec<Filter>>,
     /// What a client sent without waiting for our CONNACK, as the standard lets it.
-    early: VecDeque<Packet>,
+    early: VecDeque<Received>,
     held: bool,
     next_ticket: u64,
     incoming: Incoming,
@@ -62,6 +66,8 @@ impl Session {
             limits,
             phase: Phase::AwaitingConnect { deadline: now + limits.connect_timeout },
             spare_client_id: spare_client_id.into(),
+            level_5: false,
+            client_id_assigned: false,
             keep_alive: None,
             silent_until: None,
             will: None,
@@ -105,11 +111,12 @@ impl Session {
 
     /// Takes a packet that the client sent. The caller asks [`Session::wants_read`] before each, which bounds what may
     /// wait in here; a packet handed over all the same is never lost.
-    pub fn on_packet(&mut self, packet: Packet, now: Instant) -> Vec<Effect> {
+    pub fn on_packet(&mut self, received: impl Into<Received>, now: Instant) -> Vec<Effect> {
+        let Received { packet, extras } = received.into();
         match self.phase {
             Phase::Closed => Vec::new(),
             Phase::AwaitingConnect { .. } => match packet {
-                Packet::Connect(connect) => self.on_connect(connect),
+                Packet::Connect(connect) => self.on_connect(connect, extras),
                 Packet::ConnAck(_)
                 | Packet::Publish(_)
                 | Packet::PubAck(_)
@@ -125,10 +132,10 @@ impl Session {
                 | Packet::Disconnect => self.close(CloseReason::FirstPacketNotConnect),
             },
             Phase::Admitting => {
-                self.early.push_back(packet);
+                self.early.push_back(Received { packet, extras });
                 Vec::new()
             }
-            Phase::Open => self.on_open_packet(packet, now),
+            Phase::Open => self.on_open_packet(packet, extras, now),
         }
     }
 
@@ -233,6 +240,11 @@ impl Session {
         self.will.as_ref()
     }
 
+    /// The id that we chose for the client, which 5.0 wants to be told.
+    pub fn assigned_client_id(&self) -> Option<&str> {
+        self.client_id_assigned.then_some(self.spare_client_id.as_str())
+    }
+
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
@@ -245,11 +257,13 @@ impl Session {
         }
         let is_no_loss =
             matches!(reason, CloseReason::Disconnected | CloseReason::TakenOver | CloseReason::ShuttingDown);
-        if is_no_loss || !matches!(self.phase, Phase::Open) {
+        let was_open = matches!(self.phase, Phase::Open);
+        if is_no_loss || !was_open {
             self.will = None;
         }
         self.phase = Phase::Closed;
-        vec![Effect::Close(reason)]
+        let told = reason.disconnect_code().filter(|_| self.level_5 && was_open);
+        told.map(Effect::Disconnect).into_iter().chain([Effect::Close(reason)]).collect()
     }
 
     fn answer_and_close(&mut self, answer: Packet, reason: CloseReason) -> Vec<Effect> {
@@ -258,8 +272,21 @@ impl Session {
         effects
     }
 
-    fn on_connect(&mut self, connect: Connect) -> Vec<Effect> {
-        if connect.client_id.is_empty() && !connect.clean_session {
+    fn on_connect(&mut self, connect: Connect, extras: Extras) -> Vec<Effect> {
+        let session_expiry = match extras {
+            Extras::Connect(properties) => {
+                self.level_5 = true;
+                if let Err(refused) = self.begin_level_5(&properties) {
+                    return refused;
+                }
+                session_expiry(&properties)
+            }
+            Extras::None | Extras::Publish(_) | Extras::WithWill => {
+                connect.clean_session.then_some(Duration::ZERO)
+            }
+        };
+        self.client_id_assigned = connect.client_id.is_empty();
+        if self.client_id_assigned && !connect.clean_session && !self.level_5 {
             let refusal = Refusal::ClientIdRejected;
             return self.answer_and_close(connack(refusal.code(), false), CloseReason::Refused(refusal));
         }
@@ -277,16 +304,37 @@ impl Session {
         vec![Effect::Admit(ConnectRequest {
             client_id,
             clean_session: connect.clean_session,
+            session_expiry,
             keep_alive: self.keep_alive,
             credentials,
             will: connect.last_will,
         })]
     }
 
-    fn on_open_packet(&mut self, packet: Packet, now: Instant) -> Vec<Effect> {
+    /// Takes what a client of 5.0 said about itself; or the answer to one that can't be served.
+    fn begin_level_5(&mut self, properties: &ConnectProperties) -> Result<(), Vec<Effect>> {
+        if properties.authentication_method.is_some() {
+            let refusal = Refusal::NotAuthorized;
+            return Err(self.answer_and_close(connack(refusal.code(), false), CloseReason::Refused(refusal)));
+        }
+        let receive_maximum = properties.receive_maximum.unwrap_or(u16::MAX);
+        if receive_maximum == 0 {
+            return Err(self.close(CloseReason::UnexpectedPacket));
+        }
+        self.outgoing.narrow(receive_maximum);
+        Ok(())
+    }
+
+    fn on_open_packet(&mut self, packet: Packet, extras: Extras, now: Instant) -> Vec<Effect> {
         self.heard(now);
         match packet {
-            Packet::Publish(publish) => self.on_publish(publish),
+            Packet::Publish(publish) => match extras {
+                Extras::Publish(properties) if properties.topic_alias.is_some() => {
+                    self.close(CloseReason::TopicAlias)
+                }
+                Extras::Publish(properties) => self.on_publish(publish, Some(properties)),
+                Extras::None | Extras::Connect(_) | Extras::WithWill => self.on_publish(publish, None),
+            },
             Packet::PubAck(ack) => self.on_puback(ack.pkid),
             Packet::PubRec(rec) => self.on_pubrec(rec.pkid),
             Packet::PubRel(rel) => self.on_pubrel(rel.pkid),
@@ -294,6 +342,7 @@ impl Session {
             Packet::Subscribe(subscribe) => self.on_subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => on_unsubscribe(unsubscribe),
             Packet::PingReq => vec![Effect::Send(Packet::PingResp)],
+            Packet::Disconnect if extras == Extras::WithWill => self.close(CloseReason::ConnectionLost),
             Packet::Disconnect => self.close(CloseReason::Disconnected),
             Packet::Connect(_) => self.close(CloseReason::SecondConnect),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
@@ -302,7 +351,7 @@ impl Session {
         }
     }
 
-    fn on_publish(&mut self, publish: Publish) -> Vec<Effect> {
+    fn on_publish(&mut self, publish: Publish, properties: Option<Box<PublishProperties>>) -> Vec<Effect> {
         if let Err(error) = publish_topic_valid(&publish.topic) {
             return self.close(CloseReason::BadTopic(error));
         }
@@ -324,6 +373,7 @@ impl Session {
             dup: publish.dup,
             retain: publish.retain,
             pkid: publish.pkid,
+            properties,
         }]
     }
 
@@ -385,6 +435,12 @@ impl Session {
             self.heard(now);
         }
     }
+}
+
+/// Not given means zero, and the largest number means for ever (MQTT 5.0, 3.1.2.11.2).
+fn session_expiry(properties: &ConnectProperties) -> Option<Duration> {
+    let seconds = properties.session_expiry_interval.unwrap_or(0);
+    (seconds != u32::MAX).then(|| Duration::from_secs(u64::from(seconds)))
 }
 
 /// UNSUBACK is owed for whatever was named, so a filter that can't exist is answered like one that didn't.

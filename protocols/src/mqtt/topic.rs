@@ -37,8 +37,8 @@ pub enum TopicError {
         /// The offending wildcard.
         found: char,
     },
-    /// `$share` without a plain name and a filter after it.
-    #[error("a shared subscription is $share/NAME/FILTER, its name without wildcards")]
+    /// `$share/` without a group, with a wildcard in it, or without a filter behind it.
+    #[error("a shared subscription is $share/GROUP/FILTER, with a group that has no wildcard")]
     BadShare,
     /// A good topic that the device contract doesn't know.
     #[error("not a topic of the device contract")]
@@ -117,10 +117,11 @@ pub fn publish_topic_valid(topic: &str) -> Result<(), TopicError> {
     }
 }
 
-/// How a shared subscription begins.
+/// What a shared subscription's filter begins with (MQTT 5.0, 4.8.2; offered to 3.1.1 clients too).
 const SHARE: &str = "$share/";
 
-/// A valid topic filter, perhaps of a shared subscription.
+/// A valid topic filter, or a shared subscription to one: `$share/GROUP/FILTER`. What it matches and covers
+/// is the filter's business alone; the group only says who takes turns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter(String);
 
@@ -129,14 +130,7 @@ impl Filter {
     pub fn parse(text: impl Into<String>) -> Result<Self, TopicError> {
         let text = text.into();
         check_text(&text)?;
-        let plain = match text.strip_prefix(SHARE) {
-            None => text.as_str(),
-            Some(shared) => match shared.split_once('/') {
-                Some((name, plain)) if !plain.is_empty() && is_group(name) => plain,
-                Some(_) | None => return Err(TopicError::BadShare),
-            },
-        };
-        let mut levels = plain.split('/').peekable();
+        let mut levels = unshared(&text)?.split('/').peekable();
         while let Some(level) = levels.next() {
             let wildcard = level.chars().find(|c| matches!(c, '+' | '#'));
             match wildcard {
@@ -154,25 +148,26 @@ impl Filter {
         &self.0
     }
 
-    /// The group that shares this subscription, if it is a shared one.
+    /// The group whose members take turns, if this is a shared subscription.
     pub fn group(&self) -> Option<&str> {
-        Some(self.0.strip_prefix(SHARE)?.split_once('/')?.0)
+        self.0.strip_prefix(SHARE)?.split('/').next()
     }
 
-    /// The filter itself, without the group that shares it.
+    /// The filter behind the group, or itself.
     #[must_use]
     pub fn plain(&self) -> Self {
-        Self(self.plain_text().to_owned())
+        Self(self.pattern().to_owned())
     }
 
-    /// The levels of the filter itself.
+    /// The levels of what it matches by.
     pub(super) fn levels(&self) -> impl Iterator<Item = &str> {
-        self.plain_text().split('/')
+        self.pattern().split('/')
     }
 
-    fn plain_text(&self) -> &str {
-        let shared = self.0.strip_prefix(SHARE).and_then(|shared| shared.split_once('/'));
-        shared.map_or(&self.0, |(_, plain)| plain)
+    /// What it matches by.
+    fn pattern(&self) -> &str {
+        // The constructor let no other text in.
+        unshared(&self.0).unwrap_or_default()
     }
 
     /// Whether a message published to `topic` is meant for this filter.
@@ -181,7 +176,7 @@ impl Filter {
             return false;
         }
         let mut topic_levels = topic.split('/');
-        for level in self.levels() {
+        for level in self.pattern().split('/') {
             match (level, topic_levels.next()) {
                 // `sport/#` speaks of `sport` too, so `#` matches even where the topic has ended.
                 ("#", _) => return true,
@@ -196,11 +191,12 @@ impl Filter {
     /// Whether every topic that `other` can match is matched by this filter too: what a permission needs to know. Sharing
     /// a subscription needs the same right as having it alone.
     pub fn covers(&self, other: &Self) -> bool {
-        if self.hides(other.plain_text()) {
+        let other = other.pattern();
+        if self.hides(other) {
             return false;
         }
-        let mut other_levels = other.levels();
-        for level in self.levels() {
+        let mut other_levels = other.split('/');
+        for level in self.pattern().split('/') {
             match (level, other_levels.next()) {
                 ("#", _) => return true,
                 ("+", Some(given)) if given != "#" => {}
@@ -213,7 +209,7 @@ impl Filter {
 
     /// Topics that begin with `$` belong to the broker and are not for filters that begin with a wildcard.
     fn hides(&self, topic: &str) -> bool {
-        topic.starts_with('$') && self.plain_text().starts_with(['+', '#'])
+        topic.starts_with('$') && self.pattern().starts_with(['+', '#'])
     }
 }
 
@@ -223,8 +219,15 @@ impl fmt::Display for Filter {
     }
 }
 
-fn is_group(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['+', '#'])
+/// The filter behind `$share/GROUP/`, or the whole text of one that is not shared.
+fn unshared(text: &str) -> Result<&str, TopicError> {
+    let Some(shared) = text.strip_prefix(SHARE) else { return Ok(text) };
+    match shared.split_once('/') {
+        Some((group, filter)) if !group.is_empty() && !filter.is_empty() && !group.contains(['+', '#']) => {
+            Ok(filter)
+        }
+        Some(_) | None => Err(TopicError::BadShare),
+    }
 }
 
 fn check_text(text: &str) -> Result<(), TopicError> {

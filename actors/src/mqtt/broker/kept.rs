@@ -100,6 +100,7 @@ impl KeptDelivery {
             payload: Bytes::from(self.payload),
             qos: rumqttc::qos(self.qos).unwrap_or(QoS::AtLeastOnce),
             retain: self.retain,
+            said: None,
         }
     }
 }

@@ -62,6 +62,14 @@ impl Members {
         member.filters.iter().for_each(|(filter, _)| self.subscriptions.remove(client_id, filter));
     }
 
+    /// Removes all sessions of which that is true; says whether there were any.
+    pub(super) fn remove_if(&mut self, goes: impl Fn(&Member) -> bool) -> bool {
+        let going: Vec<_> =
+            self.by_id.iter().filter(|(_, member)| goes(member)).map(|(id, _)| id.clone()).collect();
+        going.iter().for_each(|client_id| self.remove(client_id));
+        !going.is_empty()
+    }
+
     /// Adds or replaces subscriptions of the session while this connection has it; says whether that must be kept.
     pub(super) fn subscribe(&mut self, client_id: &str, connection: u64, added: Vec<(Filter, QoS)>) -> bool {
         let Some(member) = self.by_id.get_mut(client_id).filter(|m| m.connection == connection) else {

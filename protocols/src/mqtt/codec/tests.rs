@@ -152,3 +152,103 @@ proptest! {
         }
     }
 }
+
+/// A 5.0 client's packets as rumqttc writes them.
+fn version_5(packets: &[rumqttc::v5::mqttbytes::v5::Packet]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        packet.write(&mut bytes, None).unwrap();
+    }
+    bytes
+}
+
+fn session_of_version_5() -> BytesMut {
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{
+        Connect, ConnectProperties, Filter, LastWill, Login, Packet, Publish, PublishProperties, Subscribe,
+        Unsubscribe, UnsubscribeProperties,
+    };
+    let connect = Connect {
+        keep_alive: 10,
+        client_id: "pack-1".to_owned(),
+        clean_start: false,
+        properties: Some(ConnectProperties {
+            session_expiry_interval: Some(60),
+            receive_maximum: Some(5),
+            user_properties: vec![("k".to_owned(), "v".to_owned())],
+            ..ConnectProperties::new()
+        }),
+    };
+    let will = LastWill::new("devices/pack-1/status", "offline", QoS::AtLeastOnce, true, None);
+    let said = PublishProperties {
+        message_expiry_interval: Some(30),
+        content_type: Some("application/json".to_owned()),
+        response_topic: Some("answers/1".to_owned()),
+        correlation_data: Some("7".into()),
+        user_properties: vec![("k".to_owned(), "v".to_owned())],
+        ..PublishProperties::default()
+    };
+    let mut publish = Publish::new("é/x", QoS::ExactlyOnce, "payload", Some(said));
+    publish.pkid = 7;
+    let mut subscribe = Subscribe::new(Filter::new("a/#", QoS::AtLeastOnce), None);
+    subscribe.pkid = 8;
+    let properties = Some(UnsubscribeProperties { user_properties: Vec::new() });
+    let unsubscribe = Unsubscribe { pkid: 9, filters: vec!["a/#".to_owned(), "b".to_owned()], properties };
+    let mut bytes = version_5(&[
+        Packet::Connect(connect, Some(will), Some(Login::new("user", "secret"))),
+        Packet::Publish(publish),
+        Packet::Subscribe(subscribe),
+        Packet::Unsubscribe(unsubscribe),
+    ]);
+    // PUBACK with a reason, PINGREQ, and DISCONNECT in the three lengths that it may have.
+    bytes.extend_from_slice(&[0x40, 3, 0, 3, 0x10, 0xC0, 0, 0xE0, 0, 0xE0, 1, 4, 0xE0, 2, 0, 0]);
+    bytes
+}
+
+#[test]
+fn a_client_of_version_5_is_understood_and_its_properties_are_kept() {
+    let (mut codec, mut bytes) = (PacketCodec::default(), session_of_version_5());
+    let mut received = Vec::new();
+    while let Some(packet) = codec.receive(&mut bytes).unwrap() {
+        received.push(packet);
+    }
+    let Extras::Connect(said) = &received[0].extras else { panic!("{:?}", received[0]) };
+    assert_eq!((said.session_expiry_interval, said.receive_maximum), (Some(60), Some(5)));
+    let mut expected = connect();
+    (expected.keep_alive, expected.clean_session) = (10, false);
+    assert_eq!(received[0].packet, Packet::Connect(expected));
+    let Extras::Publish(said) = &received[1].extras else { panic!("{:?}", received[1]) };
+    assert_eq!(said.content_type.as_deref(), Some("application/json"));
+    assert_eq!(said.user_properties, [("k".to_owned(), "v".to_owned())]);
+    assert!(matches!(&received[1].packet, Packet::Publish(p) if p.topic == "é/x" && p.pkid == 7));
+    assert!(matches!(&received[2].packet, Packet::Subscribe(s) if s.filters[0].path == "a/#" && s.pkid == 8));
+    let rest: Vec<_> = received[4..].iter().map(|received| received.packet.clone()).collect();
+    let bye = Packet::Disconnect;
+    assert_eq!(rest, [Packet::PubAck(PubAck::new(3)), Packet::PingReq, bye.clone(), bye.clone(), bye]);
+    assert_eq!(received[7].extras, Extras::WithWill);
+    let mut answer = BytesMut::new();
+    codec.encode(Packet::UnsubAck(rumqttc::UnsubAck::new(9)), &mut answer).unwrap();
+    assert_eq!(&answer[..], [0xB0, 5, 0, 9, 0, 0, 0], "5.0 answers each filter");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn no_mutation_of_a_version_5_session_panics_or_stalls(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let (mut codec, mut bytes) = (PacketCodec::default(), session_of_version_5());
+        // The CONNECT must stay one, or nothing of 5.0 would be looked at.
+        prop_assert!(codec.receive(&mut bytes).is_ok());
+        for (at, to) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+        }
+        let mut left = bytes.len();
+        while let Ok(Some(_)) = codec.receive(&mut bytes) {
+            prop_assert!(bytes.len() < left, "a packet must consume bytes");
+            left = bytes.len();
+        }
+    }
+}

@@ -11,6 +11,7 @@ use rumqttc::{LastWill, Packet, QoS};
 
 use super::outgoing::OpenDelivery;
 use super::reason::CloseReason;
+use crate::mqtt::codec::PublishProperties;
 use crate::mqtt::topic::Filter;
 
 /// What one connection may cost.
@@ -37,6 +38,8 @@ pub struct ConnectRequest {
     pub client_id: String,
     /// Whether the client wants to begin from nothing.
     pub clean_session: bool,
+    /// How long the session is to outlive the connection; `None` for as long as the broker can.
+    pub session_expiry: Option<Duration>,
     /// How often the client will be heard; `None` when it promises nothing.
     pub keep_alive: Option<Duration>,
     /// User name and password; an empty one can't be told from one not given.
@@ -96,7 +99,11 @@ pub enum Effect {
         retain: bool,
         /// The client's packet id; 0 with QoS 0.
         pkid: u16,
+        /// What it said in properties of 5.0, for those who subscribe.
+        properties: Option<Box<PublishProperties>>,
     },
+    /// Write a DISCONNECT with this reason code of 5.0.
+    Disconnect(u8),
     /// These filters are now the client's, each with its granted QoS; a known filter is replaced.
     Subscribed {
         /// What was granted.

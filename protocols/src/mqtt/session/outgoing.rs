@@ -63,6 +63,11 @@ impl Outgoing {
         Self { max_in_flight: usize::from(max_in_flight), last_pkid: 0, in_flight: VecDeque::new() }
     }
 
+    /// Narrows the window to what the client can take.
+    pub(super) fn narrow(&mut self, receive_maximum: u16) {
+        self.max_in_flight = self.max_in_flight.min(usize::from(receive_maximum));
+    }
+
     /// Takes over what an earlier connection left open and repeats it, publishes marked as repetitions.
     pub(super) fn resume(&mut self, open: Vec<OpenDelivery>) -> impl Iterator<Item = Packet> {
         for mut delivery in open {

@@ -71,6 +71,8 @@ pub enum CloseReason {
     ConnectionLost,
     /// Another connection came with the same client id.
     TakenOver,
+    /// The client used a topic alias, of which none was offered to it.
+    TopicAlias,
     /// The client's backlog stood too long.
     Backlog,
     /// The node stops.
@@ -78,6 +80,27 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// The reason code that DISCONNECT carries in 5.0; `None` where there is nobody to tell.
+    pub(super) fn disconnect_code(&self) -> Option<u8> {
+        match self {
+            Self::Disconnected
+            | Self::ConnectionLost
+            | Self::ConnectTimeout
+            | Self::FirstPacketNotConnect
+            | Self::UnsupportedProtocol { .. }
+            | Self::Refused(_) => None,
+            Self::BadPacket(DecodeError::TooLarge { .. }) => Some(0x95),
+            Self::BadPacket(_) => Some(0x81),
+            Self::SecondConnect | Self::UnexpectedPacket => Some(0x82),
+            Self::ShuttingDown => Some(0x8B),
+            Self::KeepAliveTimeout => Some(0x8D),
+            Self::TakenOver => Some(0x8E),
+            Self::BadTopic(_) => Some(0x90),
+            Self::TopicAlias => Some(0x94),
+            Self::Backlog => Some(0x97),
+        }
+    }
+
     /// The stable label.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -93,6 +116,7 @@ impl CloseReason {
             Self::UnexpectedPacket => "unexpected_packet",
             Self::ConnectionLost => "connection_lost",
             Self::TakenOver => "taken_over",
+            Self::TopicAlias => "topic_alias",
             Self::Backlog => "backlog",
             Self::ShuttingDown => "shutting_down",
         }
@@ -116,6 +140,7 @@ impl fmt::Display for CloseReason {
             | Self::UnexpectedPacket
             | Self::ConnectionLost
             | Self::TakenOver
+            | Self::TopicAlias
             | Self::Backlog
             | Self::ShuttingDown => Ok(()),
         }

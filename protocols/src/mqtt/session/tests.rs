@@ -72,6 +72,7 @@ fn a_connect_is_judged_by_the_caller_and_then_answered() {
     let expected = ConnectRequest {
         client_id: "pack-1".to_owned(),
         clean_session: true,
+        session_expiry: Some(Duration::ZERO),
         keep_alive: Some(10 * SECOND),
         credentials: Some(Credentials { username: "user".to_owned(), password: "secret".to_owned() }),
         will: Some(will),
@@ -203,7 +204,8 @@ fn a_puback_leaves_only_after_the_commit() {
     let now = start();
     let mut session = open(now);
     let effects = session.on_packet(qos_1(7), now);
-    let [Effect::Ingest { ticket, topic, payload, qos, dup, retain, pkid }] = &effects[..] else {
+    let [Effect::Ingest { ticket, topic, payload, qos, dup, retain, pkid, properties: None }] = &effects[..]
+    else {
         panic!("{effects:?}")
     };
     assert_eq!((topic.as_str(), &payload[..]), ("devices/pack-1/telemetry", &b"payload 7"[..]));
@@ -592,6 +594,7 @@ impl Witness {
                 Effect::Close(reason) => prop_assert_eq!(reason, &CloseReason::KeepAliveTimeout),
                 Effect::Admit(_)
                 | Effect::Send(_)
+                | Effect::Disconnect(_)
                 | Effect::Subscribed { .. }
                 | Effect::Unsubscribed { .. }
                 | Effect::Delivered { .. } => {}

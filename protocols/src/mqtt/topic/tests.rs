@@ -214,3 +214,19 @@ proptest! {
         prop_assert_eq!(publish_topic_valid(&b).is_ok(), !b.is_empty() && !b.contains(['+', '#', '\0']));
     }
 }
+
+#[test]
+fn a_shared_subscription_matches_and_is_judged_by_the_filter_behind_its_group() {
+    let shared = Filter::parse("$share/workers/devices/+/telemetry").unwrap();
+    assert_eq!(shared.group(), Some("workers"));
+    assert!(shared.matches("devices/pack-1/telemetry"));
+    assert!(!shared.matches("$share/workers/devices/pack-1/telemetry"));
+    assert!(Filter::parse("devices/#").unwrap().covers(&shared));
+    assert!(!Filter::parse("devices/pack-1/#").unwrap().covers(&shared));
+    let all = Filter::parse("$share/workers/#").unwrap();
+    assert!(!all.matches("$SYS/uptime"), "a wildcard hides the broker's own topics here too");
+    assert_eq!(Filter::parse("devices/#").unwrap().group(), None);
+    for bad in ["$share/", "$share/workers", "$share/workers/", "$share//a", "$share/+/a", "$share/a#/b"] {
+        assert_eq!(Filter::parse(bad), Err(TopicError::BadShare), "{bad}");
+    }
+}
