@@ -1,4 +1,4 @@
-//! Would Bluetooth work here? No driver of this version uses it, so nothing that is found can be a problem.
+//! Would Bluetooth work here? Only batteries on the air need it, so nothing that is found is more than a note.
 //!
 //! Looks at what can be seen from outside: the system bus's socket, whether bluetoothd runs, the kernel's adapters and
 //! the radio's switch. It does not speak D-Bus, so whether BlueZ has powered an adapter it can't say and doesn't.
@@ -88,12 +88,12 @@ fn judge_bus(bus: &Bus) -> Finding {
     match bus {
         Bus::Open => Finding::ok(Area::Bluetooth, "the D-Bus system bus takes connections"),
         Bus::Absent => note(
-            "there is no D-Bus system bus; only Bluetooth would need it, and no driver uses that yet",
-            "nothing now; later, `sudo apt install dbus bluez`",
+            "there is no D-Bus system bus; only batteries on Bluetooth need it",
+            "for these, `sudo apt install dbus bluez`",
         ),
         Bus::Closed(error) => note(
             format!("the D-Bus system bus can't be reached: {error}"),
-            "nothing now; see `systemctl status dbus`, and in a container mount the host's /run/dbus",
+            "for Bluetooth, see `systemctl status dbus`, and in a container mount the host's /run/dbus",
         ),
     }
 }
@@ -102,8 +102,8 @@ fn judge(facts: &Facts) -> Finding {
     let adapters = facts.adapters.join(", ");
     match facts.blocked {
         _ if facts.adapters.is_empty() => note(
-            "there is no Bluetooth adapter; only Bluetooth batteries would need one, and no driver uses it yet",
-            "nothing now; later, plug in an adapter that Linux knows",
+            "there is no Bluetooth adapter; only batteries on Bluetooth need one",
+            "for these, plug in an adapter that Linux knows",
         ),
         Some(Block::Switch) => note(
             format!("Bluetooth ({adapters}) is off by a switch of this machine"),
@@ -117,8 +117,8 @@ fn judge(facts: &Facts) -> Finding {
             "`sudo apt install bluez && sudo systemctl enable --now bluetooth`",
         ),
         None => note(
-            format!("Bluetooth adapter {adapters} is there and BlueZ runs; no driver uses it yet"),
-            "nothing now; `bluetoothctl show` says whether the adapter is powered",
+            format!("Bluetooth adapter {adapters} is there and BlueZ runs"),
+            "`voltree scan ble` lists the batteries that it hears",
         ),
     }
 }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_about_bluetooth_is_a_problem_before_a_driver_uses_it() {
+    fn nothing_about_bluetooth_is_a_problem_to_a_node_without_it() {
         for bus in [Bus::Open, Bus::Absent, Bus::Closed("hung".to_owned())] {
             assert!(judge_bus(&bus).level <= Level::Note, "{bus:?}");
         }

@@ -144,7 +144,7 @@ impl Store {
     }
 
     /// While this is held nothing is sealed, merged or removed.
-    pub(crate) fn sealing_lock(&self) -> MutexGuard<'_, impl Sized> {
+    pub(crate) fn sealing_lock(&self) -> MutexGuard<'_, Changes> {
         self.sealing.lock()
     }
 

@@ -14,6 +14,7 @@
     reason = "a test may panic, look at clocks, run its own tasks and say what it saw"
 )]
 
+mod bluetooth;
 mod boards;
 mod console;
 mod dalybms;

@@ -89,6 +89,12 @@ impl Site {
         self
     }
 
+    /// Limits the connections over Bluetooth. No device may be added afterwards.
+    pub(crate) fn max_ble_connections(mut self, most: usize) -> Self {
+        self.devices += &format!("[bluetooth]\nconnections = {most}\n");
+        self
+    }
+
     /// Takes all devices out of the configuration.
     pub(crate) fn forget_devices(&mut self) {
         self.devices.clear();
@@ -124,9 +130,15 @@ impl Site {
 impl Node {
     /// Starts the binary with these arguments, its log in a file, and waits until it is ready.
     pub(crate) async fn start(args: &[&str], log: &Path) -> Self {
+        Self::start_in(args, log, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) async fn start_in(args: &[&str], log: &Path, environment: &[(&str, &str)]) -> Self {
         let log_file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut process = Command::new(VOLTREE)
             .args(args)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log_file)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bluer::{Adapter, Device, DiscoveryFilter, DiscoveryTransport};
 use futures::StreamExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, timeout};
 
 use super::{Radio, sorted};
 use crate::link::LinkError;
@@ -39,8 +39,9 @@ pub(super) async fn in_the_air(name: &str, adapter: &Adapter, device: &Device) -
     let absent = || LinkError::NotFound { name: name.to_owned() };
     let scanned = timeout(SIGHT_WITHIN, async {
         let _scan = adapter.discover_devices().await.map_err(|error| sorted(name, "scan for", error))?;
+        let mut looks = interval(LOOK_EVERY);
         while device.rssi().await.ok().flatten().is_none() {
-            sleep(LOOK_EVERY).await;
+            looks.tick().await;
         }
         Ok(())
     });

@@ -247,7 +247,7 @@ async fn establish(name: &str, connection: Connection, places: &[Gatt]) -> Resul
                     && found.uuid == Uuid::from_u128(uuid)
                     && found.can(wanted)
             });
-            found.map(|found| (found.characteristic.clone(), found.flags.clone()))
+            found.map(|found| (found.characteristic.clone(), found.flags))
         };
         let (Some((notify, _)), Some((write, flags))) =
             (of(place.notify, Way::Out), of(place.write, Way::In))

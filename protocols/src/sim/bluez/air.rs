@@ -225,7 +225,7 @@ impl Air {
     fn after(&mut self, wait: Duration, event: Event) {
         let later = self.later.clone();
         self.tasks.spawn(async move {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep_until(tokio::time::Instant::now() + wait).await;
             // Nobody listens only once the simulator ends.
             drop(later.send(event));
         });

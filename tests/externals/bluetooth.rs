@@ -1,0 +1,221 @@
+//! Batteries on the air: real nodes and commands, a simulated BlueZ on a private dbus-daemon, nothing else between them.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::support::node::{BOUND, Node, Site, VOLTREE};
+use crate::support::{external, until};
+
+const JK: &str = "C8:47:80:00:00:01";
+const JBD: &str = "C8:47:80:00:00:02";
+const D2: &str = "C8:47:80:00:00:03";
+const P81: &str = "C8:47:80:00:00:04";
+const A5: &str = "C8:47:80:00:00:05";
+const DEAD: &str = "C8:47:80:00:00:06";
+const ABSENT: &str = "C8:47:80:00:00:07";
+
+/// A dbus-daemon of our own; it ends with this.
+struct Bus {
+    daemon: Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Bus {
+    fn start() -> Option<Self> {
+        let program = external("dbus-daemon")?;
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("bus.conf");
+        let text = format!(
+            "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
+             \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n<busconfig><type>custom</type>\
+             <listen>unix:path={}</listen><policy context=\"default\"><allow send_destination=\"*\"/>\
+             <allow receive_sender=\"*\"/><allow own=\"*\"/><allow user=\"*\"/></policy></busconfig>",
+            dir.path().join("bus").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut daemon = Command::new(program)
+            .args(["--nofork", "--nopidfile", "--print-address"])
+            .arg(format!("--config-file={}", config.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+        let address = lines.next().unwrap().unwrap();
+        Some(Self { daemon, address, _dir: dir })
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        // One that has ended already needs no killing.
+        self.daemon.kill().ok();
+        self.daemon.wait().ok();
+    }
+}
+
+/// A simulated BlueZ in a process of its own, and the last thing it said.
+struct Air {
+    process: Child,
+    said: Arc<Mutex<Value>>,
+}
+
+impl Air {
+    fn start(bus: &Bus, args: &[&str]) -> Self {
+        let mut process = Command::new(VOLTREE)
+            .args(["simulate", "bluez", "--status-every", "0.1", "--bus", &bus.address])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.next().is_some_and(|line| line.contains("batteries")), "the simulator did not start");
+        let said = Arc::new(Mutex::new(Value::Null));
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines {
+                *heard.lock() = serde_json::from_str(&line).unwrap();
+            }
+        });
+        Self { process, said }
+    }
+
+    fn said(&self) -> Value {
+        self.said.lock().clone()
+    }
+
+    fn counted(&self, address: &str, what: &str) -> u64 {
+        let said = self.said();
+        let batteries = said["batteries"].as_array().cloned().unwrap_or_default();
+        let battery = batteries.into_iter().find(|battery| battery["address"] == address);
+        battery.and_then(|battery| battery[what].as_u64()).unwrap_or_default()
+    }
+}
+
+impl Drop for Air {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+async fn start(bus: &Bus, site: &Site) -> Node {
+    let config = site.config();
+    let environment = [("DBUS_SYSTEM_BUS_ADDRESS", bus.address.as_str())];
+    let log = site.dir.path().join("log");
+    Node::start_in(&["run", "--config", config.to_str().unwrap()], &log, &environment).await
+}
+
+fn battery(site: Site, id: &str, kind: &str, address: &str) -> Site {
+    site.battery(id, kind, format!("ble://{address}").as_ref(), "")
+}
+
+/// Waits until so many readings of a device were taken in.
+async fn until_heard(node: &Node, air: &Air, id: &str, address: &str, times: u64) {
+    let from = air.counted(address, "measurements");
+    until(&format!("{id} is read {times} times"), BOUND, || async {
+        let read = air.counted(address, "measurements").saturating_sub(from);
+        if read >= times { Ok(()) } else { Err(air.said().to_string()) }
+    })
+    .await;
+    let query =
+        "query($id: ID!) { deviceLatestMetric(deviceId: $id, metricName: \"pack_voltage\") { value } }";
+    until(&format!("the voltage of {id} is stored"), BOUND, || async {
+        let answer = node.ask(query, json!({ "id": id })).await?;
+        let volts = answer["data"]["deviceLatestMetric"]["value"].as_f64();
+        volts.filter(|volts| (40.0..60.0).contains(volts)).ok_or_else(|| answer.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_of_every_dialect_share_two_connections_and_dead_ones_cost_nothing() {
+    let Some(bus) = Bus::start() else { return };
+    let packs =
+        [("jk", JK), ("jbd", JBD), ("daly-d2", D2), ("daly-p81", P81), ("daly-a5", A5), ("dead", DEAD)];
+    let packs: Vec<String> = packs.iter().map(|(kind, address)| format!("{kind}@{address}")).collect();
+    let args: Vec<&str> = packs.iter().map(String::as_str).collect();
+    let air = Air::start(&bus, &args);
+    let types = [
+        ("jk", "jk_bms", JK),
+        ("jbd", "jbd_bms", JBD),
+        ("d2", "daly_bms", D2),
+        ("p81", "daly_bms", P81),
+        ("a5", "daly_bms", A5),
+    ];
+    let mut site = Site::new();
+    for (id, kind, address) in
+        types.into_iter().chain([("dead", "daly_bms", DEAD), ("absent", "jk_bms", ABSENT)])
+    {
+        site = battery(site, id, kind, address);
+    }
+    let node = start(&bus, &site.max_ble_connections(2)).await;
+    for (id, _, address) in types {
+        until_heard(&node, &air, id, address, 3).await;
+    }
+    let peak = air.said()["peak"].as_u64().unwrap();
+    assert!((1..=2).contains(&peak), "{peak} connections at once");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_connections_and_cut_links_are_overcome_and_a_killed_node_leaves_nothing_stale() {
+    let Some(bus) = Bus::start() else { return };
+    let (jk, jbd) = (format!("jk@{JK}"), format!("jbd@{JBD}"));
+    let air = Air::start(&bus, &["--refuse", "0.3", "--cut", "0.05", &jk, &jbd]);
+    let site = battery(battery(Site::new(), "jk", "jk_bms", JK), "jbd", "jbd_bms", JBD);
+    let node = start(&bus, &site).await;
+    let cuts = || air.counted(JK, "cuts") + air.counted(JBD, "cuts");
+    until("links were cut", BOUND, || async {
+        if cuts() >= 3 { Ok(()) } else { Err(air.said().to_string()) }
+    })
+    .await;
+    until_heard(&node, &air, "jk", JK, 3).await;
+    until_heard(&node, &air, "jbd", JBD, 3).await;
+    // BlueZ keeps the connections of a process that it has not missed yet.
+    node.kill();
+    let node = start(&bus, &site).await;
+    until_heard(&node, &air, "jk", JK, 2).await;
+    until_heard(&node, &air, "jbd", JBD, 2).await;
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batteries_in_the_air_are_listed_with_a_configuration_that_can_be_pasted() {
+    let Some(bus) = Bus::start() else { return };
+    let (jk, daly) = (format!("jk@{JK}"), format!("daly-d2@{D2}"));
+    let _air = Air::start(&bus, &[&jk, &daly]);
+    let scanned = Command::new(VOLTREE)
+        .args(["scan", "ble", "--seconds", "2"])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&scanned.stdout);
+    assert!(scanned.status.success(), "{}", String::from_utf8_lossy(&scanned.stderr));
+    for part in ["type = \"jk_bms\"", "type = \"daly_bms\"", &format!("port = \"ble://{JK}\"")] {
+        assert!(said.contains(part), "{part} is missing:\n{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_bluetoothd_runs_and_says_so() {
+    let site = battery(Site::new(), "jk", "jk_bms", JK);
+    let nowhere = format!("unix:path={}", site.dir.path().join("no-bus").display());
+    let log = site.dir.path().join("log");
+    let config = site.config();
+    let environment = [("DBUS_SYSTEM_BUS_ADDRESS", nowhere.as_str())];
+    let node = Node::start_in(&["run", "--config", config.to_str().unwrap()], &log, &environment).await;
+    until("the log says that Bluetooth is missing", Duration::from_secs(30), || async {
+        let log = std::fs::read_to_string(&log).unwrap();
+        if log.contains("bluetooth.unavailable") && log.contains("bluetoothd") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(node.stop().await, Some(0));
+}
