@@ -1,6 +1,7 @@
 //! Batteries on the air: real nodes and commands, a simulated BlueZ on a private dbus-daemon, nothing else between them.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,10 @@ struct Bus {
 
 impl Bus {
     fn start() -> Option<Self> {
-        let program = external("dbus-daemon")?;
+        external("dbus-daemon").map(Self::of)
+    }
+
+    fn of(program: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("bus.conf");
         let text = format!(
@@ -48,7 +52,7 @@ impl Bus {
             .unwrap();
         let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
         let address = lines.next().unwrap().unwrap();
-        Some(Self { daemon, address, _dir: dir })
+        Self { daemon, address, _dir: dir }
     }
 }
 
