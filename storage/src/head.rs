@@ -6,6 +6,7 @@
 
 mod device;
 mod job;
+mod open;
 
 use std::collections::BTreeMap;
 
@@ -17,9 +18,9 @@ use device::DeviceHead;
 use job::{Job, Outcome};
 
 pub use device::DeviceSummary;
-pub(crate) use device::OpenReading;
 pub(crate) use job::{DeviceJob, Job as SealJobKind, Outcome as SealedKind};
 pub use job::{SealJob, Sealed};
+pub(crate) use open::OpenReading;
 
 /// How many open readings a head may hold before it seals without waiting for age: they are memory, about a kilobyte each
 /// for a reading of eight metrics.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use voltree_model::{DeviceId, Ledger, Metric, MetricName, Origin, Reading, Timestamp};
 
-use super::DeviceJob;
+use super::{DeviceJob, OpenReading};
 use crate::checkpoint::{DeviceCheckpoint, LatestValue};
 use crate::{Entry, Lsn, Row, SeriesPoint};
 
@@ -17,15 +17,6 @@ const SEAL_AT_READINGS: u64 = 4_096;
 const SEAL_AT_AGE: Duration = Duration::from_secs(10 * 60);
 /// The least time between two seals of a device whose stragglers keep coming.
 const SEAL_PACE: Duration = Duration::from_secs(60);
-
-/// A reading that no seal covers yet.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct OpenReading {
-    pub(crate) lsn: Lsn,
-    pub(crate) at: Timestamp,
-    pub(crate) origin: Origin,
-    pub(crate) metrics: Vec<Metric>,
-}
 
 /// What is known of a device besides its rows.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,6 +40,8 @@ pub(super) struct DeviceHead {
     /// Up to which entry the store has it.
     sealed: Lsn,
     open: BTreeMap<Timestamp, Vec<Arc<OpenReading>>>,
+    /// The last one, sealed or not: the next one's series are mostly its.
+    last_open: Option<Arc<OpenReading>>,
     pending: u64,
     /// The earliest time of an entry that is not sealed.
     unsealed_since: Option<Timestamp>,
@@ -61,6 +54,7 @@ impl DeviceHead {
             sealed: checkpoint.applied,
             state: Arc::unwrap_or_clone(checkpoint),
             open: BTreeMap::new(),
+            last_open: None,
             pending: 0,
             unsealed_since: None,
             last_asked: None,
@@ -109,8 +103,9 @@ impl DeviceHead {
             state.last_seen = Some(*at);
             state.attributes.extend(attributes.iter().cloned());
         }
-        let reading = OpenReading { lsn, at: *at, origin, metrics: metrics.clone() };
-        self.open.entry(*at).or_default().push(Arc::new(reading));
+        let open = Arc::new(OpenReading::new(lsn, origin, reading, self.last_open.as_deref()));
+        self.last_open = Some(Arc::clone(&open));
+        self.open.entry(*at).or_default().push(open);
         self.pending += 1;
     }
 
@@ -201,7 +196,7 @@ impl DeviceHead {
             return Vec::new();
         }
         let readings = self.open.range(from..to).flat_map(|(at, readings)| readings.iter().map(|r| (*at, r)));
-        readings.map(|(at, reading)| (at, Row::new(reading.origin, &reading.metrics))).collect()
+        readings.map(|(at, reading)| (at, Row::new(reading.origin, &reading.metrics()))).collect()
     }
 
     pub(super) fn open_times(&self) -> Vec<i64> {
@@ -212,9 +207,7 @@ impl DeviceHead {
 /// Of the readings of one moment that have the series, the one with the highest origin.
 fn winner(readings: &[Arc<OpenReading>], metric: &MetricName) -> Option<SeriesPoint> {
     let point = |reading: &Arc<OpenReading>| {
-        // Within a reading the last of a name counts, as in a row.
-        let found = reading.metrics.iter().rev().find(|candidate| candidate.name == *metric)?;
-        let (value, unit) = (found.value, found.unit.clone());
+        let (value, unit) = reading.value(metric)?;
         Some(SeriesPoint { at: reading.at, value, unit, origin: reading.origin })
     };
     readings.iter().filter_map(point).max_by_key(|point| point.origin)

@@ -77,7 +77,8 @@ impl<R: FnMut(Error)> HourParts<R> {
 
     /// Takes in a reading: into the row of its moment, or into a row of its own.
     pub(super) fn absorb(&mut self, reading: &OpenReading) -> Absorbed {
-        let OpenReading { at, origin, metrics, .. } = reading;
+        let OpenReading { at, origin, .. } = reading;
+        let metrics = &reading.metrics();
         for part in &mut self.parts {
             let Some(rows) = part.rows_around(*at, &mut self.report) else { continue };
             let Some(row) = rows.get_mut(at) else { continue };

@@ -62,6 +62,5 @@ impl Store {
 
 fn reading_of(lsn: Lsn, entry: &Entry) -> Option<(&DeviceId, OpenReading)> {
     let Entry::Reading { origin, reading } = entry else { return None };
-    let metrics = reading.metrics.clone();
-    Some((&reading.device, OpenReading { lsn, at: reading.at, origin: *origin, metrics }))
+    Some((&reading.device, OpenReading::new(lsn, *origin, reading, None)))
 }
