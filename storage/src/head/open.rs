@@ -83,7 +83,11 @@ mod tests {
         let first = reading(&[("a", 1.0, Some("V")), ("b", 2.0, None), ("a", 3.0, Some("V"))]);
         let open = OpenReading::new(Lsn(1), origin, &first, None);
         assert_eq!(open.metrics(), first.metrics);
-        assert_eq!(open.value(&MetricName::new("a").unwrap()).unwrap().0, 3.0, "the later one");
+        assert_eq!(
+            open.value(&MetricName::new("a").unwrap()),
+            Some((3.0, Some(Unit::new("V").unwrap()))),
+            "the later one"
+        );
         let alike = reading(&[("a", 4.0, Some("V")), ("b", 5.0, None), ("a", 6.0, Some("V"))]);
         let next = OpenReading::new(Lsn(2), origin, &alike, Some(&open));
         assert!(Arc::ptr_eq(&open.series, &next.series));
