@@ -6,19 +6,18 @@
 mod handle;
 mod life;
 mod slot;
+mod slots;
 mod watchman;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-use parking_lot::RwLock;
 
 pub use self::handle::{Handle, NotRunning};
 pub use self::life::{Fence, Fenced};
 pub(crate) use self::life::{Life, Ticks};
 use self::slot::KillAsked;
 pub(crate) use self::slot::{Held, Slot};
+use self::slots::Slots;
 pub(crate) use self::watchman::Watchman;
 pub use self::watchman::{StuckActor, WatchOptions};
 use crate::supervisor::{StartQueue, SupervisorMsg};
@@ -129,7 +128,7 @@ pub struct Directory {
 
 #[derive(Debug, Default)]
 struct Shared {
-    slots: RwLock<HashMap<ActorPath, Arc<Slot>>>,
+    slots: Slots,
     events: Events,
     starts: Arc<StartQueue>,
     ticks: Arc<Ticks>,
@@ -149,7 +148,10 @@ impl Directory {
 
     /// Every actor, by path.
     pub fn list(&self) -> Vec<ActorView> {
-        let mut views: Vec<_> = self.shared.slots.read().values().map(|slot| slot.view()).collect();
+        let mut views = Vec::new();
+        for part in self.shared.slots.parts() {
+            views.extend(part.read().values().map(|slot| slot.view()));
+        }
         views.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         views
     }
@@ -157,10 +159,12 @@ impl Directory {
     /// How many actors have each status, in the order of [`ActorStatus::ALL`].
     pub fn count_by_status(&self) -> [usize; 5] {
         let mut counts = [0; 5];
-        for slot in self.shared.slots.read().values() {
-            let status = slot.status();
-            if let Some(index) = ActorStatus::ALL.iter().position(|known| *known == status) {
-                counts[index] += 1;
+        for part in self.shared.slots.parts() {
+            for slot in part.read().values() {
+                let status = slot.status();
+                if let Some(index) = ActorStatus::ALL.iter().position(|known| *known == status) {
+                    counts[index] += 1;
+                }
             }
         }
         counts
@@ -239,17 +243,15 @@ impl Directory {
 
     /// The entry of this path, made if it is not there.
     pub(crate) fn slot(&self, path: &ActorPath, kind: &'static str, supervisor: bool) -> Arc<Slot> {
-        let mut slots = self.shared.slots.write();
-        let new = || Arc::new(Slot::new(path.clone(), kind, supervisor));
-        Arc::clone(slots.entry(path.clone()).or_insert_with(new))
+        self.shared.slots.get_or_insert_with(path, || Slot::new(path.clone(), kind, supervisor))
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<Arc<Slot>> {
-        self.shared.slots.read().get(path).cloned()
+        self.shared.slots.get(path)
     }
 
     pub(crate) fn forget(&self, path: &ActorPath) {
-        if let Some(slot) = self.shared.slots.write().remove(path) {
+        if let Some(slot) = self.shared.slots.remove(path) {
             slot.forget();
         }
     }

@@ -13,9 +13,13 @@ use tokio::sync::Notify;
 
 use super::life::Life;
 use super::slot::{News, Slot};
+use super::slots::PARTS;
 use super::{Directory, Shared};
 use crate::supervisor::SupervisorMsg;
-use crate::{ActorPath, EventKind, ExitReason};
+use crate::{ActorPath, EventKind, ExitReason, clock};
+
+/// After so many actors the watchman pauses.
+const AT_ONCE: usize = 1_000;
 
 /// How frozen actors are found, and what the node bears of them.
 #[derive(Debug, Clone, Copy)]
@@ -126,8 +130,9 @@ impl Watchman {
         let on = Arc::downgrade(&duty);
         let thread = std::thread::Builder::new().name("watchman".to_owned()).spawn(move || {
             while on.strong_count() > 0 {
-                match round(&shared) {
-                    Round::GoOn => std::thread::park_timeout(options.tick),
+                let begun = clock::monotonic();
+                match round(&shared, &on, options.tick / 2) {
+                    Round::GoOn => std::thread::park_timeout(options.tick.saturating_sub(begun.elapsed())),
                     Round::TooManyStuck => resort(options, &on),
                     Round::NobodyLeft => return,
                 }
@@ -144,16 +149,36 @@ enum Round {
     NobodyLeft,
 }
 
-fn round(shared: &Weak<Shared>) -> Round {
+/// Goes through all parts; with many actors there are pauses in between, which take about as long as `pauses` together.
+fn round(shared: &Weak<Shared>, on: &Weak<()>, pauses: Duration) -> Round {
+    let Some(begun) = shared.upgrade() else { return Round::NobodyLeft };
+    let round = begun.ticks.advance();
+    drop(begun);
+    let mut looked_at = 0;
+    for part in 0..PARTS {
+        // Nobody is kept alive over a pause.
+        let Some(shared) = shared.upgrade().filter(|_| on.strong_count() > 0) else {
+            return Round::NobodyLeft;
+        };
+        looked_at += look_at(&Directory { shared }, part, round);
+        if looked_at >= AT_ONCE {
+            looked_at = 0;
+            std::thread::park_timeout(pauses / u32::try_from(PARTS).unwrap_or(1));
+        }
+    }
     let Some(shared) = shared.upgrade() else { return Round::NobodyLeft };
-    let directory = Directory { shared };
-    let round = directory.shared.ticks.advance();
+    if (Directory { shared }).look_after_orphans() { Round::TooManyStuck } else { Round::GoOn }
+}
+
+/// Tells the supervisors what is found in one part; says how many actors are in it.
+fn look_at(directory: &Directory, part: usize, round: u32) -> usize {
     let tick = directory.shared.watchman.options.tick;
-    let slots = directory.shared.slots.read();
+    let slots = directory.shared.slots.parts()[part].read();
     let news: Vec<_> = slots
         .values()
         .filter_map(|slot| slot.news(round, tick).map(|news| (Arc::clone(slot), news)))
         .collect();
+    let count = slots.len();
     drop(slots);
     for (slot, news) in news {
         let Some(parent) = slot.path().parent() else { continue };
@@ -165,7 +190,7 @@ fn round(shared: &Weak<Shared>) -> Round {
             News::Released => SupervisorMsg::Resume(name),
         });
     }
-    if directory.look_after_orphans() { Round::TooManyStuck } else { Round::GoOn }
+    count
 }
 
 /// Where even the runtime is stuck nobody hears the watchman; then he acts alone.
