@@ -1,7 +1,6 @@
 //! `voltree device`: who publishes to a running node and is no device yet, and an operator's word on it.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -90,34 +89,22 @@ fn list(http: SocketAddr) -> anyhow::Result<()> {
 
 /// The data of a GraphQL answer.
 fn ask(http: SocketAddr, query: &str, variables: &Value) -> anyhow::Result<Value> {
-    let body = json!({ "query": query, "variables": variables }).to_string();
-    let answer = post(http, &body).with_context(|| format!("asking the node at http://{http}/"))?;
-    let answer: Value = serde_json::from_str(&answer).context("the answer is no JSON")?;
+    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    let answer = runtime.block_on(post(http, &json!({ "query": query, "variables": variables })));
+    let answer = answer.with_context(|| format!("asking the node at http://{http}/"))?;
     if let Some(error) = answer["errors"][0]["message"].as_str() {
         bail!("{error}");
     }
     Ok(answer["data"].clone())
 }
 
-/// One request on a connection of its own, which the node closes after its answer.
-fn post(http: SocketAddr, body: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&http, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let head = format!(
-        "POST /graphql HTTP/1.1\r\nHost: {http}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is cut off")?;
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
+async fn post(http: SocketAddr, body: &Value) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("preparing HTTP")?;
+    let answer = client.post(format!("http://{http}/graphql")).json(body).send().await?;
+    let status = answer.status();
     // GraphQL's own errors come with a body that says more than the status.
-    if body.starts_with('{') {
-        return Ok(body.to_owned());
+    match answer.json().await {
+        Ok(body) => Ok(body),
+        Err(_) => bail!("it answered with status {status}"),
     }
-    bail!("it answered with status {status}")
 }

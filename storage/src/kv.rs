@@ -81,18 +81,26 @@ impl Kv for Arc<dyn Kv> {
     }
 }
 
-/// What opens maps.
+/// What opens maps. Where a map is a directory of its own, only opening is the engine's.
 pub trait Engine: Send + Sync + Debug {
     /// Opens the map in a directory, creating both durably if need be.
     fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError>;
     /// The names of the maps below a directory.
-    fn list(&self, dir: &Path) -> std::io::Result<Vec<String>>;
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<String>> {
+        directories::list(dir)
+    }
     /// Removes a map that nobody has open, and gives its space back.
-    fn remove(&self, dir: &Path) -> std::io::Result<()>;
+    fn remove(&self, dir: &Path) -> std::io::Result<()> {
+        directories::remove(dir)
+    }
     /// How many bytes a map takes on disk.
-    fn size(&self, dir: &Path) -> std::io::Result<u64>;
+    fn size(&self, dir: &Path) -> std::io::Result<u64> {
+        directories::size(dir)
+    }
     /// Moves a map that nobody has open.
-    fn set_aside(&self, from: &Path, to: &Path) -> std::io::Result<()>;
+    fn set_aside(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        directories::set_aside(from, to)
+    }
 }
 
 #[cfg(test)]

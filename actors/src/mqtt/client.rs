@@ -255,9 +255,7 @@ impl ClientState {
                 tracing::debug!(client = self.number, %error, "the connection failed");
                 connection.session.close(CloseReason::ConnectionLost)
             }
-            Happening::Committed(ticket, true) => connection.session.on_committed(ticket, now()),
-            // The promise can't be kept, so the client must send again: only closing tells it so.
-            Happening::Committed(_, false) => connection.session.close(CloseReason::ConnectionLost),
+            Happening::Committed(ticket, kept) => connection.committed(ticket, kept),
             Happening::Delivery(Some(delivery)) => {
                 connection.waiting.push_back(delivery);
                 Vec::new()
@@ -330,13 +328,17 @@ impl Connection {
     /// Takes what else was committed by now, which mostly was so together, so that one write answers all of it.
     async fn take_commits(&mut self, broker: &Arc<Broker>, number: u64) {
         while let Some(Some((ticket, kept))) = self.commits.next().now_or_never() {
-            let effects = if kept {
-                self.session.on_committed(ticket, now())
-            } else {
-                self.session.close(CloseReason::ConnectionLost)
-            };
+            let effects = self.committed(ticket, kept);
             self.carry_out(effects, broker, number).await;
         }
+    }
+
+    fn committed(&mut self, ticket: u64, kept: bool) -> Vec<Effect> {
+        if kept {
+            return self.session.on_committed(ticket, now());
+        }
+        // The promise can't be kept, so the client must send again: only closing tells it so.
+        self.session.close(CloseReason::ConnectionLost)
     }
 
     /// Decodes what has been read, as far as the session wants it now.

@@ -70,8 +70,7 @@ impl Subscriptions {
     pub fn matching(&self, topic: &str) -> Recipients<'_> {
         let mut found = Recipients::default();
         // Topics that begin with `$` belong to the broker and are not for filters that begin with a wildcard.
-        let levels: Vec<_> = topic.split('/').collect();
-        self.root.find(&levels, !topic.starts_with('$'), &mut found);
+        self.root.find(Some(topic), !topic.starts_with('$'), &mut found);
         found.own.sort_unstable_by_key(|(client_id, qos)| (*client_id, std::cmp::Reverse(*qos as u8)));
         found.own.dedup_by_key(|(client_id, _)| *client_id);
         found
@@ -115,17 +114,19 @@ impl Level {
         self.below.is_empty() && self.own.is_empty() && self.groups.is_empty()
     }
 
-    fn find<'a>(&'a self, levels: &[&str], wildcards: bool, found: &mut Recipients<'a>) {
+    /// `topic` is what is left of it below this level.
+    fn find<'a>(&'a self, topic: Option<&str>, wildcards: bool, found: &mut Recipients<'a>) {
         // `sport/#` speaks of `sport` too, so `#` matches even where the topic has ended.
         if let Some(rest) = self.below.get("#").filter(|_| wildcards) {
             rest.take(found);
         }
-        let Some((name, levels)) = levels.split_first() else { return self.take(found) };
-        if let Some(below) = self.below.get(*name) {
-            below.find(levels, true, found);
+        let Some(topic) = topic else { return self.take(found) };
+        let (name, rest) = topic.split_once('/').map_or((topic, None), |(name, rest)| (name, Some(rest)));
+        if let Some(below) = self.below.get(name) {
+            below.find(rest, true, found);
         }
         if let Some(below) = self.below.get("+").filter(|_| wildcards) {
-            below.find(levels, true, found);
+            below.find(rest, true, found);
         }
     }
 

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::{KvError, failed};
+
 /// The names below a directory, in order; none if it is not there.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
@@ -21,6 +23,21 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Makes a map beside its place and moves it there once it is durable, so that it is never found half-made. `make` closes
+/// what it made before it returns.
+pub(super) fn create(dir: &Path, make: impl FnOnce(&Path) -> Result<(), KvError>) -> Result<(), KvError> {
+    let beside = dir.with_extension("new");
+    match fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(&beside).map_err(failed)?;
+    make(&beside)?;
+    sync_dir(&beside).map_err(failed)?;
+    fs::rename(&beside, dir).map_err(failed)?;
+    dir.parent().map_or(Ok(()), sync_dir).map_err(failed)
 }
 
 /// Removes a map.
@@ -52,6 +69,6 @@ pub(super) fn set_aside(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

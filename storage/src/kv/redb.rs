@@ -3,7 +3,6 @@
 //! A write becomes visible at once and durable with the next sync, as with sled: what lies between is lost as a whole.
 //! A database is made beside its place and moved there, so that a kill never leaves a half-made one behind.
 
-use std::fs;
 use std::io;
 use std::ops::Range;
 use std::panic::catch_unwind;
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 
-use super::directories::{self, sync_dir};
+use super::directories;
 use super::{Engine, Kv, KvError, Pair, failed};
 
 /// How much each open database may cache.
@@ -94,7 +93,7 @@ impl Kv for RedbKv {
 impl Engine for RedbEngine {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError> {
         if !dir.exists() {
-            create(dir)?;
+            directories::create(dir, create)?;
         }
         let path = dir.join(FILE);
         if !path.exists() {
@@ -103,39 +102,12 @@ impl Engine for RedbEngine {
         let db = open_when_free(&path)?;
         Ok(Arc::new(RedbKv { db, path }))
     }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        directories::list(dir)
-    }
-
-    fn remove(&self, dir: &Path) -> io::Result<()> {
-        directories::remove(dir)
-    }
-
-    fn size(&self, dir: &Path) -> io::Result<u64> {
-        directories::size(dir)
-    }
-
-    fn set_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
-        directories::set_aside(from, to)
-    }
 }
 
 fn create(dir: &Path) -> Result<(), KvError> {
-    let beside = dir.with_extension("new");
-    match fs::remove_dir_all(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
-    }
-    fs::create_dir_all(&beside).map_err(failed)?;
-    let path = beside.join(FILE);
+    let path = dir.join(FILE);
     let db = Database::builder().create(&path).map_err(classify)?;
-    let made = RedbKv { db, path };
-    made.sync()?;
-    drop(made);
-    sync_dir(&beside).map_err(failed)?;
-    fs::rename(&beside, dir).map_err(failed)?;
-    dir.parent().map_or(Ok(()), sync_dir).map_err(failed)
+    RedbKv { db, path }.sync()
 }
 
 fn open_when_free(path: &Path) -> Result<Database, KvError> {

@@ -5,7 +5,7 @@
 //! that is damaged enough opens as if it were new, so every database carries a mark that must be found again. The mark
 //! also says where its values are: with the database in its first form, beside it since.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::directories::{self, sync_dir};
+use super::directories;
 use super::tail::TailKv;
 use super::values::{self, ValuesKv};
 use super::{Engine, Kv, KvError, Pair, failed};
@@ -79,7 +79,7 @@ impl Kv for SledKv {
 impl Engine for SledEngine {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError> {
         if !dir.exists() {
-            create(dir)?;
+            directories::create(dir, create)?;
         }
         let db = open_when_free(dir)?;
         let Some(mark) = db.get(MARK).map_err(classify)? else {
@@ -92,41 +92,14 @@ impl Engine for SledEngine {
         }
         Ok(Arc::new(TailKv::open(ValuesKv::open(sled, dir)?, dir)?))
     }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        directories::list(dir)
-    }
-
-    fn remove(&self, dir: &Path) -> io::Result<()> {
-        directories::remove(dir)
-    }
-
-    fn size(&self, dir: &Path) -> io::Result<u64> {
-        directories::size(dir)
-    }
-
-    fn set_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
-        directories::set_aside(from, to)
-    }
 }
 
-/// Creates a database beside its place and moves it there once it is durable, so that it is never found half-made.
 fn create(dir: &Path) -> Result<(), KvError> {
-    let beside = dir.with_extension("new");
-    match fs::remove_dir_all(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
-    }
-    fs::create_dir_all(&beside).map_err(failed)?;
-    values::create(&beside).map_err(failed)?;
-    let db = open_when_free(&beside)?;
+    values::create(dir).map_err(failed)?;
+    let db = open_when_free(dir)?;
     db.insert(MARK, VALUES_BESIDE).map_err(classify)?;
     db.flush().map_err(classify)?;
-    let synced = File::open(beside.join("db")).and_then(|file| file.sync_all());
-    synced.and_then(|()| sync_dir(&beside)).map_err(failed)?;
-    drop(db);
-    fs::rename(&beside, dir).map_err(failed)?;
-    dir.parent().map_or(Ok(()), sync_dir).map_err(failed)
+    File::open(dir.join("db")).and_then(|file| file.sync_all()).map_err(failed)
 }
 
 fn open_when_free(dir: &Path) -> Result<sled::Db, KvError> {
