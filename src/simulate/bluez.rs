@@ -37,6 +37,9 @@ pub(super) struct BluezOptions {
     /// How many connections the adapter stands at once; 0 for any number.
     #[arg(long, value_name = "N", default_value_t = 0)]
     most: usize,
+    /// Switch the adapter off and on once after so many seconds, as the reset of a USB port does.
+    #[arg(long, value_name = "SECONDS")]
+    power_cycle_after: Option<f64>,
     /// Decides which connections and packets faults befall.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
@@ -129,7 +132,10 @@ async fn serve(options: &BluezOptions) -> anyhow::Result<()> {
     )?;
     let devices = (1..).zip(&options.batteries).map(|(number, battery)| battery.in_the_air(number)).collect();
     let BluezOptions { refuse, cut, most, seed, .. } = *options;
-    let sim = BluezSim::spawn(&bus, devices, AirFaults { refuse, cut, most, seed }).await;
+    let power_cycle_after =
+        options.power_cycle_after.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)));
+    let faults = AirFaults { refuse, cut, most, power_cycle_after, seed };
+    let sim = BluezSim::spawn(&bus, devices, faults).await;
     let sim = sim.with_context(|| format!("taking the name org.bluez on {bus}"))?;
     say(&json!({ "bus": bus, "batteries": options.batteries.len() }).to_string());
     tokio::select! {

@@ -140,12 +140,13 @@ async fn until_heard(node: &Node, air: &Air, id: &str, address: &str, times: u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packs_of_every_dialect_share_two_connections_and_dead_ones_cost_nothing() {
+async fn packs_of_every_dialect_share_two_connections_across_dead_ones_and_a_reset_of_the_adapter() {
     let Some(bus) = Bus::start() else { return };
     let packs =
         [("jk", JK), ("jbd", JBD), ("daly-d2", D2), ("daly-p81", P81), ("daly-a5", A5), ("dead", DEAD)];
     let packs: Vec<String> = packs.iter().map(|(kind, address)| format!("{kind}@{address}")).collect();
-    let args: Vec<&str> = packs.iter().map(String::as_str).collect();
+    let reset = ["--power-cycle-after", "15"].into_iter();
+    let args: Vec<&str> = reset.chain(packs.iter().map(String::as_str)).collect();
     let air = Air::start(&bus, &args);
     let types = [
         ("jk", "jk_bms", JK),
@@ -161,6 +162,13 @@ async fn packs_of_every_dialect_share_two_connections_and_dead_ones_cost_nothing
         site = battery(site, id, kind, address);
     }
     let node = start(&bus, &site.max_ble_connections(2)).await;
+    for (id, _, address) in types {
+        until_heard(&node, &air, id, address, 3).await;
+    }
+    until("the adapter is reset", BOUND, || async {
+        if air.said()["power_cycles"] == 1 { Ok(()) } else { Err(air.said().to_string()) }
+    })
+    .await;
     for (id, _, address) in types {
         until_heard(&node, &air, id, address, 3).await;
     }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bluer::gatt::WriteOp;
@@ -36,6 +37,7 @@ type Notifications = Pin<Box<dyn Stream<Item = Vec<u8>> + Send + Sync>>;
 struct Connection {
     device: Device,
     slot: Option<OwnedSemaphorePermit>,
+    _standing: Option<Arc<()>>,
 }
 
 impl Drop for Connection {

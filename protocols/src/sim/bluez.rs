@@ -55,6 +55,8 @@ pub struct AirFaults {
     pub cut: f64,
     /// Connections that the adapter stands at once; none where this is zero.
     pub most: usize,
+    /// When the adapter is switched off and on once by somebody else, as when its USB port is reset.
+    pub power_cycle_after: Option<Duration>,
     /// Decides which.
     pub seed: u64,
 }

@@ -18,6 +18,9 @@ const SIGHT_WITHIN: Duration = Duration::from_secs(5);
 /// How often BlueZ is asked whether it has heard it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long an adapter may pause its scan; it does so while it makes a connection.
+const DEAF_AFTER: Duration = Duration::from_secs(2);
+
 /// What a device says of itself on the air.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sighting {
@@ -34,21 +37,40 @@ pub struct Sighting {
 /// A device and what it says of itself.
 pub type Heard = BTreeMap<BleAddress, Sighting>;
 
-/// Waits until the device is heard. Scanning is shared by all who wait, and ends with the last of them.
-pub(super) async fn in_the_air(name: &str, adapter: &Adapter, device: &Device) -> Result<(), LinkError> {
-    let absent = || LinkError::NotFound { name: name.to_owned() };
-    let scanned = timeout(SIGHT_WITHIN, async {
-        let _scan = adapter.discover_devices().await.map_err(|error| sorted(name, "scan for", error))?;
-        let mut looks = interval(LOOK_EVERY);
-        while device.rssi().await.ok().flatten().is_none() {
-            looks.tick().await;
-        }
-        Ok(())
-    });
-    scanned.await.unwrap_or_else(|_| Err(absent()))
-}
-
 impl Radio {
+    /// Waits until the device is heard. Scanning is shared by all who wait, and ends with the last of them.
+    ///
+    /// An adapter that was switched off meanwhile scans no more, and nobody starts it again as long as one of those who
+    /// wait holds the old scan: then all of it begins anew, on another session.
+    pub(super) async fn in_the_air(
+        &self,
+        name: &str,
+        adapter: &Adapter,
+        device: &Device,
+    ) -> Result<(), LinkError> {
+        let absent = || LinkError::NotFound { name: name.to_owned() };
+        let scanned = timeout(SIGHT_WITHIN, async {
+            let _scan = adapter.discover_devices().await.map_err(|error| sorted(name, "scan for", error))?;
+            let mut looks = interval(LOOK_EVERY);
+            let mut last_scanned = Instant::now();
+            while device.rssi().await.ok().flatten().is_none() {
+                let now = looks.tick().await;
+                if adapter.is_discovering().await.unwrap_or(false) {
+                    last_scanned = now;
+                } else if now.duration_since(last_scanned) >= DEAF_AFTER {
+                    tracing::info!(
+                        adapter = adapter.name(),
+                        "scanning has ended by itself; it is begun anew"
+                    );
+                    self.renew().await;
+                    return Err(absent());
+                }
+            }
+            Ok(())
+        });
+        scanned.await.unwrap_or_else(|_| Err(absent()))
+    }
+
     /// Listens for a while and tells who was heard.
     pub async fn listen(&self, adapter: Option<&str>, within: Duration) -> Result<Heard, LinkError> {
         const NAME: &str = "the Bluetooth adapter";

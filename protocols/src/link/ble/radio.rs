@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::find::in_the_air;
 use super::{BleLink, Connection, SMALLEST_WRITE, WRITE_OVERHEAD, sorted};
 use crate::link::LinkError;
 use crate::link::gatt::{BleAddress, Gatt};
@@ -54,6 +53,8 @@ pub struct Radio {
     session: tokio::sync::Mutex<Option<Session>>,
     health: Mutex<Health>,
     failures_in_a_row: AtomicU32,
+    /// Held by every link that stands; switching the adapter off would end them.
+    standing: Arc<()>,
     /// Failures in a row of each device.
     failures: Mutex<std::collections::BTreeMap<BleAddress, u32>>,
 }
@@ -92,6 +93,7 @@ impl Radio {
             session: tokio::sync::Mutex::new(None),
             health: Mutex::default(),
             failures_in_a_row: AtomicU32::new(0),
+            standing: Arc::default(),
             failures: Mutex::default(),
         }
     }
@@ -117,15 +119,18 @@ impl Radio {
         let adapter = self.adapter(&name, adapter).await?;
         let device = adapter.device(Address(address.0)).map_err(|error| sorted(&name, "find", error))?;
         self.end_stale(&name, &device).await;
-        in_the_air(&name, &adapter, &device).await?;
+        self.in_the_air(&name, &adapter, &device).await?;
         let slot = self.slot(&name).await?;
-        let connection = Connection { device, slot: Some(slot) };
+        let connection = Connection { device, slot: Some(slot), _standing: None };
         let made = timeout(CONNECT_WITHIN, establish(&name, connection, places)).await;
-        let made = made.unwrap_or_else(|_| {
+        let mut made = made.unwrap_or_else(|_| {
             Err(LinkError::Timeout { name: name.clone(), waited_ms: CONNECT_WITHIN.as_millis() })
         });
-        match &made {
-            Ok(_) => self.succeeded(address),
+        match &mut made {
+            Ok(link) => {
+                link.connection._standing = Some(Arc::clone(&self.standing));
+                self.succeeded(address);
+            }
             Err(_) => self.failed(&adapter, address).await,
         }
         made
@@ -154,6 +159,11 @@ impl Radio {
         });
         let late = LinkError::Timeout { name: name.to_owned(), waited_ms: ANSWER_WITHIN.as_millis() };
         found.await.unwrap_or(Err(late))
+    }
+
+    /// Whoever asks from now on speaks to BlueZ over a new session; links that stand keep theirs.
+    pub(super) async fn renew(&self) {
+        self.session.lock().await.take();
     }
 
     /// Says why no connection can be made at all, if so.
@@ -208,9 +218,12 @@ impl Radio {
         }
     }
 
-    /// Switches the adapter off and on once too many connections in a row have failed; tells whether it did.
+    /// Switches the adapter off and on once too many connections in a row have failed and none stands; tells whether it did.
+    ///
+    /// As long as one stands the adapter works, and a dead pack is to cost the living ones nothing.
     pub async fn heal(&self, adapter: Option<&str>) -> Result<bool, LinkError> {
-        if self.failures_in_a_row.load(Ordering::Acquire) < FAILURES_TO_CYCLE {
+        let one_stands = Arc::strong_count(&self.standing) > 1;
+        if one_stands || self.failures_in_a_row.load(Ordering::Acquire) < FAILURES_TO_CYCLE {
             return Ok(false);
         }
         const NAME: &str = "the Bluetooth adapter";

@@ -37,6 +37,7 @@ pub(super) enum Event {
     Said(usize, Vec<u8>),
     Advertise,
     Connect(usize, Message),
+    PowerCycle,
 }
 
 #[derive(Debug)]
@@ -176,6 +177,8 @@ pub(super) struct Air {
     powered: bool,
     /// Who scans.
     scanning: BTreeSet<String>,
+    /// Whether the next advertisement is on its way.
+    advertising: bool,
 }
 
 /// What a call is answered with.
@@ -195,10 +198,24 @@ impl Air {
     ) -> Self {
         let random = fastrand::Rng::with_seed(faults.seed);
         let (tasks, scanning) = (JoinSet::new(), BTreeSet::new());
-        Self { bus, batteries, faults, random, stats, later, tasks, powered: true, scanning }
+        Self {
+            bus,
+            batteries,
+            faults,
+            random,
+            stats,
+            later,
+            tasks,
+            powered: true,
+            scanning,
+            advertising: false,
+        }
     }
 
     pub(super) async fn serve(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
+        if let Some(wait) = self.faults.power_cycle_after {
+            self.after(wait, Event::PowerCycle);
+        }
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -215,6 +232,10 @@ impl Air {
             Event::Call(call) => self.called(call),
             Event::Said(index, bytes) => self.said(index, bytes),
             Event::Advertise => self.advertise(),
+            Event::PowerCycle => {
+                self.power(false);
+                self.power(true);
+            }
             Event::Connect(index, call) => {
                 let answer = self.connect(index, &call);
                 self.answer(&call, answer);
@@ -335,6 +356,8 @@ impl Air {
             self.stats.power_cycles.fetch_add(1, Ordering::AcqRel);
             (0..self.batteries.len()).for_each(|index| self.disconnect(index));
             self.scanning.clear();
+            self.discovering(false);
+            self.forget_strengths();
         }
         self.powered = on;
         self.changed(ADAPTER_PATH, ADAPTER, &Props::from([("Powered", Prop::Flag(on))]), &[]);
@@ -349,7 +372,7 @@ impl Air {
             "StartDiscovery" => {
                 self.scanning.insert(sender);
                 self.discovering(true);
-                self.after(ADVERTISED_AFTER, Event::Advertise);
+                self.advertise_soon();
             }
             "StopDiscovery" => {
                 self.scanning.remove(&sender);
@@ -383,8 +406,15 @@ impl Air {
         }
     }
 
+    fn advertise_soon(&mut self) {
+        if !std::mem::replace(&mut self.advertising, true) {
+            self.after(ADVERTISED_AFTER, Event::Advertise);
+        }
+    }
+
     /// Whoever is not connected is heard, as long as somebody listens.
     fn advertise(&mut self) {
+        self.advertising = false;
         if self.scanning.is_empty() {
             return;
         }
@@ -407,7 +437,7 @@ impl Air {
                 self.added(&self.batteries[index].objects());
             }
         }
-        self.after(ADVERTISED_AFTER, Event::Advertise);
+        self.advertise_soon();
     }
 
     fn connect(&mut self, index: usize, call: &Message) -> Answer {
