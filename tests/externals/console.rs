@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::support::node::{BOUND, Node, VOLTREE};
-use crate::support::{external, until};
+use crate::support::mqtt::{Publisher, telemetry, topic};
+use crate::support::node::{BOUND, Node, Site, VOLTREE};
+use crate::support::{external, now_ms, until};
 
 /// Where chromium and node are, or `None` with a word about the skip.
 struct Browser {
@@ -87,6 +88,27 @@ async fn graphiql_asks_and_watches_and_nothing_leaves_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let node = demo(dir.path()).await;
     browser.run("graphiql.mjs", &[("VOLTREE_URL", &node.http)]);
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_unknown_is_adopted_from_a_browser() {
+    let Some(browser) = Browser::find() else { return };
+    let site = Site::new().quarantine();
+    let node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "shed").await.unwrap();
+    for (number, id) in [(1, "shed"), (2, "barn")] {
+        let payload = telemetry(id, now_ms(), &[("n", 1.0)]);
+        publisher.publish(number, &topic(id), &payload).await.unwrap();
+    }
+    publisher.settle().await.unwrap();
+    browser.run("adoption.mjs", &[("VOLTREE_URL", &node.http), ("VOLTREE_CANDIDATES", "shed,barn")]);
+    for (number, id) in [(3, "shed"), (4, "barn")] {
+        let payload = telemetry(id, now_ms(), &[("n", 2.0)]);
+        publisher.publish(number, &topic(id), &payload).await.unwrap();
+        publisher.settle().await.unwrap();
+        assert_eq!(node.ledger_settled(id, 1).await.stored, 1, "{id}");
+    }
     assert_eq!(node.stop().await, Some(0));
 }
 

@@ -2,7 +2,7 @@ import { createApp, nextTick, type App as VueApp } from 'vue'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import App from './App.vue'
-import { actor, device, event, ledgerRow, metric, snapshot } from './fixtures'
+import { actor, candidate, device, event, ledgerRow, metric, snapshot } from './fixtures'
 import type { DevicePage, Snapshot } from './graphql'
 import { chooseLanguage } from './texts'
 
@@ -126,6 +126,21 @@ it('shows the fleet, the actors, the events and the ledger', async () => {
   expect(find('actor-row-node/devices/pack-1').textContent).toContain('running')
   expect(find('ledger-stored').textContent).toBe('4')
   expect(document.title).toContain('garage')
+})
+
+it('who publishes and is no device is adopted by one click', async () => {
+  node.snapshot = { ...node.snapshot, deviceCandidates: [candidate('shed', { messages: 12 })] }
+  await open()
+  expect(find('candidate-shed').textContent).toContain('12')
+  node.kill = () => ({ errors: [{ message: 'only administrators may' }] })
+  await click('adopt-shed')
+  expect(document.querySelector('[role="alert"]')?.textContent).toContain('only administrators may')
+  node.kill = () => ({ data: { adoptDevice: { id: 'shed' } } })
+  await click('adopt-shed')
+  expect(document.querySelector('[role="alert"]')).toBeNull()
+  node.snapshot = { ...node.snapshot, deviceCandidates: [] }
+  await pass(1_500)
+  expect(document.querySelector('[data-testid="candidate-shed"]')).toBeNull()
 })
 
 it('values that stop moving go stale by themselves', async () => {

@@ -1,6 +1,6 @@
 // Devices, actors and ledger rows for tests: everything quiet unless a test says otherwise.
 
-import type { Actor, Device, LedgerRow, MetricValue, Snapshot, SupervisionEvent } from './graphql'
+import type { Actor, Candidate, Device, LedgerRow, MetricValue, Snapshot, SupervisionEvent } from './graphql'
 
 export const NOW = '2026-01-15T10:30:00Z'
 
@@ -20,6 +20,10 @@ export function device(id: string, changes: Partial<Device> = {}): Device {
     attributes: {},
   }
   return { ...quiet, ...changes }
+}
+
+export function candidate(id: string, changes: Partial<Candidate> = {}): Candidate {
+  return { id, name: id, firstSeen: NOW, lastSeen: NOW, messages: 1, ignored: false, ...changes }
 }
 
 export function actor(path: string, changes: Partial<Actor> = {}): Actor {
@@ -72,6 +76,7 @@ export function snapshot(changes: Partial<Snapshot> = {}): Snapshot {
   const quiet: Snapshot = {
     node: { name: 'garage', version: '0.1.0', startedAt: NOW, ready: true },
     devices: [],
+    deviceCandidates: [],
     supervisionTree: [],
     supervisionEvents: [],
     ledger: [],

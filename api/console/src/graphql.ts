@@ -30,6 +30,17 @@ export interface Device {
   attributes: Record<string, unknown> | null
 }
 
+/** Somebody who publishes and is no device: it waits to be adopted, or was sent away. */
+export interface Candidate {
+  id: string
+  name: string
+  firstSeen: string | null
+  lastSeen: string | null
+  /** Messages turned away since the node started. */
+  messages: number
+  ignored: boolean
+}
+
 export interface StateChange {
   state: DeviceState
   since: string
@@ -125,6 +136,7 @@ export interface ReasonCount {
 export interface Snapshot {
   node: NodeInfo
   devices: Device[]
+  deviceCandidates: Candidate[]
   supervisionTree: Actor[]
   supervisionEvents: SupervisionEvent[]
   ledger: LedgerRow[]
@@ -133,6 +145,7 @@ export interface Snapshot {
 export const SNAPSHOT = `query Console {
   node { name version startedAt ready }
   devices { id name type state lastSeen readings latest { name value unit time } attributes }
+  deviceCandidates { id name firstSeen lastSeen messages ignored }
   supervisionTree { path parent kind supervisor status incarnation restarts since nextTry lastReason }
   supervisionEvents(limit: 30) { time event path kind incarnation restarts reason reasonKind delayMs }
   ledger { deviceId received stored duplicate rejected rejectedByReason { reason count } deadLettered pending
@@ -175,6 +188,14 @@ export const DEVICE_UPDATED = `subscription DeviceUpdated($id: ID!) {
 
 export const KILL = `mutation Kill($path: String!) {
   killActor(path: $path) { path status incarnation restarts }
+}`
+
+export const ADOPT = `mutation Adopt($id: ID!) {
+  adoptDevice(id: $id, reason: "adopted in the console") { id }
+}`
+
+export const IGNORE = `mutation Ignore($id: ID!) {
+  ignoreDevice(id: $id, reason: "sent away in the console")
 }`
 
 export type KilledActor = Pick<Actor, 'path' | 'status' | 'incarnation' | 'restarts'>

@@ -3,6 +3,7 @@
 
 import { computed, onScopeDispose, ref, shallowRef } from 'vue'
 
+import { sendVerdict, withOrder, type Orders, type Verdict } from './adoption'
 import { narrow, offsetMs, rangeOf, type ClockRange } from './clock'
 import { ask, Refused, SNAPSHOT, type Snapshot } from './graphql'
 import { follow, sendKill, withKill, withoutKill, type Kills } from './kills'
@@ -24,6 +25,7 @@ export function useLive() {
   const problem = ref<{ refused: boolean; message: string } | null>(null)
   const answeredMs = ref<number | null>(null)
   const kills = shallowRef<Kills>({})
+  const orders = shallowRef<Orders>({})
   const localMs = ref(Date.now())
   const clock = shallowRef<ClockRange | null>(null)
   const pace = new Pace()
@@ -56,6 +58,7 @@ export function useLive() {
     if (snapshot.value && snapshot.value.node.startedAt !== next.node.startedAt) {
       // Another process: its actors count from one again, so kills of the old one have no end to wait for.
       kills.value = {}
+      orders.value = {}
       pace.breakOff()
     }
     problem.value = null
@@ -100,6 +103,7 @@ export function useLive() {
     localMs,
     nowMs,
     kills,
+    orders,
     usualPauseMs: (id: string): number | null => pace.usualPauseMs(id),
     retry: (): void => poller.now(),
     askKill: (path: string): void => void (kills.value = withKill(kills.value, path, { phase: 'asking' })),
@@ -107,6 +111,11 @@ export function useLive() {
     async kill(path: string): Promise<void> {
       kills.value = withKill(kills.value, path, { phase: 'sending' })
       kills.value = withKill(kills.value, path, await sendKill(path))
+      poller.now()
+    },
+    async decide(id: string, verdict: Verdict): Promise<void> {
+      orders.value = withOrder(orders.value, id, { phase: 'sending', verdict })
+      orders.value = withOrder(orders.value, id, await sendVerdict(id, verdict))
       poller.now()
     },
   }

@@ -63,7 +63,7 @@ export const en = {
     shown: (shown: string, all: string) => `${shown} of ${all}`,
     loading: 'Waiting for the node …',
     empty:
-      'No devices yet. Configure a battery, or let a device publish to the MQTT broker: it joins by itself.',
+      'No devices yet. Configure a battery, or let a device publish to the MQTT broker: it shows up here.',
     noMatch: 'No device matches the filter.',
     clear: 'Clear the filter',
     more: (name: string) => `All values of ${name}`,
@@ -103,6 +103,20 @@ export const en = {
       cells: 'Cells',
       nothing: 'It has not sent anything yet.',
     },
+  },
+
+  candidates: {
+    heading: 'Not adopted',
+    explain: 'They publish, and are no devices yet: what they send is turned away and counted.',
+    columns: { id: 'Publisher', seen: 'Last heard', messages: 'Turned away', action: 'Decide' },
+    ignored: 'sent away',
+    adopt: 'Adopt',
+    adoptLabel: (id: string) => `Adopt ${id}`,
+    ignore: 'Ignore',
+    ignoreLabel: (id: string) => `Ignore ${id}`,
+    sending: 'sending …',
+    refused: (message: string) => `Refused: ${message}`,
+    unknown: (message: string) => `Outcome unknown: ${message}`,
   },
 
   states: {
@@ -173,6 +187,7 @@ export const en = {
       parked: 'parked',
       stopped: 'stopped',
       escalated: 'escalated',
+      stuck: 'stuck',
     } as Record<string, string>,
     delay: (time: string) => `· again in ${time}`,
     atOnce: '· again at once',

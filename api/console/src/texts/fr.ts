@@ -65,7 +65,7 @@ export const fr: Texts = {
     shown: (shown, all) => `${shown} sur ${all}`,
     loading: 'En attente du nœud…',
     empty:
-      'Aucun appareil pour l’instant. Configurez une batterie, ou laissez un appareil publier sur le serveur MQTT : il s’inscrit de lui-même.',
+      'Aucun appareil pour l’instant. Configurez une batterie, ou laissez un appareil publier sur le serveur MQTT : il apparaîtra ici.',
     noMatch: 'Aucun appareil ne correspond au filtre.',
     clear: 'Effacer le filtre',
     more: (name) => `Toutes les valeurs de ${name}`,
@@ -105,6 +105,20 @@ export const fr: Texts = {
       cells: 'Cellules',
       nothing: 'Cet appareil n’a encore rien envoyé.',
     },
+  },
+
+  candidates: {
+    heading: 'Non adoptés',
+    explain: 'Ils publient sans être des appareils : leurs messages sont refusés et comptés.',
+    columns: { id: 'Émetteur', seen: 'Entendu', messages: 'Refusés', action: 'Décision' },
+    ignored: 'écarté',
+    adopt: 'Adopter',
+    adoptLabel: (id) => `Adopter ${id}`,
+    ignore: 'Écarter',
+    ignoreLabel: (id) => `Écarter ${id}`,
+    sending: 'envoi…',
+    refused: (message) => `Refusé : ${message}`,
+    unknown: (message) => `Issue inconnue : ${message}`,
   },
 
   states: {
@@ -175,6 +189,7 @@ export const fr: Texts = {
       parked: 'mis en attente',
       stopped: 'arrêté',
       escalated: 'remonté',
+      stuck: 'bloqué',
     },
     delay: (time) => `· reprise dans ${time}`,
     atOnce: '· reprise immédiate',
