@@ -22,7 +22,7 @@ use voltree_actors::line_door::LineDoor;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
-use voltree_actors::mqtt::{Broker, Conventions, Listener, ListenerArgs, ListenerSocket, keeper};
+use voltree_actors::mqtt::{Broker, Conventions, Entrance, Listener, ListenerArgs, ListenerSocket, keeper};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Gate, Registry};
@@ -104,6 +104,7 @@ struct Estate {
     line_door: Arc<LineDoor>,
     mqtt: Arc<ListenerSocket>,
     mqtts: Option<(Arc<ListenerSocket>, Tls)>,
+    entrance: Entrance,
     http: Arc<ListenerSocket>,
 }
 
@@ -267,6 +268,8 @@ impl Estate {
         let conventions = Arc::new(conventions(config));
         let broker =
             Broker::open(data.path("broker"), known, durable, access, conventions, keeper).map(Arc::new)?;
+        let clients = root.child("mqtt").child("clients");
+        let entrance = Entrance::new(Arc::clone(&broker), clients, directory.clone());
         Ok(Self {
             directory,
             events,
@@ -289,6 +292,7 @@ impl Estate {
             broker,
             mqtt,
             mqtts,
+            entrance,
             http,
         })
     }
@@ -307,6 +311,7 @@ impl Estate {
             uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
             lines: Arc::clone(&self.line_door),
+            mqtt: self.entrance.clone(),
             directory: self.directory.clone(),
             way_out: vec![self.root.child("edges").child("http")],
         })
@@ -356,8 +361,6 @@ impl Estate {
     /// The tree, started top to bottom and stopped in reverse.
     fn tree(&self, router: axum::Router, metrics: MetricsHandle, brokers: &[OutsideBroker]) -> Children {
         let group = |name: &str, children| ChildSpec::supervisor(name, RestartPolicy::GROUP, children);
-        let mqtt_path = self.root.child("mqtt");
-        let clients = Children::default();
         let outside = brokers.iter().map(|outside| outside::child(outside.clone(), Arc::clone(&self.broker)));
         Children::new([
             group(
@@ -381,13 +384,15 @@ impl Estate {
                 Children::new(
                     [
                         keeper::child(Arc::clone(&self.broker)),
-                        group("clients", clients.clone()).in_parallel(),
-                        self.listener("listener", &mqtt_path, clients.clone(), &self.mqtt, None),
+                        group("clients", self.entrance.clients().clone()).in_parallel(),
+                        self.listener("listener", &self.mqtt, None),
                     ]
                     .into_iter()
-                    .chain(self.mqtts.as_ref().map(|(socket, tls)| {
-                        self.listener("listener-tls", &mqtt_path, clients, socket, Some(tls.clone()))
-                    }))
+                    .chain(
+                        self.mqtts
+                            .as_ref()
+                            .map(|(socket, tls)| self.listener("listener-tls", socket, Some(tls.clone()))),
+                    )
                     .chain([group("brokers", Children::new(outside)).in_parallel()]),
                 ),
             ),
@@ -471,22 +476,8 @@ impl Estate {
         })
     }
 
-    fn listener(
-        &self,
-        name: &str,
-        mqtt: &ActorPath,
-        clients: Children,
-        socket: &Arc<ListenerSocket>,
-        tls: Option<Tls>,
-    ) -> ChildSpec {
-        let args = ListenerArgs {
-            socket: Arc::clone(socket),
-            tls,
-            broker: Arc::clone(&self.broker),
-            clients: mqtt.child("clients"),
-            children: clients,
-            directory: self.directory.clone(),
-        };
+    fn listener(&self, name: &str, socket: &Arc<ListenerSocket>, tls: Option<Tls>) -> ChildSpec {
+        let args = ListenerArgs { socket: Arc::clone(socket), tls, entrance: self.entrance.clone() };
         ChildSpec::worker(name, "mqtt_listener", RestartPolicy::SERVICE, move |_| (Listener, args.clone()))
     }
 

@@ -13,6 +13,7 @@ mod health;
 mod history;
 mod ledgers;
 mod local;
+mod sockets;
 mod supervision;
 mod telemetry;
 mod timelines;
@@ -34,6 +35,7 @@ pub use health::{Health, HealthCheck};
 pub use history::{ChartLine, History, IntervalSamples, IntervalSeries, IntervalView, SeriesRange, Steps};
 pub use ledgers::{LedgerRow, Ledgers};
 pub use local::LocalFleet;
+pub use sockets::Sockets;
 pub use supervision::{ActorStatus, ActorView, Kill, Supervision};
 pub use telemetry::{AggregateBucket, LiveReading, Point, PointRange, Series, Telemetry};
 pub use timelines::{GapCause, GapRange, TimelineGap, Timelines};
@@ -70,6 +72,8 @@ pub struct Fleet {
     pub backups: Arc<dyn Backups>,
     /// Taking in what others measured.
     pub writes: Arc<dyn Writes>,
+    /// Taking in MQTT clients over WebSocket.
+    pub sockets: Arc<dyn Sockets>,
     /// Whether the node can serve.
     pub health: Arc<dyn Health>,
 }

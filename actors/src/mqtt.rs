@@ -5,6 +5,7 @@
 
 mod broker;
 mod client;
+mod entrance;
 mod ingest;
 pub mod keeper;
 mod listener;
@@ -14,5 +15,6 @@ mod retained;
 pub mod tls;
 
 pub use broker::Broker;
+pub use entrance::{Carrier, Duplex, Entrance};
 pub use listener::{Listener, ListenerArgs, ListenerMsg, ListenerSocket};
 pub use mapped::Conventions;

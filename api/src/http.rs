@@ -12,6 +12,7 @@ mod guard;
 mod headers;
 mod health;
 mod lines;
+mod mqtt;
 mod retention;
 mod websocket;
 
@@ -79,6 +80,7 @@ pub fn router_for(fleet: Fleet, node: NodeInfo, metrics: MetricsRenderer, hosts:
         .route("/api/v1/devices/{id}/flight-record", get(flights::record))
         .route("/api/v1/devices/{id}/retention", get(retention::oldest).put(retention::keep))
         .route("/api/v1/backup", post(backup::take))
+        .route("/mqtt", get(mqtt::enter))
         .route("/api/v1/crash-reports/{id}", get(flights::crash_report))
         .route_layer(from_fn_with_state(served.clone(), guard::only_from_here));
     Router::new()

@@ -37,3 +37,4 @@ mod storage_tools;
 #[path = "../support/mod.rs"]
 mod support;
 mod transfer;
+mod websocket;

@@ -27,6 +27,7 @@ use crate::crash_reports::CrashBook;
 use crate::dead_letters::DeadLetters;
 use crate::line_door::LineDoor;
 use crate::live::LiveBus;
+use crate::mqtt::Entrance;
 use crate::now;
 use crate::presence::PresenceBook;
 use crate::registry::{DeviceEntry, Registry};
@@ -57,6 +58,8 @@ pub struct LocalFleet {
     pub uptime: Arc<UptimeBook>,
     /// The door for line protocol.
     pub lines: Arc<LineDoor>,
+    /// The way in for MQTT clients.
+    pub mqtt: Entrance,
     /// The live bus.
     pub live: Arc<LiveBus>,
     /// Who runs where.

@@ -19,7 +19,6 @@ use rumqttc::Packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use voltree_model::Timestamp;
 use voltree_protocols::mqtt::{
@@ -29,6 +28,7 @@ use voltree_protocols::mqtt::{EncodeError, PacketCodec, PublishProperties};
 use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
 use super::broker::{Broker, Delivery, Joined, Left, Said, Terms};
+use super::entrance::{Arrival, Wire};
 use super::ingest::{self, Committed, Incoming};
 use super::tls::Tls;
 use crate::access::{Denied, Identity};
@@ -66,16 +66,15 @@ pub(super) struct Client;
 #[derive(Debug, Clone)]
 pub(super) struct ClientArgs {
     broker: Arc<Broker>,
-    stream: Arc<Mutex<Option<TcpStream>>>,
-    tls: Option<Tls>,
+    arrival: Arc<Mutex<Option<Arrival>>>,
     session: u64,
 }
 
 /// How the clients' supervisor gives birth to it.
-pub(super) fn child(broker: &Arc<Broker>, stream: TcpStream, tls: Option<Tls>) -> ChildSpec {
+pub(super) fn child(broker: &Arc<Broker>, arrival: Arrival) -> ChildSpec {
     let session = broker.next_connection();
-    let stream = Arc::new(Mutex::new(Some(stream)));
-    let args = ClientArgs { broker: Arc::clone(broker), stream, tls, session };
+    let arrival = Arc::new(Mutex::new(Some(arrival)));
+    let args = ClientArgs { broker: Arc::clone(broker), arrival, session };
     let name = format!("client-{session}");
     ChildSpec::worker(name, "mqtt_client", RestartPolicy::SESSION, move |_| (Client, args.clone()))
         .with_stall_limit(STALL)
@@ -88,9 +87,6 @@ pub(super) struct ClientState {
     arriving: Option<(TcpStream, Tls)>,
     connection: Option<Connection>,
 }
-
-/// The bytes of a connection, in the clear or not.
-type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 struct Connection {
     stream: Wire,
@@ -162,14 +158,14 @@ impl Actor for Client {
         myself: ActorRef<ClientMsg>,
         args: ClientArgs,
     ) -> Result<ClientState, ActorProcessingErr> {
-        let stream = args.stream.lock().take();
+        let arrival = args.arrival.lock().take();
         myself.send_message(ClientMsg::Turn)?;
         let mut state =
             ClientState { broker: args.broker, number: args.session, arriving: None, connection: None };
-        match (stream, args.tls) {
-            (Some(stream), Some(tls)) => state.arriving = Some((stream, tls)),
-            (Some(stream), None) => state.begin(stream.peer_addr().ok(), Either::Left(stream), None),
-            (None, _) => {}
+        match arrival {
+            Some(Arrival::Tls(stream, tls)) => state.arriving = Some((stream, tls)),
+            Some(Arrival::Open { wire, peer }) => state.begin(peer, wire, None),
+            None => {}
         }
         Ok(state)
     }

@@ -11,16 +11,13 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::net::{TcpListener, TcpStream};
-use voltree_runtime::{ActorPath, Children, Directory, Failure};
+use voltree_runtime::Failure;
 
-use super::broker::Broker;
-use super::client;
+use super::entrance::{Arrival, Entrance};
 use super::tls::Tls;
 
 /// The longest a turn waits for a connection, so that an order to stop is heard.
 const TURN: Duration = Duration::from_millis(250);
-/// How many connections one node serves; more are closed at once.
-const MAX_CONNECTIONS: usize = 10_000;
 
 /// A listening socket that outlives whoever accepts on it.
 #[derive(Debug)]
@@ -61,14 +58,8 @@ pub struct ListenerArgs {
     pub socket: Arc<ListenerSocket>,
     /// What its clients must speak; without it, TCP.
     pub tls: Option<Tls>,
-    /// The node's broker.
-    pub broker: Arc<Broker>,
-    /// The supervisor of client actors.
-    pub clients: ActorPath,
-    /// Its children.
-    pub children: Children,
-    /// The node's directory.
-    pub directory: Directory,
+    /// The way in.
+    pub entrance: Entrance,
 }
 
 /// The actor.
@@ -93,7 +84,7 @@ impl Actor for Listener {
         args: ListenerArgs,
     ) -> Result<ListenerState, ActorProcessingErr> {
         let accepting = args.socket.accepting().map_err(|error| Failure::boxed(&error))?;
-        args.broker.set_stopping(false);
+        args.entrance.broker().set_stopping(false);
         myself.send_message(ListenerMsg::Accept)?;
         Ok(ListenerState { args, accepting })
     }
@@ -104,7 +95,7 @@ impl Actor for Listener {
         _myself: ActorRef<ListenerMsg>,
         state: &mut ListenerState,
     ) -> Result<(), ActorProcessingErr> {
-        state.args.broker.set_stopping(true);
+        state.args.entrance.broker().set_stopping(true);
         Ok(())
     }
 
@@ -138,14 +129,9 @@ impl ListenerState {
     }
 
     fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
-        if self.args.children.count() >= MAX_CONNECTIONS {
-            tracing::warn!(%peer, limit = MAX_CONNECTIONS, "an MQTT connection was closed: too many");
-            return;
-        }
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
         }
-        let spec = client::child(&self.args.broker, stream, self.args.tls.clone());
-        self.args.children.add(&self.args.directory, &self.args.clients, spec);
+        self.args.entrance.welcome(Arrival::of(stream, self.args.tls.clone()), peer);
     }
 }

@@ -1,6 +1,7 @@
 //! A fleet in memory: two devices, a tree of three actors, and switches for what tests want to change.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,11 +17,12 @@ use voltree_actors::fleet::{
     Answer, BackedUp, Backups, Candidate, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView,
     Fleet, FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples,
     IntervalSeries, IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem,
-    LiveReading, Point, PointRange, Precision, Series, SeriesRange, SetAside, StateChange, Steps,
+    LiveReading, Point, PointRange, Precision, Series, SeriesRange, SetAside, Sockets, StateChange, Steps,
     Supervision, Telemetry, TimelineGap, Timelines, WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_actors::link_quality::LinkQuality;
+use voltree_actors::mqtt::Carrier;
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
 };
@@ -71,6 +73,7 @@ impl TestFleet {
             flights: self.clone(),
             supervision: self.clone(),
             writes: self.clone(),
+            sockets: self.clone(),
             backups: self.clone(),
             health: self.clone(),
         }
@@ -133,6 +136,12 @@ fn device(name: &str, kind: &str, state: DeviceState) -> DeviceView {
         attributes: BTreeMap::from([("state".to_owned(), "charging".to_owned())]),
         link: LinkQuality::default(),
         actor: ActorPath::root("node").child("devices").child(name),
+    }
+}
+
+impl Sockets for TestFleet {
+    fn enter_mqtt(&self, _: Carrier, _: SocketAddr) -> bool {
+        false
     }
 }
 
