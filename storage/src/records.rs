@@ -5,6 +5,8 @@
 //! journal when that is opened. Small keys that are written over never go to the buckets' engine, because a power cut
 //! destroys those first. Every value carries its type's version; an older one is migrated when it is read.
 
+mod take_over;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use voltree_model::Timestamp;
+
+pub use take_over::take_over;
 
 use crate::record::{self, RecordError};
 use crate::{Disk, Entry, Error, Lsn, snapshot};
@@ -47,6 +51,10 @@ pub enum RecordKind {
     User,
     /// Something that happened.
     Event,
+    /// What an operator decided of somebody who publishes.
+    Admission,
+    /// How far the alert engine has judged.
+    Judgement,
 }
 
 /// A type that is kept as records.
@@ -127,6 +135,12 @@ impl Records {
         let of_kind = view.records.range((T::KIND, String::new())..);
         let of_kind = of_kind.take_while(|((kind, _), _)| *kind == T::KIND);
         of_kind.map(|((_, key), stored)| Ok((key.clone(), read(key, stored)?))).collect()
+    }
+
+    /// How many records of a type there are.
+    pub fn count<T: Record>(&self) -> usize {
+        let view = self.view.read();
+        view.records.range((T::KIND, String::new())..).take_while(|((kind, _), _)| *kind == T::KIND).count()
     }
 
     /// One record.
