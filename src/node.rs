@@ -229,7 +229,7 @@ impl Estate {
         let events = Arc::new(EventBook::open(disk.clone(), data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
-        let dead_letters = Arc::new(DeadLetters::open(data.path("dead-letters"))?);
+        let dead_letters = Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters"))?);
         let gate = Gate::open(Arc::clone(&journal), &data.path("admission"), config.admission.clone())?;
         let registry = Registry::new(
             root.child("devices"),

@@ -28,6 +28,9 @@ const SNAPSHOT_BYTES: u64 = 256 * 1024;
 /// And whenever the journal has to be kept for longer than so many entries.
 const SNAPSHOT_ENTRIES: u64 = 100_000;
 
+/// How large a value may be, so that the entry around it, with the key, is one that can be written.
+const MAX_VALUE_BYTES: usize = record::MAX_RECORD_BYTES - 128 * 1024;
+
 /// What a record is. The order is a disk format: new kinds go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RecordKind {
@@ -121,7 +124,7 @@ pub fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError>
 impl RecordChange {
     /// The entry that sets a record, or takes it away.
     pub fn entry<T: Record>(key: &str, value: Option<&T>, at: Timestamp) -> Result<Entry, Error> {
-        let value = value.map(record::encode).transpose();
+        let value = value.map(record::encode_within::<T, MAX_VALUE_BYTES>).transpose();
         let value = value.map_err(|source| Error::Encode { what: "a record", source })?;
         let (key, value) = (key.to_owned(), value.map(Arc::from));
         Ok(Entry::Record { at, change: Self { kind: T::KIND, key, version: T::VERSION, value } })

@@ -36,7 +36,7 @@ impl Site {
             directory.clone(),
             Arc::clone(&journal),
             store.age_limits(),
-            Arc::new(DeadLetters::open(data.path("dead-letters")).unwrap()),
+            Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters")).unwrap()),
             Faults::new(FAULT_POINTS, 0),
         );
         let (registry, limits) = (Arc::new(registry), AlertLimits::default());
