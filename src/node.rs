@@ -201,7 +201,7 @@ impl Node {
         let (events, crashes, uptime) = (self.events, self.crashes, self.uptime);
         let last_words = move || {
             crashes.flush();
-            events.flush();
+            events.flush_last();
             uptime.beat(now());
         };
         tokio::task::spawn_blocking(last_words).await.context("storing the last events")?;
@@ -226,7 +226,8 @@ impl Estate {
             ..WatchOptions::default()
         });
         let uptime = Arc::new(UptimeBook::open(disk.clone(), data.root(), now())?);
-        let events = Arc::new(EventBook::open(disk.clone(), data.root(), directory.events().clone())?);
+        let events =
+            Arc::new(EventBook::open(Arc::clone(&journal), data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
         let dead_letters = Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters"))?);
