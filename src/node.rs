@@ -251,9 +251,9 @@ impl Estate {
         )?);
         let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
         let alerts = Arc::new(AlertBook::open(
-            data.path("alerts"),
-            config.alerts.clone(),
             Arc::clone(&journal),
+            &data.path("alerts"),
+            config.alerts.clone(),
             Arc::clone(&registry),
             Arc::clone(&store),
             root.child("storage"),
