@@ -55,7 +55,14 @@ pub(crate) fn run(options: &BackupOptions) -> anyhow::Result<()> {
             let done = store.back_up(&data, &options.to, voltree_actors::now(), step).map_err(stopped)?;
             serde_json::to_value(done)?
         }
-        Err(Error::Locked { .. }) => ask_node(options, &mut progress)?,
+        Err(Error::Locked { .. }) => {
+            of_running_node(&options.data, &options.to, &options.node, &mut progress).map_err(|error| {
+                match error {
+                    Asked::Stopped => stopped(Error::Cancelled),
+                    Asked::Failed(error) => error,
+                }
+            })?
+        }
         Err(error) => return Err(error.into()),
     };
     if options.json {
@@ -82,10 +89,29 @@ fn stopped(error: Error) -> anyhow::Error {
     error.into()
 }
 
-/// Leaves word in the data directory, names it to the node, and waits.
-fn ask_node(options: &BackupOptions, progress: &mut Progress) -> anyhow::Result<Value> {
-    let to = std::path::absolute(&options.to).context("finding the directory to back up to")?;
-    let requests = options.data.join("backup-requests");
+/// Why a running node took no backup.
+pub(crate) enum Asked {
+    /// We were told to stop.
+    Stopped,
+    /// It failed.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Asked {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Has the node that runs on `data` back itself up: leaves word in the data directory, names it to the node, and waits.
+pub(crate) fn of_running_node(
+    data: &Path,
+    to: &Path,
+    node: &str,
+    progress: &mut Progress,
+) -> Result<Value, Asked> {
+    let to = std::path::absolute(to).context("finding the directory to back up to")?;
+    let requests = data.join("backup-requests");
     let name = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
     let word = requests.join(&name);
     let text = to.to_str().context("the directory's name is not UTF-8")?;
@@ -93,13 +119,13 @@ fn ask_node(options: &BackupOptions, progress: &mut Progress) -> anyhow::Result<
         .and_then(|()| std::fs::write(&word, text))
         .with_context(|| format!("leaving word for the node in {}", requests.display()))?;
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    let answer = runtime.block_on(order(&options.node, &name, &to, progress));
+    let answer = runtime.block_on(order(node, &name, &to, progress));
     // The node takes the word away; one that was never asked does not.
     std::fs::remove_file(&word).ok();
     answer
 }
 
-async fn order(node: &str, name: &str, to: &Path, progress: &mut Progress) -> anyhow::Result<Value> {
+async fn order(node: &str, name: &str, to: &Path, progress: &mut Progress) -> Result<Value, Asked> {
     const LOOK_EVERY: Duration = Duration::from_millis(100);
     let url = format!("{}/api/v1/backup", node.trim_end_matches('/'));
     let asked = reqwest::Client::new().post(&url).json(&serde_json::json!({ "request": name })).send();
@@ -108,7 +134,7 @@ async fn order(node: &str, name: &str, to: &Path, progress: &mut Progress) -> an
     let answer = loop {
         match tokio::time::timeout(LOOK_EVERY, &mut asked).await {
             Ok(answer) => break answer,
-            Err(_) if stopping.load(Ordering::Acquire) => return Err(stopped(Error::Cancelled)),
+            Err(_) if stopping.load(Ordering::Acquire) => return Err(Asked::Stopped),
             Err(_) => drop(progress.step(|| format!("the node backs itself up to {}", to.display()))),
         }
     };
@@ -118,10 +144,8 @@ async fn order(node: &str, name: &str, to: &Path, progress: &mut Progress) -> an
     let status = answer.status();
     let body: Value = answer.json().await.with_context(|| format!("{url} is no page of a Voltree node"))?;
     if !status.is_success() {
-        bail!(
-            "the node at {node} took no backup: {}",
-            body["message"].as_str().unwrap_or("it did not say why")
-        );
+        let why = body["message"].as_str().unwrap_or("it did not say why");
+        return Err(Asked::Failed(anyhow::anyhow!("the node at {node} took no backup: {why}")));
     }
     Ok(body)
 }

@@ -1,8 +1,10 @@
-//! `voltree export`: what a data directory holds, as line protocol or CSV, day by day and device by device.
+//! `voltree export`: what a data directory holds, as line protocol or CSV, day by day and device by device, with its node
+//! running or not.
 //!
 //! A file is written beside its place and moved there when it is whole; what was begun can be resumed at the day it had
 //! come to, and is then the same, byte for byte.
 
+mod copied;
 mod partial;
 mod sheet;
 
@@ -19,14 +21,17 @@ use voltree_storage::{Archive, Sample};
 use self::partial::Partial;
 use self::sheet::Sheet;
 pub(crate) use self::sheet::{LONG, WIDE};
-use crate::storage::{Progress, hold};
+use crate::storage::Progress;
 
 /// What to export, and where to.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExportOptions {
-    /// The data directory of a node that does not run.
+    /// The data directory. Its node may be running: then it copies itself first, and goes on meanwhile.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Where that node serves HTTP.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    node: String,
     /// How to write it.
     #[arg(long, value_enum, default_value_t = Format::Line)]
     format: Format,
@@ -82,8 +87,9 @@ struct Exported {
 
 /// Exports.
 pub(crate) fn run(options: &ExportOptions) -> anyhow::Result<()> {
-    let (data, mut progress) = (hold(&options.data)?, Progress::new()?);
-    let archive = Archive::open(&data)?;
+    let mut progress = Progress::new()?;
+    let held = copied::hold(options, &mut progress)?;
+    let archive = Archive::open(&held.data)?;
     let selection = Selection::of(options, &archive)?;
     let sheet = Sheet::new(&selection, &archive)?;
     let exported = match &options.out {

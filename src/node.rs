@@ -1,6 +1,5 @@
 //! A node: what outlives its actors, and the supervision tree on one page.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +28,6 @@ use voltree_actors::registry::{DeviceRecord, DeviceSpec, Gate, Registry};
 use voltree_actors::uptime::{Uptime, UptimeBook};
 use voltree_actors::{FaultyDisk, aggregator::AggregatorMsg, cursor::CursorMsg, now};
 use voltree_cluster::NodeIdentity;
-use voltree_model::DeviceId;
 use voltree_protocols::link::{LinkAddress, Radio};
 use voltree_runtime::metrics::MetricsHandle;
 use voltree_runtime::{
@@ -204,7 +202,7 @@ impl Node {
         let (events, crashes, uptime) = (self.events, self.crashes, self.uptime);
         let last_words = move || {
             crashes.flush();
-            events.flush();
+            events.flush_last();
             uptime.beat(now());
         };
         tokio::task::spawn_blocking(last_words).await.context("storing the last events")?;
@@ -229,11 +227,12 @@ impl Estate {
             ..WatchOptions::default()
         });
         let uptime = Arc::new(UptimeBook::open(disk.clone(), data.root(), now())?);
-        let events = Arc::new(EventBook::open(disk.clone(), data.root(), directory.events().clone())?);
+        let events =
+            Arc::new(EventBook::open(Arc::clone(&journal), data.root(), directory.events().clone())?);
         let root = ActorPath::root("node");
         let devices = Children::default();
-        let dead_letters = Arc::new(DeadLetters::open(data.path("dead-letters"))?);
-        let gate = Gate::open(data.path("admission"), config.admission.clone())?;
+        let dead_letters = Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters"))?);
+        let gate = Gate::open(Arc::clone(&journal), &data.path("admission"), config.admission.clone())?;
         let registry = Registry::new(
             root.child("devices"),
             devices.clone(),
@@ -253,9 +252,9 @@ impl Estate {
         )?);
         let heads = shards().map(|shard| Arc::new(PublishedHead::new(head_of(&store, shard)))).collect();
         let alerts = Arc::new(AlertBook::open(
-            data.path("alerts"),
-            config.alerts.clone(),
             Arc::clone(&journal),
+            &data.path("alerts"),
+            config.alerts.clone(),
             Arc::clone(&registry),
             Arc::clone(&store),
             root.child("storage"),
@@ -340,14 +339,12 @@ impl Estate {
 
     /// Lists every device that has a history, and keeps what the configuration says of its own for the day it does not.
     fn remember_devices(&self, config: &Config, data: &DataDir) -> anyhow::Result<()> {
-        let file = data.path("devices");
-        let mut records: BTreeMap<DeviceId, DeviceRecord> =
-            voltree_storage::load_snapshot(&file)?.unwrap_or_default();
-        for pack in &config.packs {
+        let mut records = DeviceRecord::known(&self.journal, &data.path("devices"))?;
+        let configured = config.packs.iter().map(|pack| {
             let record = DeviceRecord { name: pack.name.clone(), kind: pack.driver.kind().to_owned() };
-            records.insert(pack.id.clone(), record);
-        }
-        voltree_storage::save_snapshot(&file, &records)?;
+            (pack.id.clone(), record)
+        });
+        DeviceRecord::keep(&self.journal, &mut records, configured)?;
         self.registry.readopt(now());
         for device in self.journal.last_origins().keys() {
             match records.get(device) {

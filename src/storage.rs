@@ -64,10 +64,17 @@ pub(crate) fn run(command: &StorageCommand) -> anyhow::Result<()> {
 
 /// The directory, which must be there already and which no node may have.
 pub(crate) fn hold(dir: &std::path::Path) -> anyhow::Result<voltree_storage::DataDir> {
+    Ok(open(dir)??)
+}
+
+/// The directory, which must be there already, or why it can't be had.
+pub(crate) fn open(
+    dir: &std::path::Path,
+) -> anyhow::Result<Result<voltree_storage::DataDir, voltree_storage::Error>> {
     if !dir.join("journal").is_dir() {
         anyhow::bail!("{} is no data directory: it has no journal", dir.display());
     }
-    Ok(voltree_storage::DataDir::open(dir)?)
+    Ok(voltree_storage::DataDir::open(dir))
 }
 
 /// Says on stderr where long work is, and whether it was asked to end.

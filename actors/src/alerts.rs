@@ -1,15 +1,16 @@
 //! The alert actor: holds committed readings against the built-in limits, notices devices that fell silent, threads that
 //! are stuck and storage that is nearly full.
 //!
-//! Owns: its turn; engine and cursor belong to the node and are saved together. Receives: news of commits, ticks.
-//! Lost on restart: what was not saved yet, which is read again from the journal and judged alike.
+//! Owns: its turn; engine and cursor belong to the node and are records of the journal. Receives: news of commits, ticks.
+//! Lost on restart: what the journal did not have yet, which is read again from it and judged alike.
 //! Supervised by: analysis.
 
 mod engine;
 mod node_conditions;
+mod recorded;
 mod rules;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,17 +23,23 @@ use voltree_runtime::{ActorPath, Failure};
 use voltree_storage::{Entry, JournalSlot, Lsn, Store};
 
 pub use engine::{AlertEngine, Change};
+use recorded::Saving;
 pub use rules::AlertLimits;
 use rules::Rule;
 
 use crate::cursor::{self, CursorMsg};
 use crate::fault_points::ALERTS_HANDLE;
 use crate::fleet::AlertView;
+use crate::intake;
 use crate::metrics;
 use crate::registry::Registry;
 
-/// After how many entries the state is saved even if no alert changed, so that little is read again.
+/// After how many entries it is saved how far they are judged, so that little is read again.
 const SAVE_EVERY: u64 = 10_000;
+/// And for each of what it has to say of devices and rules, so that it takes little of the journal.
+const SAVE_EVERY_OF_EACH: u64 = 4;
+/// How long the last changes may take to be committed when the node stops.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 /// How often it is looked at how full the storage is.
 const LOOK_AT_SPACE: Duration = Duration::from_secs(60);
 /// How many alerts a watcher may fall behind.
@@ -41,11 +48,11 @@ const BACKLOG: usize = 256;
 /// The node's half of alerting, which outlives the actor.
 #[derive(Debug)]
 pub struct AlertBook {
-    file: PathBuf,
     journal: Arc<JournalSlot>,
     registry: Arc<Registry>,
     started_at: Timestamp,
-    engine: Mutex<AlertEngine>,
+    engine: Arc<Mutex<AlertEngine>>,
+    saving: Saving,
     saved: Arc<AtomicU64>,
     watchers: broadcast::Sender<Arc<AlertView>>,
     store: Arc<Store>,
@@ -55,27 +62,28 @@ pub struct AlertBook {
 }
 
 impl AlertBook {
-    /// Reads the saved state, or begins with the oldest entry that the journal still has.
+    /// Begins with what the journal's records say, or the file `old` that an earlier version kept; or with the oldest
+    /// entry that the journal still has. Blocks, while the journal has no writer.
     pub fn open(
-        file: PathBuf,
-        limits: AlertLimits,
         journal: Arc<JournalSlot>,
+        old: &Path,
+        limits: AlertLimits,
         registry: Arc<Registry>,
         store: Arc<Store>,
         storage_path: ActorPath,
     ) -> Result<Self, voltree_storage::Error> {
-        let mut engine = load(&file)?;
+        let mut engine = recorded::load(&journal, old)?;
         engine.set_limits(limits);
         let saved = Arc::new(AtomicU64::new(engine.cursor().0));
         let started_at = crate::now();
         let watchers = broadcast::Sender::new(BACKLOG);
-        let (engine, space_looked_at) = (Mutex::new(engine), Mutex::default());
+        let (engine, space_looked_at) = (Arc::new(Mutex::new(engine)), Mutex::default());
         Ok(Self {
-            file,
             journal,
             registry,
             started_at,
             engine,
+            saving: Saving::default(),
             saved,
             watchers,
             store,
@@ -155,8 +163,8 @@ impl AlertBook {
             .collect()
     }
 
-    /// Judges what the journal has committed since; `changed` says that an alert changed already.
-    async fn catch_up(&self, mut changed: bool) -> Result<(), ActorProcessingErr> {
+    /// Judges what the journal has committed since, and has it keep what changed.
+    async fn catch_up(&self) -> Result<(), ActorProcessingErr> {
         let now = crate::now();
         loop {
             let after = self.engine.lock().cursor();
@@ -165,17 +173,22 @@ impl AlertBook {
                 break;
             }
             self.registry.faults().pass(ALERTS_HANDLE, "alerts").await.map_err(Failure::from)?;
-            changed |= self.tell(&self.judge(&batch, now));
+            self.tell(&self.judge(&batch, now));
         }
-        let behind = self.engine.lock().cursor().0 - self.saved.load(Ordering::Acquire);
-        if changed || behind >= SAVE_EVERY {
-            self.save().await?;
-        }
-        Ok(())
+        let due = self.is_due();
+        self.save(due)
     }
 
-    /// Logs, counts and streams what changed; whether anything did.
-    fn tell(&self, changes: &[Change]) -> bool {
+    /// Whether so much was judged that it is to be saved how far.
+    fn is_due(&self) -> bool {
+        let engine = self.engine.lock();
+        let size = u64::try_from(engine.judged().len()).unwrap_or(u64::MAX);
+        let behind = engine.cursor().0.saturating_sub(self.saved.load(Ordering::Acquire));
+        behind >= SAVE_EVERY.max(size.saturating_mul(SAVE_EVERY_OF_EACH))
+    }
+
+    /// Logs, counts and streams what changed.
+    fn tell(&self, changes: &[Change]) {
         for change in changes {
             match change {
                 Change::Raised(alert) => {
@@ -190,35 +203,22 @@ impl AlertBook {
                 }
             }
         }
-        !changes.is_empty()
     }
 
-    async fn save(&self) -> Result<(), ActorProcessingErr> {
-        let (file, engine) = (self.file.clone(), self.engine.lock().clone());
-        let cursor = engine.cursor();
-        tokio::task::spawn_blocking(move || {
-            let judged = engine.judged();
-            voltree_storage::save_snapshot(&file, &(&engine, judged))
-        })
-        .await?
-        .map_err(|error| Failure::boxed(&error))?;
-        self.saved.store(cursor.0, Ordering::Release);
+    fn save(&self, due: bool) -> Result<(), ActorProcessingErr> {
+        let saved = self.saving.save(&self.journal, &self.engine, due, &self.saved);
+        saved.map_err(|error| Failure::boxed(&error))
+    }
+
+    /// Has the journal keep everything, and waits for that as long as a node that stops can.
+    async fn save_last(&self) -> Result<(), ActorProcessingErr> {
+        // What is under way comes first. If the journal has no writer now, it is all judged again the next time.
+        let level = || tokio::time::timeout(LAST_COMMIT, intake::submit(&self.journal, Vec::new()));
+        if level().await.is_ok() {
+            self.save(true)?;
+            level().await.ok();
+        }
         Ok(())
-    }
-}
-
-/// Loads what was saved, also in its first form, which knew nothing of what was judged.
-fn load(file: &Path) -> Result<AlertEngine, voltree_storage::Error> {
-    match voltree_storage::load_snapshot::<(AlertEngine, engine::Judged)>(file) {
-        Ok(Some((mut engine, judged))) => {
-            engine.set_judged(judged);
-            Ok(engine)
-        }
-        Ok(None) => Ok(AlertEngine::default()),
-        Err(voltree_storage::Error::DecodeSnapshot { .. }) => {
-            Ok(voltree_storage::load_snapshot(file)?.unwrap_or_default())
-        }
-        Err(error) => Err(error),
     }
 }
 
@@ -247,10 +247,11 @@ impl Actor for Alerting {
         book: &mut Arc<AlertBook>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            CursorMsg::Committed => book.catch_up(false).await,
+            CursorMsg::Committed => book.catch_up().await,
             CursorMsg::Tick => {
                 let changes = book.notice(crate::now()).await?;
-                book.catch_up(book.tell(&changes)).await
+                book.tell(&changes);
+                book.catch_up().await
             }
         }
     }
@@ -260,7 +261,7 @@ impl Actor for Alerting {
         _myself: ActorRef<CursorMsg>,
         book: &mut Arc<AlertBook>,
     ) -> Result<(), ActorProcessingErr> {
-        book.save().await
+        book.save_last().await
     }
 }
 

@@ -1,21 +1,25 @@
 //! Dead letters: what a device's handler failed on three times, kept whole with the reason until an operator hands it
 //! in again.
 //!
-//! The book belongs to the node and is saved before the journal hears of a letter, so a crash in between finds it again
-//! under the same id. It is bounded: when it is full the oldest letters give way, and the log says so.
+//! Each is a record. It goes into the journal just before the entry that says that it was set aside, so a crash in between
+//! finds it again under the same id. There is a bound: when that is reached the oldest letters give way, and the log says
+//! so.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use voltree_model::{DeviceId, Timestamp};
+use voltree_model::{DeviceId, RejectReason, Timestamp};
+use voltree_storage::{Entry, Error, JournalSlot, RealDisk, Record, RecordChange, RecordKind, load_snapshot};
 
 use crate::intake::Inbound;
 
 /// How many letters are kept.
 const MAX_LETTERS: usize = 1_000;
+/// How long whoever handed one in waits for the journal.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that was set aside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,20 +45,17 @@ impl DeadLetter {
     }
 }
 
+impl Record for DeadLetter {
+    const KIND: RecordKind = RecordKind::DeadLetter;
+    const VERSION: u8 = 1;
+}
+
 /// All dead letters of a node.
 #[derive(Debug)]
 pub struct DeadLetters {
-    file: PathBuf,
-    book: Mutex<Book>,
-    /// One save at a time, the newest last.
-    saving: Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Book {
-    letters: BTreeMap<(DeviceId, u64), Arc<DeadLetter>>,
+    journal: Arc<JournalSlot>,
     /// Letters that are being handed in again right now.
-    claimed: Vec<String>,
+    claimed: Mutex<Vec<String>>,
 }
 
 /// A letter in the hands of whoever hands it in again; dropping it puts the letter back.
@@ -76,76 +77,63 @@ pub enum ClaimError {
 }
 
 impl DeadLetters {
-    /// Reads the letters of the node's earlier lives.
-    pub fn open(file: PathBuf) -> Result<Self, voltree_storage::Error> {
-        let letters: Vec<DeadLetter> = voltree_storage::load_snapshot(&file)?.unwrap_or_default();
-        let letters = letters.into_iter().map(|letter| (key(&letter), Arc::new(letter)));
-        let book = Book { letters: letters.collect(), claimed: Vec::new() };
-        Ok(Self { file, book: Mutex::new(book), saving: Mutex::default() })
+    /// The letters of the node's earlier lives, also those that an earlier version kept in the file `old`. Blocks, while
+    /// the journal has no writer.
+    pub fn open(journal: Arc<JournalSlot>, old: &Path) -> Result<Self, Error> {
+        if let Some(letters) = load_snapshot::<Vec<DeadLetter>>(old)? {
+            let entries: Vec<Entry> = letters.iter().map(kept).collect::<Result<_, _>>()?;
+            voltree_storage::take_over(&RealDisk, &journal, &[old.to_owned()], entries)?;
+        }
+        // What can't be read is to be told now, and not when somebody asks.
+        journal.records().all::<DeadLetter>()?;
+        Ok(Self { journal, claimed: Mutex::default() })
     }
 
     /// All letters, the newest first.
     pub fn list(&self) -> Vec<Arc<DeadLetter>> {
-        let mut letters: Vec<_> = self.book.lock().letters.values().cloned().collect();
+        let letters = self.journal.records().all::<DeadLetter>().unwrap_or_else(|error| {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(event = "dead_letter.unreadable", error, "dead letters can't be listed");
+            Default::default()
+        });
+        let mut letters: Vec<_> = letters.into_values().map(Arc::new).collect();
         letters.sort_by_key(|letter| std::cmp::Reverse(letter.at));
         letters
     }
 
-    /// Keeps a letter, and returns once it is on stable storage; blocks. Keeping it twice changes nothing.
-    pub fn keep(&self, letter: DeadLetter) -> Result<(), voltree_storage::Error> {
-        let _one_at_a_time = self.saving.lock();
-        {
-            let mut book = self.book.lock();
-            let (key, letter) = (key(&letter), Arc::new(letter));
-            if book.letters.insert(key, Arc::clone(&letter)).is_none() {
-                let (id, cause) = (letter.id(), &letter.cause);
-                tracing::error!(event = "dead_letter.kept", id, cause, "its handler failed on it too often");
-            }
-            while book.letters.len() > MAX_LETTERS {
-                book.forget_oldest();
+    /// The entries that keep a letter, and let the oldest go for it. Keeping it twice changes nothing.
+    pub(crate) fn keep(&self, letter: DeadLetter) -> Result<Vec<Entry>, Error> {
+        let (id, records) = (letter.id(), self.journal.records());
+        let known = records.get::<DeadLetter>(&id)?.is_some();
+        if !known {
+            let cause = &letter.cause;
+            tracing::error!(event = "dead_letter.kept", id, cause, "its handler failed on it too often");
+        }
+        let mut entries = Vec::new();
+        let too_many = (records.count::<DeadLetter>() + usize::from(!known)).saturating_sub(MAX_LETTERS);
+        if too_many > 0 {
+            for letter in self.list().into_iter().rev().filter(|other| other.id() != id).take(too_many) {
+                let id = letter.id();
+                let limit = MAX_LETTERS;
+                tracing::error!(event = "dead_letter.forgotten", id, limit, "too many dead letters");
+                entries.push(gone(&id, crate::now())?);
             }
         }
-        self.save()
+        entries.push(kept(&letter).or_else(|_| kept(&without_content(letter)))?);
+        Ok(entries)
     }
 
     /// Takes a letter in hand, in order to hand it in again.
     pub fn claim(self: &Arc<Self>, id: &str) -> Result<Claim, ClaimError> {
-        let mut book = self.book.lock();
-        let letter = book.letters.values().find(|letter| letter.id() == id).cloned();
+        let mut claimed = self.claimed.lock();
+        let letter = self.list().into_iter().find(|letter| letter.id() == id);
         let letter = letter.ok_or(ClaimError::Unknown)?;
-        if book.claimed.iter().any(|claimed| claimed == id) {
+        if claimed.iter().any(|claimed| claimed == id) {
             return Err(ClaimError::Claimed);
         }
-        book.claimed.push(id.to_owned());
-        drop(book);
+        claimed.push(id.to_owned());
+        drop(claimed);
         Ok(Claim { book: Arc::clone(self), letter })
-    }
-
-    fn remove(&self, letter: &DeadLetter) -> Result<(), voltree_storage::Error> {
-        let _one_at_a_time = self.saving.lock();
-        self.book.lock().letters.remove(&key(letter));
-        self.save()
-    }
-
-    fn save(&self) -> Result<(), voltree_storage::Error> {
-        let letters: Vec<DeadLetter> =
-            self.book.lock().letters.values().map(|letter| DeadLetter::clone(letter)).collect();
-        voltree_storage::save_snapshot(&self.file, &letters)
-    }
-}
-
-impl Book {
-    fn forget_oldest(&mut self) {
-        let oldest = self.letters.iter().min_by_key(|(_, letter)| letter.at).map(|(key, _)| key.clone());
-        if let Some(letter) = oldest.and_then(|key| self.letters.remove(&key)) {
-            let id = letter.id();
-            tracing::error!(
-                event = "dead_letter.forgotten",
-                id,
-                limit = MAX_LETTERS,
-                "too many dead letters"
-            );
-        }
     }
 }
 
@@ -155,27 +143,40 @@ impl Claim {
         &self.letter
     }
 
-    /// The letter arrived: it is dead no longer; blocks.
-    pub fn delivered(self) -> Result<(), voltree_storage::Error> {
-        self.book.remove(&self.letter)
+    /// The letter arrived: it is dead no longer; blocks until the journal has it.
+    pub fn delivered(self) -> Result<(), Error> {
+        let delivered = gone(&self.letter.id(), crate::now())?;
+        self.book.journal.commit(vec![delivered], PATIENCE)?;
+        Ok(())
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let id = self.letter.id();
-        self.book.book.lock().claimed.retain(|claimed| *claimed != id);
+        self.book.claimed.lock().retain(|claimed| *claimed != id);
     }
 }
 
-fn key(letter: &DeadLetter) -> (DeviceId, u64) {
-    (letter.device.clone(), letter.number)
+fn kept(letter: &DeadLetter) -> Result<Entry, Error> {
+    RecordChange::entry(&letter.id(), Some(letter), letter.at)
+}
+
+fn gone(id: &str, at: Timestamp) -> Result<Entry, Error> {
+    RecordChange::entry::<DeadLetter>(id, None, at)
+}
+
+/// A letter that is too large for the journal, which is why its handler failed on it.
+fn without_content(letter: DeadLetter) -> DeadLetter {
+    let detail = "its content is too large for the journal and was not kept".to_owned();
+    let inbound = Inbound::Rejected { at: letter.at, reason: RejectReason::BadPayload, detail };
+    DeadLetter { inbound, ..letter }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use voltree_model::RejectReason;
+    use crate::test_journal::{BOUND, TestJournal, writing};
 
     fn letter(number: u64) -> DeadLetter {
         let at = Timestamp::from_millis(i64::try_from(number).unwrap());
@@ -193,33 +194,67 @@ mod tests {
         book.list().iter().map(|letter| letter.id()).collect()
     }
 
+    fn open(journal: &Arc<JournalSlot>) -> Arc<DeadLetters> {
+        Arc::new(DeadLetters::open(Arc::clone(journal), Path::new("none")).unwrap())
+    }
+
+    fn keep(book: &DeadLetters, journal: &JournalSlot, letter: DeadLetter) {
+        journal.commit_alone(book.keep(letter).unwrap(), BOUND).unwrap();
+    }
+
     #[test]
-    fn letters_are_there_after_a_restart_until_they_were_delivered() {
-        let temp = tempfile::tempdir().unwrap();
-        let file = temp.path().join("dead-letters");
-        let book = DeadLetters::open(file.clone()).unwrap();
-        (1..4).for_each(|number| book.keep(letter(number)).unwrap());
-        book.keep(letter(2)).unwrap();
-        let book = Arc::new(DeadLetters::open(file.clone()).unwrap());
+    fn letters_are_there_after_a_power_cut_until_they_were_delivered() {
+        let disk = TestJournal::default();
+        let journal = disk.open();
+        let book = open(&journal);
+        (1..4).chain([2]).for_each(|number| keep(&book, &journal, letter(number)));
+        disk.power_cut();
+        let journal = disk.open();
+        let book = open(&journal);
         assert_eq!(ids(&book), ["pack-1:3", "pack-1:2", "pack-1:1"]);
         let claim = book.claim("pack-1:2").unwrap();
         assert_eq!(book.claim("pack-1:2").unwrap_err(), ClaimError::Claimed);
         drop(claim);
-        book.claim("pack-1:2").unwrap().delivered().unwrap();
+        writing(&journal, || book.claim("pack-1:2").unwrap().delivered()).unwrap();
         assert_eq!(book.claim("pack-1:2").unwrap_err(), ClaimError::Unknown);
-        assert_eq!(ids(&DeadLetters::open(file).unwrap()), ["pack-1:3", "pack-1:1"]);
+        disk.power_cut();
+        assert_eq!(ids(&open(&disk.open())), ["pack-1:3", "pack-1:1"]);
     }
 
     #[test]
     fn a_full_book_forgets_the_oldest() {
-        let temp = tempfile::tempdir().unwrap();
-        let book = DeadLetters::open(temp.path().join("dead-letters")).unwrap();
-        {
-            let mut book = book.book.lock();
-            book.letters.extend((1..=1_000).map(|number| (key(&letter(number)), Arc::new(letter(number)))));
-        }
-        book.keep(letter(2_000)).unwrap();
+        let journal = TestJournal::default().open();
+        let book = open(&journal);
+        let full = (1..=1_000).map(|number| kept(&letter(number)).unwrap()).collect();
+        journal.commit_alone(full, BOUND).unwrap();
+        keep(&book, &journal, letter(2_000));
         let ids = ids(&book);
         assert_eq!((ids.len(), ids[0].as_str(), ids[999].as_str()), (1_000, "pack-1:2000", "pack-1:2"));
+    }
+
+    #[test]
+    fn letters_that_an_earlier_version_kept_in_a_file_are_taken_over_once() {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), TestJournal::default());
+        let old = dir.path().join("dead-letters");
+        voltree_storage::save_snapshot(&old, &vec![letter(1), letter(2)]).unwrap();
+        for _ in 0..2 {
+            let book = DeadLetters::open(disk.open(), &old).unwrap();
+            assert_eq!(
+                (ids(&book), old.exists()),
+                (vec!["pack-1:2".to_owned(), "pack-1:1".to_owned()], false)
+            );
+            assert_eq!(*book.list()[1], letter(1));
+            disk.power_cut();
+        }
+    }
+
+    #[test]
+    fn a_letter_that_is_too_large_for_the_journal_is_kept_without_its_content() {
+        let journal = TestJournal::default().open();
+        let book = open(&journal);
+        let detail = "x".repeat(17 * 1024 * 1024);
+        let inbound = Inbound::Rejected { at: Timestamp::from_millis(0), reason: RejectReason::Busy, detail };
+        keep(&book, &journal, DeadLetter { inbound, ..letter(1) });
+        assert_eq!(book.list()[0].inbound, without_content(letter(1)).inbound);
     }
 }

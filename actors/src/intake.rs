@@ -54,12 +54,18 @@ pub enum DrainError {
         #[source]
         source: Failure,
     },
-    /// A dead letter could not be kept.
-    #[error("a dead letter could not be kept")]
+    /// A dead letter can't be kept.
+    #[error("a dead letter can't be kept")]
     SetAside(#[source] voltree_storage::Error),
-    /// The runtime is shutting down.
-    #[error("it was cancelled")]
-    Cancelled,
+}
+
+/// What becomes of the first of a batch.
+#[derive(Debug)]
+struct Prepared {
+    entries: Vec<Entry>,
+    /// Of how many they are: a dead letter takes more than one.
+    items: usize,
+    last: Option<u64>,
 }
 
 /// The inbox of one device.
@@ -115,35 +121,32 @@ impl Intake {
             if batch.is_empty() {
                 return Ok(());
             }
-            let (entries, last, failed) = self.prepare(batch).await?;
-            if let Some(last) = last {
-                self.commit(journal, entries, last).await?;
-            }
+            let (prepared, failed) = self.prepare(batch).await;
+            self.commit(journal, prepared).await?;
             failed.map_or(Ok(()), Err)?;
         }
     }
 
     /// Makes entries of a batch up to the first that fails; those before it have done nothing wrong.
-    async fn prepare(
-        &self,
-        batch: Vec<Waiting<Inbound>>,
-    ) -> Result<(Vec<Entry>, Option<u64>, Option<DrainError>), DrainError> {
-        let mut entries = Vec::with_capacity(batch.len());
-        let mut last = None;
+    async fn prepare(&self, batch: Vec<Waiting<Inbound>>) -> (Prepared, Option<DrainError>) {
+        let mut prepared = Prepared { entries: Vec::with_capacity(batch.len()), items: 0, last: None };
         for item in batch {
-            let number = item.number;
             // A suspect goes by itself, so that those before it are safe in the journal.
-            if item.failures > 0 && last.is_some() {
+            if item.failures > 0 && prepared.last.is_some() {
                 break;
             }
-            let entry = if item.is_dead() { self.set_aside(&item).await } else { self.handle(&item).await };
-            match entry {
-                Ok(entry) => entries.push(entry),
-                Err(failed) => return Ok((entries, last, Some(failed))),
+            let added = if item.is_dead() {
+                self.set_aside(&item).map(|entries| prepared.entries.extend(entries))
+            } else {
+                self.handle(&item).await.map(|entry| prepared.entries.push(entry))
+            };
+            if let Err(failed) = added {
+                return (prepared, Some(failed));
             }
-            last = Some(number);
+            prepared.items += 1;
+            prepared.last = Some(item.number);
         }
-        Ok((entries, last, None))
+        (prepared, None)
     }
 
     async fn handle(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
@@ -164,12 +167,12 @@ impl Intake {
         Ok(entry)
     }
 
-    async fn commit(&self, journal: &JournalSlot, entries: Vec<Entry>, last: u64) -> Result<(), DrainError> {
-        let alone = entries.len() == 1;
+    async fn commit(&self, journal: &JournalSlot, prepared: Prepared) -> Result<(), DrainError> {
+        let Prepared { entries, items, last: Some(last) } = prepared else { return Ok(()) };
         match commit(journal, entries).await {
             Ok(_) => self.inbox.settle(last),
             // One that can never be written would hold up all behind it: it is found by itself and is to blame.
-            Err(DrainError::Append(AppendError::Unencodable(why))) if alone => {
+            Err(DrainError::Append(AppendError::Unencodable(why))) if items == 1 => {
                 self.inbox.handle(last).failed(&format!("it can't be written: {why}"));
             }
             Err(DrainError::Append(AppendError::Unencodable(_))) => self.one_by_one(journal, last).await?,
@@ -180,27 +183,23 @@ impl Intake {
 
     async fn one_by_one(&self, journal: &JournalSlot, last: u64) -> Result<(), DrainError> {
         while let Some(item) = self.inbox.front(1).into_iter().find(|item| item.number <= last) {
-            let number = item.number;
-            let (entries, _, failed) = self.prepare(vec![item]).await?;
+            let (prepared, failed) = self.prepare(vec![item]).await;
             failed.map_or(Ok(()), Err)?;
-            Box::pin(self.commit(journal, entries, number)).await?;
+            Box::pin(self.commit(journal, prepared)).await?;
         }
         Ok(())
     }
 
-    /// Keeps what the handler can't stand; its place in the journal says where it went.
-    async fn set_aside(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
+    /// Keeps what the handler can't stand, and says in its place in the journal where it went.
+    fn set_aside(&self, item: &Waiting<Inbound>) -> Result<Vec<Entry>, DrainError> {
         let (at, cause) = (crate::now(), item.cause.as_deref().unwrap_or_default().to_owned());
         let (device, number, failures) = (self.device.clone(), item.number, item.failures);
         let inbound = Inbound::clone(&item.content);
         let letter =
             DeadLetter { device: device.clone(), number, at, cause: cause.clone(), failures, inbound };
-        let book = Arc::clone(&self.dead_letters);
-        tokio::task::spawn_blocking(move || book.keep(letter))
-            .await
-            .map_err(|_| DrainError::Cancelled)?
-            .map_err(DrainError::SetAside)?;
-        Ok(Entry::DeadLettered { device, origin: origin(number), at, cause })
+        let mut entries = self.dead_letters.keep(letter).map_err(DrainError::SetAside)?;
+        entries.push(Entry::DeadLettered { device, origin: origin(number), at, cause });
+        Ok(entries)
     }
 }
 

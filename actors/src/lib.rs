@@ -29,6 +29,8 @@ pub mod postmortem;
 pub mod presence;
 pub mod recorder;
 pub mod registry;
+#[cfg(test)]
+mod test_journal;
 pub mod timeline;
 pub mod uptime;
 mod wall_clock;

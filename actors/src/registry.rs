@@ -3,6 +3,7 @@
 //! It belongs to the node and outlives all actors. A device that nobody configured joins when it first publishes.
 
 mod gate;
+mod remembered;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::order::Order;
@@ -27,6 +27,7 @@ use crate::mqtt_device;
 use crate::orders::{Orders, Unconfirmed};
 
 pub use gate::{AdmissionRules, Candidate, Gate, IdPattern, Unknown};
+pub use remembered::DeviceRecord;
 
 /// What a device says of its own connection, or its link finds out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,15 +103,6 @@ pub struct DeviceSpec {
     pub wanted: bool,
 }
 
-/// What is kept of a configured device, so that its history keeps its name when it is configured no longer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceRecord {
-    /// What its operator called it.
-    pub name: String,
-    /// Its type as the contract names it.
-    pub kind: String,
-}
-
 /// Every device the node knows.
 #[derive(Debug)]
 pub struct Registry {
@@ -172,7 +164,7 @@ impl Registry {
         self.gate.candidates()
     }
 
-    /// Makes a device of whoever publishes under this id, for good. Blocks on the disk.
+    /// Makes a device of whoever publishes under this id, for good. Blocks until the journal has it.
     pub fn adopt_candidate(
         &self,
         id: &DeviceId,
@@ -183,7 +175,8 @@ impl Registry {
         Ok(self.adopt_mapped(id, &name, offline_after, now))
     }
 
-    /// Turns away whatever is published under this id from now on; its history stays. Blocks on the disk.
+    /// Turns away whatever is published under this id from now on; its history stays. Blocks until the
+    /// journal has it.
     pub fn ignore(&self, id: &DeviceId) -> Result<(), voltree_storage::Error> {
         self.gate.decide(id, false, ADOPTED_OFFLINE_AFTER)?;
         tracing::info!(event = "device.ignored", device = %id, "sent away by an operator");

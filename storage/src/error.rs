@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::kv::KvError;
 use crate::record::RecordError;
-use crate::{Lsn, RecordKind};
+use crate::{AppendError, Lsn, RecordKind};
 
 /// A failure of the store, the journal or their files.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,21 @@ pub enum Error {
     /// The journal's writer failed on a group.
     #[error("the journal's writer failed")]
     Writer(#[source] Arc<Self>),
+    /// The journal did not take a change.
+    #[error("the journal did not take it")]
+    NotTaken(#[source] AppendError),
+    /// A change was not durable in time.
+    #[error(
+        "the disk did not confirm it within {seconds} s, it may be full or very slow; make room and try again: it may have \
+         been kept all the same"
+    )]
+    NotConfirmed {
+        /// How long that was.
+        seconds: u64,
+    },
+    /// The journal's writer went away before it answered.
+    #[error("the journal's writer went away before it answered; try again")]
+    WriterGone,
     /// A snapshot file is damaged and there is no older one to fall back to.
     #[error("{} is damaged: {why}; restore it from a backup, or move it away to begin anew", path.display())]
     CorruptSnapshot {

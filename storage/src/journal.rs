@@ -6,6 +6,7 @@
 //! origins, the next only after the last was answered. The queue has no limit of its own: each device's door has one.
 
 mod catalog;
+mod commit;
 mod peek;
 mod queue;
 mod recovery;

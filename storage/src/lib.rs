@@ -52,7 +52,7 @@ pub use ledgers::{read_head, read_ledgers};
 pub use local_days::local_day_edges;
 pub use positions::Positions;
 pub use record::RecordError;
-pub use records::{Record, RecordChange, RecordKind, Records, decode_value};
+pub use records::{Record, RecordChange, RecordKind, Records, decode_value, take_over};
 pub use recount::{Recount, recount};
 pub use retention::{AgeLimits, KeepDays, Retention};
 pub use rollup::{Gap, Moment, Rollup};

@@ -5,6 +5,8 @@
 //! journal when that is opened. Small keys that are written over never go to the buckets' engine, because a power cut
 //! destroys those first. Every value carries its type's version; an older one is migrated when it is read.
 
+mod take_over;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use voltree_model::Timestamp;
+
+pub use take_over::take_over;
 
 use crate::record::{self, RecordError};
 use crate::{Disk, Entry, Error, Lsn, snapshot};
@@ -23,6 +27,9 @@ pub(crate) const SNAPSHOT: &str = "records";
 const SNAPSHOT_BYTES: u64 = 256 * 1024;
 /// And whenever the journal has to be kept for longer than so many entries.
 const SNAPSHOT_ENTRIES: u64 = 100_000;
+
+/// How large a value may be, so that the entry around it, with the key, is one that can be written.
+const MAX_VALUE_BYTES: usize = record::MAX_RECORD_BYTES - 128 * 1024;
 
 /// What a record is. The order is a disk format: new kinds go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +54,10 @@ pub enum RecordKind {
     User,
     /// Something that happened.
     Event,
+    /// What an operator decided of somebody who publishes.
+    Admission,
+    /// How far the alert engine has judged.
+    Judgement,
 }
 
 /// A type that is kept as records.
@@ -113,7 +124,7 @@ pub fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError>
 impl RecordChange {
     /// The entry that sets a record, or takes it away.
     pub fn entry<T: Record>(key: &str, value: Option<&T>, at: Timestamp) -> Result<Entry, Error> {
-        let value = value.map(record::encode).transpose();
+        let value = value.map(record::encode_within::<T, MAX_VALUE_BYTES>).transpose();
         let value = value.map_err(|source| Error::Encode { what: "a record", source })?;
         let (key, value) = (key.to_owned(), value.map(Arc::from));
         Ok(Entry::Record { at, change: Self { kind: T::KIND, key, version: T::VERSION, value } })
@@ -127,6 +138,12 @@ impl Records {
         let of_kind = view.records.range((T::KIND, String::new())..);
         let of_kind = of_kind.take_while(|((kind, _), _)| *kind == T::KIND);
         of_kind.map(|((_, key), stored)| Ok((key.clone(), read(key, stored)?))).collect()
+    }
+
+    /// How many records of a type there are.
+    pub fn count<T: Record>(&self) -> usize {
+        let view = self.view.read();
+        view.records.range((T::KIND, String::new())..).take_while(|((kind, _), _)| *kind == T::KIND).count()
     }
 
     /// One record.

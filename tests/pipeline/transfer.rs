@@ -52,10 +52,24 @@ async fn an_export_that_is_imported_and_exported_again_is_the_same_byte_for_byte
     node.ledger_settled("pack-1", 600).await;
     // What no seal covers is exported too: nothing waits for these.
     post(&node, format!("voltree,device=pack-1,unit=V voltage=9.75 {}\n", base + 999_999_999 / 4)).await;
+    node.ledger_settled("pack-1", 601).await;
+    let (files, running) =
+        (FORMATS.map(|format| first.dir.path().join(format)), first.dir.path().join("running"));
+    let while_it_runs: Vec<_> = FORMATS
+        .iter()
+        .map(|format| export(&first.data(), format, &running, &["--node", &node.http]))
+        .collect();
+    let data = first.data();
+    let nobody = voltree(&["export", "--data", data.to_str().unwrap(), "--node", "http://127.0.0.1:1"]);
+    let why = text(&nobody.stderr);
+    assert!(!nobody.status.success() && why.contains("a node runs on") && why.contains("--node"), "{why}");
     node.kill();
-    let files = FORMATS.map(|format| first.dir.path().join(format));
     let exported: Vec<_> =
         FORMATS.iter().zip(&files).map(|(format, file)| export(&first.data(), format, file, &[])).collect();
+    assert!(while_it_runs == exported, "a node that runs is exported as one that does not");
+    let left = std::fs::read_dir(first.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_str().unwrap().starts_with(".voltree")).collect();
+    assert!(left.is_empty(), "the copies are gone: {left:?}");
     let lines = text(&exported[0]);
     assert_eq!(lines.lines().count(), 600 * 3 + 200 + 1, "{}", &lines[..500]);
     assert!(text(&exported[2]).starts_with("time,device,"), "{}", &text(&exported[2])[..200]);

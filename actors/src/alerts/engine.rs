@@ -1,8 +1,7 @@
 //! The alert engine, pure: a fold over readings and times, with at most one active alert per rule and device.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use voltree_model::{DeviceId, Metric, Timestamp};
 use voltree_storage::{Entry, Lsn};
@@ -22,16 +21,19 @@ pub enum Change {
     Resolved(AlertView),
 }
 
+/// An alert, with its rule where that is known.
+pub(super) type Known = (Option<Rule>, AlertView);
+
 /// All alerts of a node, and how far in the journal they were judged.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct AlertEngine {
     limits: AlertLimits,
     cursor: u64,
     active: BTreeMap<(Rule, DeviceId), AlertView>,
-    ended: VecDeque<AlertView>,
-    /// Saved beside the rest: what was saved earlier lacks it.
-    #[serde(skip)]
+    ended: VecDeque<Known>,
     judged: Judged,
+    /// The alerts that changed, or are no longer kept, since they were last taken to be saved.
+    unsaved: BTreeSet<String>,
 }
 
 /// When the newest reading was measured that each rule judged. One from before it tells of the past, as whatever is
@@ -83,14 +85,53 @@ impl AlertEngine {
         news
     }
 
-    /// What was judged, to be saved beside the engine.
+    /// What was judged.
     pub(super) fn judged(&self) -> &Judged {
         &self.judged
     }
 
-    /// Puts back what was judged before.
-    pub(super) fn set_judged(&mut self, judged: Judged) {
-        self.judged = judged;
+    /// The engine as it was after the entry `cursor`, with alerts that may be newer than that.
+    ///
+    /// What an alert tells was judged, so reading the entries behind the cursor again neither begins nor ends it again.
+    pub(super) fn restored(cursor: u64, mut judged: Judged, alerts: impl IntoIterator<Item = Known>) -> Self {
+        let mut engine = Self { cursor, ..Self::default() };
+        let mut ended = Vec::new();
+        for (rule, alert) in alerts {
+            let last = alert.resolved_at.unwrap_or(alert.triggered_at);
+            if let Some(rule) = rule {
+                let known = judged.entry((rule, alert.device.clone())).or_insert(last);
+                *known = last.max(*known);
+            }
+            match (alert.status, rule) {
+                (AlertStatus::Active, Some(rule)) => {
+                    engine.active.insert((rule, alert.device.clone()), alert);
+                }
+                (AlertStatus::Active | AlertStatus::Resolved, _) => ended.push((rule, alert)),
+            }
+        }
+        ended.sort_by_key(|(_, alert)| alert.resolved_at);
+        Self { judged, ended: ended.into(), ..engine }
+    }
+
+    /// Which alerts changed since the last call, as they are now; `None` for those that are no longer kept.
+    pub(super) fn take_unsaved(&mut self) -> Vec<(String, Option<Known>)> {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        unsaved.into_iter().map(|id| (id.clone(), self.alert(&id))).collect()
+    }
+
+    /// Puts back what could not be saved.
+    pub(super) fn still_unsaved(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.unsaved.extend(ids);
+    }
+
+    /// Every alert, active or ended.
+    pub(super) fn alerts(&self) -> impl Iterator<Item = (Option<Rule>, &AlertView)> {
+        let active = self.active.iter().map(|((rule, _), alert)| (Some(*rule), alert));
+        active.chain(self.ended.iter().map(|(rule, alert)| (*rule, alert)))
+    }
+
+    fn alert(&self, id: &str) -> Option<Known> {
+        self.alerts().find(|(_, alert)| alert.id == id).map(|(rule, alert)| (rule, alert.clone()))
     }
 
     /// Judges whether a device that was last heard at `heard` is silent.
@@ -139,7 +180,7 @@ impl AlertEngine {
 
     /// Alerts that began in `from..to`, newest first.
     pub fn history(&self, from: Timestamp, to: Timestamp) -> Vec<AlertView> {
-        let all = self.active.values().chain(&self.ended);
+        let all = self.alerts().map(|(_, alert)| alert);
         let mut alerts: Vec<_> =
             all.filter(|alert| from <= alert.triggered_at && alert.triggered_at < to).cloned().collect();
         alerts.sort_by_key(|alert| std::cmp::Reverse(alert.triggered_at));
@@ -180,6 +221,7 @@ impl AlertEngine {
             triggered_at: at,
             resolved_at: None,
         };
+        self.unsaved.insert(alert.id.clone());
         self.active.insert((rule, device.clone()), alert.clone());
         Change::Raised(alert)
     }
@@ -188,10 +230,11 @@ impl AlertEngine {
         let mut alert = self.active.remove(&(rule, device.clone()))?;
         alert.status = AlertStatus::Resolved;
         alert.resolved_at = Some(at);
-        if self.ended.len() == HISTORY {
-            self.ended.pop_front();
+        if self.ended.len() >= HISTORY {
+            self.unsaved.extend(self.ended.pop_front().map(|(_, forgotten)| forgotten.id));
         }
-        self.ended.push_back(alert.clone());
+        self.unsaved.insert(alert.id.clone());
+        self.ended.push_back((Some(rule), alert.clone()));
         Some(Change::Resolved(alert))
     }
 }

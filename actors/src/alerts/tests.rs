@@ -36,13 +36,13 @@ impl Site {
             directory.clone(),
             Arc::clone(&journal),
             store.age_limits(),
-            Arc::new(DeadLetters::open(data.path("dead-letters")).unwrap()),
+            Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters")).unwrap()),
             Faults::new(FAULT_POINTS, 0),
         );
         let (registry, limits) = (Arc::new(registry), AlertLimits::default());
         let storage = root.child("storage");
         let book =
-            AlertBook::open(data.path("alerts"), limits, journal, registry, Arc::clone(&store), storage);
+            AlertBook::open(journal, &data.path("alerts"), limits, registry, Arc::clone(&store), storage);
         Self { book: Arc::new(book.unwrap()), store, _data: (data, dir) }
     }
 
@@ -138,20 +138,4 @@ async fn storage_that_is_nearly_full_is_an_alert_until_there_is_space() {
         let storage = DeviceId::new("node.storage").unwrap();
         assert!(active.iter().all(|alert| alert.device == storage && alert.title == "Storage nearly full"));
     }
-}
-
-#[test]
-fn alerts_that_were_saved_in_the_first_form_are_still_known() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("alerts");
-    let device = DeviceId::new("p").unwrap();
-    let mut engine = AlertEngine::default();
-    let raised = engine.judge_silence(&device, Timestamp::from_millis(0), Timestamp::from_millis(900_000));
-    assert!(raised.is_some());
-    voltree_storage::save_snapshot(&file, &engine).unwrap();
-    assert_eq!(load(&file).unwrap().active(), engine.active());
-    voltree_storage::save_snapshot(&file, &(&engine, engine.judged())).unwrap();
-    assert_eq!(load(&file).unwrap().active(), engine.active());
-    std::fs::write(&file, b"VOLTSNAP and then nothing").unwrap();
-    assert!(load(&file).is_err(), "damage is told and not taken for age");
 }

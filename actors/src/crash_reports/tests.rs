@@ -24,9 +24,9 @@ impl Node {
             ActorPath::root("node").child("devices"),
             Children::default(),
             directory.clone(),
-            journal,
+            Arc::clone(&journal),
             store.age_limits(),
-            Arc::new(DeadLetters::open(data.path("dead-letters")).unwrap()),
+            Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters")).unwrap()),
             Faults::new(FAULT_POINTS, 0),
         );
         let registry = Arc::new(registry);

@@ -1,22 +1,28 @@
 //! The gate in front of the registry: who may become a device by merely publishing, who waits until an operator looks, and
 //! who was sent away.
 //!
-//! Decisions are saved before they count; who waits is known again when they publish again. Bounded: a flood of names
+//! Decisions are records of the journal and committed before they count; who waits is known again when they publish again. Bounded: a flood of names
 //! fills the list of those who wait and nothing else.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, Timestamp};
+use voltree_storage::{Error, JournalSlot, Record, RecordChange, RecordKind};
+
+use super::remembered::of_devices;
 
 /// How many may wait; past that the one that was silent for longest gives way.
 const MOST_WAITING: usize = 1_000;
 /// How many decisions are kept.
 const MOST_DECISIONS: usize = 100_000;
+/// How long an operator waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What becomes of a publisher that nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,6 +76,11 @@ struct Decision {
     offline_after_s: u64,
 }
 
+impl Record for Decision {
+    const KIND: RecordKind = RecordKind::Admission;
+    const VERSION: u8 = 1;
+}
+
 #[derive(Debug, Clone)]
 struct Waiting {
     name: String,
@@ -83,13 +94,14 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub struct Gate {
     rules: AdmissionRules,
-    file: Option<PathBuf>,
+    /// What keeps the decisions; without one they are those of this life.
+    journal: Option<Arc<JournalSlot>>,
     decisions: RwLock<BTreeMap<DeviceId, Decision>>,
     /// Whether any decision sends somebody away: looked at with every message.
     anyone_ignored: AtomicBool,
     waiting: Mutex<BTreeMap<DeviceId, Waiting>>,
-    /// One save at a time, the newest last.
-    saving: Mutex<()>,
+    /// One decision at a time, so that memory and journal have them in one order.
+    deciding: Mutex<()>,
 }
 
 impl IdPattern {
@@ -129,13 +141,13 @@ impl IdPattern {
 }
 
 impl Gate {
-    /// Reads the decisions of the node's earlier lives.
-    pub fn open(file: PathBuf, rules: AdmissionRules) -> Result<Self, voltree_storage::Error> {
-        let decisions: BTreeMap<DeviceId, Decision> =
-            voltree_storage::load_snapshot(&file)?.unwrap_or_default();
+    /// Reads the decisions of the node's earlier lives, also those that an earlier version kept in the file `old`. Blocks,
+    /// while the journal has no writer.
+    pub fn open(journal: Arc<JournalSlot>, old: &Path, rules: AdmissionRules) -> Result<Self, Error> {
+        let decisions: BTreeMap<DeviceId, Decision> = of_devices(&journal, old)?;
         let anyone_ignored = AtomicBool::new(decisions.values().any(|decision| !decision.adopted));
         let decisions = RwLock::new(decisions);
-        Ok(Self { rules, file: Some(file), decisions, anyone_ignored, ..Self::default() })
+        Ok(Self { rules, journal: Some(journal), decisions, anyone_ignored, ..Self::default() })
     }
 
     /// Whether an operator sent it away.
@@ -222,41 +234,68 @@ impl Gate {
             .collect()
     }
 
-    /// Saves what an operator decided; it counts from then on. Blocks on the disk.
+    /// Keeps what an operator decided; it counts once it is durable. Blocks until then.
     pub(super) fn decide(
         &self,
         id: &DeviceId,
         adopted: bool,
         usual: Duration,
-    ) -> Result<(String, Duration), voltree_storage::Error> {
-        let _one_at_a_time = self.saving.lock();
+    ) -> Result<(String, Duration), Error> {
+        let _one_at_a_time = self.deciding.lock();
+        let (name, offline_after) = self.known_as(id, usual);
+        let decision = Decision { adopted, name: name.clone(), offline_after_s: offline_after.as_secs() };
+        let forgotten = self.to_forget(id);
+        self.commit(id, &decision, &forgotten)?;
+        let mut decisions = self.decisions.write();
+        decisions.retain(|id, _| !forgotten.contains(id));
+        decisions.insert(id.clone(), decision);
+        self.anyone_ignored.store(decisions.values().any(|decision| !decision.adopted), Ordering::Release);
+        drop(decisions);
+        if adopted {
+            self.waiting.lock().remove(id);
+        }
+        Ok((name, offline_after))
+    }
+
+    /// Its name and patience by what it said last, or by what was decided of it before.
+    fn known_as(&self, id: &DeviceId, usual: Duration) -> (String, Duration) {
         let waiting = self.waiting.lock().get(id).cloned();
         let before = self.decisions.read().get(id).cloned();
         let name = waiting.as_ref().map(|waiting| waiting.name.clone());
         let name = name.or_else(|| before.as_ref().map(|b| b.name.clone())).unwrap_or_else(|| id.to_string());
         let kept = before.map(|before| Duration::from_secs(before.offline_after_s));
-        let offline_after = waiting.map(|waiting| waiting.offline_after).or(kept).unwrap_or(usual);
-        let mut decisions = self.decisions.read().clone();
-        if decisions.len() >= MOST_DECISIONS && !decisions.contains_key(id) {
-            decisions.retain(|_, decision| decision.adopted);
+        (name, waiting.map(|waiting| waiting.offline_after).or(kept).unwrap_or(usual))
+    }
+
+    /// When there are too many decisions, those that sent somebody away give way.
+    fn to_forget(&self, id: &DeviceId) -> BTreeSet<DeviceId> {
+        let decisions = self.decisions.read();
+        if decisions.len() < MOST_DECISIONS || decisions.contains_key(id) {
+            return BTreeSet::new();
         }
-        let decision = Decision { adopted, name: name.clone(), offline_after_s: offline_after.as_secs() };
-        decisions.insert(id.clone(), decision);
-        if let Some(file) = &self.file {
-            voltree_storage::save_snapshot(file, &decisions)?;
-        }
-        self.anyone_ignored.store(decisions.values().any(|decision| !decision.adopted), Ordering::Release);
-        *self.decisions.write() = decisions;
-        if adopted {
-            self.waiting.lock().remove(id);
-        }
-        Ok((name, offline_after))
+        decisions.iter().filter(|(_, decision)| !decision.adopted).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn commit(
+        &self,
+        id: &DeviceId,
+        decision: &Decision,
+        forgotten: &BTreeSet<DeviceId>,
+    ) -> Result<(), Error> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let now = crate::now();
+        let gone = |id: &DeviceId| RecordChange::entry::<Decision>(id.as_str(), None, now);
+        let mut entries = forgotten.iter().map(gone).collect::<Result<Vec<_>, _>>()?;
+        entries.push(RecordChange::entry(id.as_str(), Some(decision), now)?);
+        journal.commit(entries, PATIENCE)?;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_journal::{TestJournal, writing};
 
     const USUAL: Duration = Duration::from_secs(120);
 
@@ -287,8 +326,7 @@ mod tests {
 
     #[test]
     fn deny_comes_before_adopt_and_adopt_before_the_rest() {
-        let dir = tempfile::tempdir().unwrap();
-        let gate = |unknown| Gate::open(dir.path().join("gate"), rules(unknown)).unwrap();
+        let gate = |unknown| Gate { rules: rules(unknown), ..Gate::default() };
         for unknown in [Unknown::Adopt, Unknown::Quarantine, Unknown::Deny] {
             let gate = gate(unknown);
             assert!(gate.admits(&id("pack-1")) && !gate.admits(&id("bad-ok-1")), "{unknown:?}");
@@ -301,21 +339,56 @@ mod tests {
 
     #[test]
     fn what_an_operator_decided_outlives_the_node_and_comes_before_every_rule() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || Gate::open(dir.path().join("gate"), rules(Unknown::Quarantine)).unwrap();
-        let gate = open();
+        let journal = TestJournal::default();
+        let open = |slot| Gate::open(slot, Path::new("none"), rules(Unknown::Quarantine)).unwrap();
+        let slot = journal.open();
+        let gate = open(Arc::clone(&slot));
         gate.note(&id("lamp"), "The lamp", Duration::from_secs(9), Timestamp::from_millis(5));
-        gate.decide(&id("lamp"), true, USUAL).unwrap();
-        gate.decide(&id("pack-9"), false, USUAL).unwrap();
-        for gate in [gate, open()] {
+        writing(&slot, || {
+            gate.decide(&id("lamp"), true, USUAL).unwrap();
+            gate.decide(&id("pack-9"), false, USUAL).unwrap();
+        });
+        journal.power_cut();
+        for gate in [gate, open(journal.open())] {
             assert!(gate.admits(&id("lamp")) && !gate.turns_away(&id("lamp")));
             assert!(gate.turns_away(&id("pack-9")) && !gate.admits(&id("pack-9")));
             assert_eq!(gate.adopted(), [(id("lamp"), "The lamp".to_owned(), Duration::from_secs(9))]);
             let [ignored] = gate.candidates().try_into().unwrap();
             assert!(ignored.ignored && ignored.id == id("pack-9"));
         }
-        open().decide(&id("pack-9"), true, USUAL).unwrap();
-        assert!(open().candidates().is_empty());
+        let slot = journal.open();
+        writing(&slot, || open(Arc::clone(&slot)).decide(&id("pack-9"), true, USUAL)).unwrap();
+        journal.power_cut();
+        assert!(open(journal.open()).candidates().is_empty());
+    }
+
+    #[test]
+    fn a_decision_that_the_journal_does_not_take_does_not_count() {
+        let journal = TestJournal::default();
+        let slot = journal.open();
+        let gate = Gate::open(Arc::clone(&slot), Path::new("none"), rules(Unknown::Quarantine)).unwrap();
+        // The first sync is that of the segment which is begun.
+        journal.fail_sync_after(1);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(slot.run(&stop).is_err()));
+            assert!(gate.decide(&id("pack-9"), false, USUAL).is_err());
+        });
+        assert!(!gate.turns_away(&id("pack-9")) && gate.candidates().is_empty());
+    }
+
+    #[test]
+    fn decisions_that_an_earlier_version_kept_in_a_file_are_taken_over_once() {
+        let (dir, journal) = (tempfile::tempdir().unwrap(), TestJournal::default());
+        let old = dir.path().join("admission");
+        // Written as it was then, by hand: the header, and a map of one decision.
+        voltree_storage::save_snapshot(&old, &BTreeMap::from([("lamp", (true, "The lamp", 9_u64))])).unwrap();
+        for _ in 0..2 {
+            let gate = Gate::open(journal.open(), &old, rules(Unknown::Deny)).unwrap();
+            assert_eq!(gate.adopted(), [(id("lamp"), "The lamp".to_owned(), Duration::from_secs(9))]);
+            assert!(!old.exists());
+            journal.power_cut();
+        }
     }
 
     #[test]

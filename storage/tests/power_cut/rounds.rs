@@ -16,6 +16,8 @@ const ROUNDS: u64 = 4;
 const CUTS: u64 = 2;
 /// So large that snapshots of the records are taken, too.
 const RECORD_BYTES: usize = 2_000;
+/// How large those are of which there are many kinds.
+const SMALL_BYTES: usize = 200;
 /// How many operations a process gets at most before its power fails.
 const MOST_OPERATIONS: u64 = 900;
 
@@ -29,17 +31,48 @@ static BUILT: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     (temp, library)
 });
 
-/// The number of a batch's last reading: one record that is written over, and one that stays.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Last(u64, Vec<u8>);
+/// The number of a batch's last reading: a record of each kind that a node keeps, which is written over; and of one kind
+/// one that stays, and one that is taken away by the next.
+macro_rules! kinds {
+    ($($kind:ident),*) => {
+        $(
+            #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+            struct $kind(u64, Vec<u8>);
 
-impl Record for Last {
-    const KIND: RecordKind = RecordKind::RetainedMessage;
-    const VERSION: u8 = 1;
+            impl Record for $kind {
+                const KIND: RecordKind = RecordKind::$kind;
+                const VERSION: u8 = 1;
+            }
+        )*
+
+        /// Says the number in the one record of every kind.
+        fn in_every_kind(last: u64) -> Vec<Entry> {
+            vec![$(record("last", $kind(last, vec![7; SMALL_BYTES]))),*]
+        }
+
+        /// What the record of each kind says.
+        fn of_every_kind(records: &voltree_storage::Records) -> Vec<u64> {
+            vec![$(records.get::<$kind>("last").unwrap().map_or(0, |last| last.0)),*]
+        }
+    };
 }
 
-fn record(key: &str, last: u64) -> Entry {
-    RecordChange::entry(key, Some(&Last(last, vec![7; RECORD_BYTES])), Timestamp::from_millis(0)).unwrap()
+kinds!(Migration, RetainedMessage, DeadLetter, Device, Alert, Event, Admission, Judgement);
+
+fn record<T: Record>(key: &str, value: T) -> Entry {
+    RecordChange::entry(key, Some(&value), Timestamp::from_millis(0)).unwrap()
+}
+
+/// The records of a batch.
+fn records(last: u64, previous: u64) -> Vec<Entry> {
+    let (fleeting, now) = (|n| format!("fleeting-{n:08}"), Timestamp::from_millis(0));
+    let mut entries = in_every_kind(last);
+    entries.extend([
+        record(&format!("{last:08}"), RetainedMessage(last, vec![7; RECORD_BYTES])),
+        record(&fleeting(last), Event(last, vec![7; SMALL_BYTES])),
+        RecordChange::entry::<Event>(&fleeting(previous), None, now).unwrap(),
+    ]);
+    entries
 }
 
 /// What a process said before its power failed.
@@ -94,13 +127,22 @@ fn rebuild(node: &Node) {
 /// How many of the readings from 1 on are there after all that can be rebuilt was rebuilt, and what the records say.
 fn count(data: &Path) -> (u64, u64) {
     let mut node = Node::open(data);
-    let records = node.journal.records().all::<Last>().unwrap();
+    let all = node.journal.records();
+    let lasts = of_every_kind(&all);
+    let records = all.all::<RetainedMessage>().unwrap();
     let mut numbered: Vec<_> = records.iter().filter(|(key, _)| *key != "last").collect();
     numbered.sort();
     assert!(numbered.iter().all(|(key, last)| key.parse() == Ok(last.0)));
-    let last = records.get("last").map_or(0, |last| last.0);
+    let last = lasts.iter().copied().min().unwrap_or(0);
+    // A batch that was cut short leaves its own, and never takes away the one before.
+    let fleeting = all.count::<Event>().saturating_sub(1) as u64;
+    assert!(fleeting <= 2 + CUTS, "{fleeting} are there of which only the last should be");
     // A batch that nobody was told of may be there in part.
-    assert!(numbered.last().is_none_or(|(_, other)| other.0 <= last), "{last} and {:?}", numbered.last());
+    assert!(
+        numbered.last().is_none_or(|(_, other)| other.0 <= lasts[1]),
+        "{lasts:?} and {:?}",
+        numbered.last()
+    );
     node.stored_times();
     rebuild(&node);
     node.seal();
@@ -119,12 +161,12 @@ fn write_until_cut(path: &Path) -> ! {
     let mut node = Node::open(path);
     let first = node.journal.last_origin(&device()).map_or(1, |origin| origin.sequence + 1);
     node.writing(|node| {
-        let mut next = first;
+        let (mut next, mut before) = (first, first - 1);
         loop {
             let batch = 1 + next % 13;
             let mut entries: Vec<_> = (next..next + batch).map(reading).collect();
             next += batch;
-            entries.extend([record("last", next - 1), record(&format!("{:08}", next - 1), next - 1)]);
+            entries.extend(records(next - 1, std::mem::replace(&mut before, next - 1)));
             node.append(entries);
             node.store.save_records().unwrap();
             println!("acknowledged {}", next - 1);

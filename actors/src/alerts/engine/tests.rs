@@ -113,7 +113,7 @@ proptest! {
     ) {
         let mut engine = AlertEngine::default();
         engine.set_limits(AlertLimits { lateness: Duration::MAX, ..AlertLimits::default() });
-        let mut open = std::collections::BTreeSet::new();
+        let mut open = BTreeSet::new();
         for (lsn, (device, volts)) in values.into_iter().enumerate() {
             let entry = reading(&format!("d{device}"), lsn as i64, &[("cell_voltage_1", volts)]);
             for change in engine.judge(Lsn(lsn as u64 + 1), &entry, at(lsn as i64)) {
