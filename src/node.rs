@@ -11,6 +11,7 @@ use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shar
 use voltree_actors::alerts::{AlertBook, Alerting};
 use voltree_actors::ble_adapter;
 use voltree_actors::bms::{self, BmsSettings};
+use voltree_actors::commands::CommandBook;
 use voltree_actors::crash_reports::{CrashBook, CrashReporter};
 use voltree_actors::dead_letters::DeadLetters;
 use voltree_actors::event_log::{EventBook, EventLog};
@@ -304,6 +305,7 @@ impl Estate {
             crashes: Arc::clone(&self.crashes),
             alerts: Arc::clone(&self.alerts),
             presence: Arc::clone(&self.presence),
+            commands: Arc::new(CommandBook::new(Arc::clone(&self.journal))),
             uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
             lines: Arc::clone(&self.line_door),

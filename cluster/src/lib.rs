@@ -47,6 +47,7 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
         flights: node.clone(),
         supervision: node.clone(),
         writes: node.clone(),
+        commands: node.clone(),
         backups: node.clone(),
         health: node,
     }

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use voltree_model::Timestamp;
 
 use super::daly_air::DalyAirPoll;
-use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
+use super::daly_bluetooth::{
+    RegisterConfig, RegisterOrder, RegisterOrderDialect, RegisterPoll, RegisterPollDialect,
+};
 use super::daly_can::DalyCanPoll;
-use super::daly_uart::{CurrentSign, DalyConfig, DalyOrder, DalyPoll};
+use super::daly_uart::{CurrentSign, DalyConfig, DalyOrder, DalyOrderDialect, DalyPoll};
 use super::foxbms::{FoxbmsConfig, FoxbmsListener, FoxbmsListening};
 use super::green_bms::{self, GreenDialect, GreenPoll};
-use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
+use super::jbd::{self, JbdConfig, JbdDialect, JbdOrder, JbdOrderDialect, JbdPoll, Switch};
 use super::jk::{self, Jk02Poll, JkPoll};
 use super::libre_solar::{
     self, ThingsetCanConfig, ThingsetDialect, ThingsetListener, ThingsetListening, ThingsetPoll,
@@ -240,16 +243,35 @@ impl Driver {
         }
     }
 
-    /// Starts the conversation about an order; none where the protocol has no such order or nobody knows it well enough.
-    pub fn order(&self, order: Order, now: Timestamp) -> Option<Box<dyn OrderCycle + Send>> {
+    /// Starts the conversation about an order, knowing what the polls so far have learned; none where the protocol has no
+    /// such order, nobody knows it well enough, or the device's dialect is not known yet.
+    pub fn order(&self, order: Order, learned: &Value, now: Timestamp) -> Option<Box<dyn OrderCycle + Send>> {
         match self {
-            Self::Daly(config) => Some(Box::new(DalyOrder::new(config.board, order, now))),
-            Self::DalyAir(_)
-            | Self::DalyCan(_)
-            | Self::DalyRegisters(_)
+            Self::Daly(config) => {
+                Some(Box::new(DalyOrder::new(DalyOrderDialect::new(config.board, order, now))))
+            }
+            Self::DalyAir(sign) => {
+                let mut poll = DalyAirPoll::new(*sign);
+                poll.remember(learned).ok()?;
+                poll.order(order, now)
+            }
+            Self::DalyRegisters(config) => {
+                let mut poll = RegisterPoll::new(RegisterPollDialect::new(*config));
+                poll.remember(learned).ok()?;
+                let dialect = poll.dialect().found()?;
+                Some(Box::new(RegisterOrder::new(RegisterOrderDialect::new(dialect, order))))
+            }
+            Self::Jbd(config) => {
+                let (switch, closed) = match order {
+                    Order::SwitchCharge(closed) => (Switch::Charge, closed),
+                    Order::SwitchDischarge(closed) => (Switch::Discharge, closed),
+                    Order::SetSoc(_) => return None,
+                };
+                Some(Box::new(JbdOrder::new(JbdOrderDialect::new(*config, switch, closed))))
+            }
+            Self::DalyCan(_)
             | Self::Foxbms(_)
             | Self::Green
-            | Self::Jbd(_)
             | Self::Jk
             | Self::JkAir
             | Self::LibreSolar
