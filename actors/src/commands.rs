@@ -64,7 +64,8 @@ pub struct CommandView {
     pub executed_at: Option<Timestamp>,
     /// Why it was not done, or why nobody knows.
     pub error: Option<String>,
-    idempotency_key: Option<String>,
+    /// Its sender's name for it.
+    pub idempotency_key: Option<String>,
 }
 
 /// What a device can be told, as it is kept.

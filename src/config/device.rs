@@ -5,7 +5,7 @@
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_bluetooth::{RegisterConfig, RegisterDialect};
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
-use voltree_protocols::bms::foxbms::{Dialect, FoxbmsConfig};
+use voltree_protocols::bms::foxbms::{DbcTable, Dialect, FoxbmsConfig};
 use voltree_protocols::bms::jbd::{JbdConfig, Secret};
 use voltree_protocols::bms::libre_solar::ThingsetCanConfig;
 use voltree_protocols::bms::modbus::{Encoding, MapConfig, MapField, MapRow, Table, WordOrder};
@@ -63,7 +63,16 @@ fn foxbms(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Driver {
     let dialects = [("auto", Dialect::Auto), ("v1_7", Dialect::V1_7), ("v1_11", Dialect::V1_11)];
     let dialect = section.choice("dialect", &dialects, mistakes).unwrap_or_default();
     let positive_is_discharge = sign(section, mistakes) != CurrentSign::Inverted;
-    Driver::Foxbms(FoxbmsConfig { dialect, positive_is_discharge })
+    let dbc = section.checked(
+        "dbc",
+        |path| {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| format!("{path} can't be read: {error}"))?;
+            DbcTable::parse(&text).map_err(|error| format!("{path} can't be used: {error}"))
+        },
+        mistakes,
+    );
+    Driver::Foxbms(FoxbmsConfig { dialect, positive_is_discharge, dbc: dbc.map(Box::new) })
 }
 
 /// Newer boards want six digits over Bluetooth.
