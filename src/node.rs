@@ -144,9 +144,13 @@ impl Node {
         let (registry, directory) = (Arc::clone(&estate.registry), estate.directory.clone());
         let scraped = metrics.clone();
         let (store, journal) = (Arc::clone(&estate.store), Arc::clone(&estate.journal));
+        let radio = estate.on_air.then(|| Arc::clone(estate.lines.radio()));
         let render = move || {
             voltree_actors::metrics::observe(&registry, now());
             voltree_actors::metrics::observe_storage(&store, &journal);
+            if let Some(radio) = &radio {
+                voltree_actors::metrics::observe_radio(radio);
+            }
             voltree_runtime::metrics::observe(&directory);
             scraped.render()
         };
