@@ -10,6 +10,7 @@ use voltree_actors::aggregator::{Aggregator, AggregatorArgs, PublishedHead, Shar
 use voltree_actors::alerts::{AlertBook, Alerting};
 use voltree_actors::ble_adapter;
 use voltree_actors::bms::{self, BmsSettings};
+use voltree_actors::commands::CommandBook;
 use voltree_actors::crash_reports::{CrashBook, CrashReporter};
 use voltree_actors::dead_letters::DeadLetters;
 use voltree_actors::event_log::{EventBook, EventLog};
@@ -142,9 +143,13 @@ impl Node {
         let (registry, directory) = (Arc::clone(&estate.registry), estate.directory.clone());
         let scraped = metrics.clone();
         let (store, journal) = (Arc::clone(&estate.store), Arc::clone(&estate.journal));
+        let radio = estate.on_air.then(|| Arc::clone(estate.lines.radio()));
         let render = move || {
             voltree_actors::metrics::observe(&registry, now());
             voltree_actors::metrics::observe_storage(&store, &journal);
+            if let Some(radio) = &radio {
+                voltree_actors::metrics::observe_radio(radio);
+            }
             voltree_runtime::metrics::observe(&directory);
             scraped.render()
         };
@@ -307,6 +312,7 @@ impl Estate {
             crashes: Arc::clone(&self.crashes),
             alerts: Arc::clone(&self.alerts),
             presence: Arc::clone(&self.presence),
+            commands: Arc::new(CommandBook::new(Arc::clone(&self.journal))),
             uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
             lines: Arc::clone(&self.line_door),

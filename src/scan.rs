@@ -66,6 +66,8 @@ fn likely(sighting: &Sighting) -> Option<&'static str> {
         Some("jk_bms")
     } else if named(&["JBD-", "SX1", "xiaoxiang"]) || (has(Gatt::JBD) && sighting.makers.is_empty()) {
         Some("jbd_bms")
+    } else if named(&["LibreSolar"]) || has(Gatt::LIBRE_SOLAR) {
+        Some("libre_solar")
     } else {
         None
     }
@@ -99,6 +101,8 @@ mod tests {
             (sighting("DL-41181201189F", Some(Gatt::DALY), &[0x0102]), Some("daly_bms")),
             (sighting("DL-new", Some(Gatt::JBD), &[]), Some("daly_bms")),
             (sighting("my battery", Some(Gatt::JK), &[0x4B4A]), Some("jk_bms")),
+            (sighting("LibreSolar BMS-C1", None, &[]), Some("libre_solar")),
+            (sighting("charger", Some(Gatt::LIBRE_SOLAR), &[]), Some("libre_solar")),
             (sighting("JBD-SP25S", Some(Gatt::JBD), &[]), Some("jbd_bms")),
             (sighting("thermometer", Some(Gatt::JK), &[0x004C]), None),
         ];
@@ -110,7 +114,7 @@ mod tests {
     #[test]
     fn what_is_printed_can_be_pasted() {
         let address: BleAddress = "C8:47:80:0A:0B:FF".parse().unwrap();
-        for kind in ["daly_bms", "jk_bms", "jbd_bms"] {
+        for kind in ["daly_bms", "jk_bms", "jbd_bms", "libre_solar"] {
             let config = Config::parse(&configuration(address, kind)).unwrap();
             assert_eq!(config.packs[0].address.to_string(), "ble://C8:47:80:0A:0B:FF");
             assert_eq!(config.packs[0].driver.kind(), kind);

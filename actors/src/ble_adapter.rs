@@ -72,7 +72,7 @@ impl BleAdapterState {
     /// That Bluetooth is gone is told once, and once that it is back.
     async fn check(&mut self) {
         let checked = match self.radio.check(None).await {
-            Ok(()) => self.radio.heal(None).await.map(drop),
+            Ok(()) => self.radio.heal().await.map(drop),
             Err(error) => Err(error),
         };
         match checked {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use voltree_model::{Amps, PackReading, RejectReason};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::order::Order;
@@ -22,7 +22,7 @@ use voltree_storage::JournalSlot;
 use crate::device::{self, DeviceMsg};
 use crate::faulty::FaultyLink;
 use crate::intake::{self, Inbound};
-use crate::line::{Impatient, Line};
+use crate::line::{Impatient, Line, Turn};
 use crate::link_quality::LinkQuality;
 use crate::metrics;
 use crate::orders::{Pending, Unconfirmed};
@@ -32,6 +32,9 @@ use crate::registry::{DeviceEntry, LinkState};
 const FAILURES_TO_OFFLINE: u32 = 3;
 /// The longest wait between tries to reach a battery that does not answer.
 const SLOWEST: Duration = Duration::from_secs(30);
+
+/// How long what is in the intake may wait while the board waits for its turn.
+const WAITING_INTAKE: Duration = Duration::from_millis(100);
 
 /// The longest wait between looks for a port that is gone.
 const SLOWEST_LOOK: Duration = Duration::from_secs(3);
@@ -123,12 +126,12 @@ impl Actor for Bms {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             DeviceMsg::Wake => {
-                state.carry_out().await;
+                state.obey(&myself).await;
                 state.drain(&myself).await;
             }
             DeviceMsg::Poll => {
                 let begun = clock::monotonic();
-                state.poll_once().await;
+                state.poll_once(&myself).await;
                 state.drain(&myself).await;
                 myself.send_after(state.next_poll_in(begun), || DeviceMsg::Poll);
             }
@@ -137,14 +140,34 @@ impl Actor for Bms {
     }
 }
 
+fn unreachable(error: &LinkError) -> Unconfirmed {
+    Unconfirmed::Unreachable(Failure::new(error).to_string())
+}
+
 impl BmsState {
     // By exclusive reference, because a conversation under way can't be shared between threads.
     async fn drain(&mut self, myself: &ActorRef<DeviceMsg>) {
         device::drain(myself, &self.fence, &self.args.entry, &self.args.journal).await;
     }
 
-    async fn poll_once(&mut self) {
-        match self.ask().await {
+    /// Waits for this board's turn on its wire; what is in the intake is not made to wait with it.
+    async fn turn<'a>(
+        &mut self,
+        line: &'a Line,
+        myself: &ActorRef<DeviceMsg>,
+    ) -> Result<Turn<'a>, LinkError> {
+        let mut turn = std::pin::pin!(line.turn());
+        loop {
+            match timeout(WAITING_INTAKE, &mut turn).await {
+                Ok(turn) => return turn,
+                Err(_) if self.args.entry.intake.depth() > 0 => self.drain(myself).await,
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn poll_once(&mut self, myself: &ActorRef<DeviceMsg>) {
+        match self.ask(myself).await {
             Ok(pack) => self.answered(pack).await,
             Err(error) => self.failed(&error),
         }
@@ -155,9 +178,12 @@ impl BmsState {
     }
 
     /// Polls once in this board's turn on its wire.
-    async fn ask(&mut self) -> Result<PackReading, CycleError> {
+    async fn ask(&mut self, myself: &ActorRef<DeviceMsg>) -> Result<PackReading, CycleError> {
+        let line = Arc::clone(&self.args.settings.line);
+        let mut turn = self.turn(&line, myself).await?;
+        // Whoever gave an order waits for it, and the turn is the board's.
+        self.carry_out(&mut turn).await;
         let BmsArgs { entry, settings, .. } = &self.args;
-        let mut turn = settings.line.turn().await?;
         let link = turn.link().await?;
         let faulty = FaultyLink::new(link, entry.faults.clone(), entry.id.clone(), self.pen.clone());
         let begun = clock::monotonic();
@@ -186,14 +212,31 @@ impl BmsState {
         polled
     }
 
+    /// Carries out the order that waits, if there is one.
+    async fn obey(&mut self, myself: &ActorRef<DeviceMsg>) {
+        if !self.args.entry.orders.is_one_waiting() {
+            return;
+        }
+        let line = Arc::clone(&self.args.settings.line);
+        match self.turn(&line, myself).await {
+            Ok(mut turn) => self.carry_out(&mut turn).await,
+            Err(error) => {
+                let Some(Pending { reply, .. }) = self.args.entry.orders.take() else { return };
+                self.args.entry.orders.done();
+                // Whoever gave it may have gone.
+                drop(reply.send(Err(unreachable(&error))));
+            }
+        }
+    }
+
     /// Carries out the order that waits, once, and answers it.
-    async fn carry_out(&mut self) {
+    async fn carry_out(&mut self, turn: &mut Turn<'_>) {
         if !self.fence.is_current() {
             return;
         }
         let entry = Arc::clone(&self.args.entry);
         let Some(Pending { order, reply }) = entry.orders.take() else { return };
-        let outcome = self.send(order).await;
+        let outcome = self.send(order, turn).await;
         entry.orders.done();
         match &outcome {
             Ok(()) => tracing::info!(event = "device.order", device = %entry.id, ?order, "confirmed"),
@@ -205,19 +248,18 @@ impl BmsState {
         drop(reply.send(outcome));
     }
 
-    async fn send(&mut self, order: Order) -> Result<(), Unconfirmed> {
+    async fn send(&mut self, order: Order, turn: &mut Turn<'_>) -> Result<(), Unconfirmed> {
         let BmsArgs { entry, settings, .. } = &self.args;
-        let mut cycle = settings.driver.order(order, entry.now()).ok_or(Unconfirmed::NotKnown)?;
-        let unreachable = |error: LinkError| Unconfirmed::Unreachable(Failure::new(&error).to_string());
-        let mut turn = settings.line.turn().await.map_err(unreachable)?;
-        let link = turn.link().await.map_err(unreachable)?;
+        let cycle = settings.driver.order(order, &self.poll.memory(), entry.now());
+        let mut cycle = cycle.ok_or(Unconfirmed::NotKnown)?;
+        let link = turn.link().await.map_err(|error| unreachable(&error))?;
         let mut link = FaultyLink::new(link, entry.faults.clone(), entry.id.clone(), self.pen.clone());
         match run_order(&mut link, &mut *cycle).await {
             Ok(()) => Ok(()),
             Err(OrderFailure::Device(error)) => Err(error.into()),
             Err(OrderFailure::NotSent(error)) => {
                 turn.close();
-                Err(unreachable(error))
+                Err(unreachable(&error))
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod backups;
+mod commands;
 mod dead_letters;
 mod devices;
 mod faults;
@@ -27,6 +28,7 @@ use voltree_runtime::faults::FaultError;
 
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
 pub use backups::{BackedUp, Backups};
+pub use commands::{Action, CommandRequest, CommandStatus, CommandView, Commands};
 pub use dead_letters::SetAside;
 pub use devices::{Candidate, DeviceView, Devices, LatestMetric, StateChange};
 pub use faults::{ActiveFault, FaultInjection, FaultPointView};
@@ -74,6 +76,8 @@ pub struct Fleet {
     pub writes: Arc<dyn Writes>,
     /// Taking in MQTT clients over WebSocket.
     pub sockets: Arc<dyn Sockets>,
+    /// Orders to devices.
+    pub commands: Arc<dyn Commands>,
     /// Whether the node can serve.
     pub health: Arc<dyn Health>,
 }
@@ -113,6 +117,9 @@ pub enum FleetError {
     /// The question can't be answered as it was asked.
     #[error("{0}")]
     Question(String),
+    /// Nobody allowed it.
+    #[error("{0}")]
+    NotAllowed(String),
     /// It can't be done now, and may be tried again.
     #[error("{0}")]
     NotNow(String),

@@ -6,6 +6,7 @@ pub mod aggregator;
 pub mod alerts;
 pub mod ble_adapter;
 pub mod bms;
+pub mod commands;
 pub mod crash_reports;
 pub mod cursor;
 pub mod dead_letters;

@@ -3,6 +3,7 @@
 use metrics::{Unit, counter, gauge, histogram};
 use rumqttc::QoS;
 use voltree_model::{DeviceState, Reading, RejectReason, Timestamp};
+use voltree_protocols::link::{Health, Radio};
 use voltree_runtime::metrics::{MetricInfo, MetricKind};
 use voltree_storage::{JournalSlot, Store};
 
@@ -24,6 +25,10 @@ const POLLS: &str = "actors_bms_polls_total";
 const POLL_SECONDS: &str = "actors_bms_poll_seconds";
 const BAD_FRAMES: &str = "actors_bms_bad_frames_total";
 const LINK_QUALITY: &str = "actors_bms_lowest_link_quality_ratio";
+const BLE_SLOTS: &str = "actors_ble_slots";
+const BLE_WAITING: &str = "actors_ble_waiting_batteries";
+const BLE_CONNECTS: &str = "actors_ble_connects_total";
+const BLE_CURES: &str = "actors_ble_cures_total";
 const DEVICES: &str = "actors_devices";
 const INBOX_DEPTH: &str = "actors_inbox_readings";
 const INBOX_DEEPEST: &str = "actors_inbox_deepest_readings";
@@ -87,6 +92,20 @@ pub const METRICS: &[MetricInfo] = &[
         MetricKind::Counter,
         &[],
         "Frames that failed their check on the wire and were dropped.",
+    ),
+    info(BLE_SLOTS, MetricKind::Gauge, &["state"], "Connections over Bluetooth LE: in use, and free."),
+    info(BLE_WAITING, MetricKind::Gauge, &[], "Batteries on the air that wait for a free connection."),
+    info(
+        BLE_CONNECTS,
+        MetricKind::Counter,
+        &["result"],
+        "Tries to connect to a battery on the air, by result.",
+    ),
+    info(
+        BLE_CURES,
+        MetricKind::Counter,
+        &["cure"],
+        "What was done about Bluetooth links that die: stale ones ended, devices forgotten, adapters switched off and on.",
     ),
     MetricInfo {
         name: STORED_BYTES,
@@ -171,6 +190,20 @@ pub(crate) fn poll_took(took: std::time::Duration) {
 
 pub(crate) fn bad_frames(count: u64) {
     counter!(BAD_FRAMES).increment(count);
+}
+
+/// Measures the radio that batteries on the air share, for a scrape.
+pub fn observe_radio(radio: &Radio) {
+    let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    gauge!(BLE_SLOTS, "state" => "in_use").set(count(radio.in_use()));
+    gauge!(BLE_SLOTS, "state" => "free").set(count(radio.free()));
+    gauge!(BLE_WAITING).set(count(radio.waiting()));
+    let Health { connected, failed, stale, forgotten, cycled } = radio.health();
+    counter!(BLE_CONNECTS, "result" => "connected").absolute(connected);
+    counter!(BLE_CONNECTS, "result" => "failed").absolute(failed);
+    counter!(BLE_CURES, "cure" => "ended_stale").absolute(stale);
+    counter!(BLE_CURES, "cure" => "forgot_device").absolute(forgotten);
+    counter!(BLE_CURES, "cure" => "cycled_adapter").absolute(cycled);
 }
 
 /// Measures what is kept, for a scrape. What can't be measured keeps its last value.

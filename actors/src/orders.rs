@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use voltree_protocols::bms::order::{Order, OrderError};
+use voltree_runtime::clock;
 
-/// How long an order may take, with the wait for the device's turn.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// How long an order may take, with the wait for the device's turn: shorter than clients wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Why an order was not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,12 +21,15 @@ pub enum Unconfirmed {
     /// Nobody allowed it.
     #[error("orders to it are switched off; allow_write = true in its section lets them through")]
     NotAllowed,
-    /// Its protocol has no such order, or this version does not know it.
-    #[error("there is no such order for this type of device on its wire")]
+    /// Its protocol has no such order, this version does not know it, or it depends on what the device did not say yet.
+    #[error("there is no such order for this type of device on its wire, or it was not read yet")]
     NotKnown,
     /// Another order is under way.
     #[error("another order to it is under way")]
     Busy,
+    /// The order never left, and its time is over.
+    #[error("it was not sent before it expired")]
+    Expired,
     /// The order never left.
     #[error("it can't be reached: {0}")]
     Unreachable(String),
@@ -47,6 +51,8 @@ struct Slot {
     allowed: bool,
     waiting: Option<Pending>,
     under_way: bool,
+    /// How many were given; tells one that waits from the one before it.
+    given: u64,
 }
 
 /// The box of one device.
@@ -63,28 +69,54 @@ impl Orders {
         (slot.allowed, slot.under_way) = (allowed, false);
     }
 
-    /// Gives an order and waits for what came of it; `wake` calls the device's actor.
-    pub(crate) async fn give(&self, order: Order, wake: impl FnOnce()) -> Result<(), Unconfirmed> {
-        let (reply, answer) = oneshot::channel();
-        {
-            let mut slot = self.slot.lock();
-            if !slot.allowed {
-                return Err(Unconfirmed::NotAllowed);
-            }
-            if slot.under_way || slot.waiting.is_some() {
-                return Err(Unconfirmed::Busy);
-            }
-            slot.waiting = Some(Pending { order, reply });
-        }
+    /// Whether orders are let through.
+    pub(crate) fn are_allowed(&self) -> bool {
+        self.slot.lock().allowed
+    }
+
+    /// Gives an order and waits for what came of it; `wake` calls the device's actor. An order that was not taken up
+    /// within `valid_for`, or whose sender went away before, never leaves.
+    pub(crate) async fn give(
+        &self,
+        order: Order,
+        valid_for: Option<Duration>,
+        wake: impl FnOnce(),
+    ) -> Result<(), Unconfirmed> {
+        let (reply, mut answer) = oneshot::channel();
+        let left = self.leave(Pending { order, reply })?;
         wake();
-        match timeout(PATIENCE, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(OrderError::Unknown.into()),
-            Err(_) if self.slot.lock().waiting.take().is_some() => {
-                Err(Unconfirmed::Unreachable("its actor did not take the order up".to_owned()))
-            }
-            Err(_) => Err(OrderError::Unknown.into()),
+        let begun = clock::monotonic();
+        if let Ok(answered) = timeout(valid_for.unwrap_or(PATIENCE).min(PATIENCE), &mut answer).await {
+            return answered.unwrap_or(Err(OrderError::Unknown.into()));
         }
+        if left.withdraw() {
+            return Err(match valid_for {
+                Some(valid_for) if valid_for <= PATIENCE => Unconfirmed::Expired,
+                Some(_) | None => Unconfirmed::Unreachable("its actor did not take the order up".to_owned()),
+            });
+        }
+        match timeout(PATIENCE.saturating_sub(begun.elapsed()), answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(OrderError::Unknown.into()),
+        }
+    }
+
+    fn leave(&self, pending: Pending) -> Result<Left<'_>, Unconfirmed> {
+        let mut slot = self.slot.lock();
+        if !slot.allowed {
+            return Err(Unconfirmed::NotAllowed);
+        }
+        if slot.under_way || slot.waiting.is_some() {
+            return Err(Unconfirmed::Busy);
+        }
+        slot.given += 1;
+        slot.waiting = Some(pending);
+        Ok(Left { orders: self, number: slot.given })
+    }
+
+    /// Whether an order waits to be taken up.
+    pub(crate) fn is_one_waiting(&self) -> bool {
+        self.slot.lock().waiting.is_some()
     }
 
     /// Takes the order out, for good.
@@ -101,6 +133,26 @@ impl Orders {
     }
 }
 
+/// An order in the box; it leaves the box with its sender.
+struct Left<'a> {
+    orders: &'a Orders,
+    number: u64,
+}
+
+impl Left<'_> {
+    /// Whether it had not been taken up, and so never will be.
+    fn withdraw(&self) -> bool {
+        let mut slot = self.orders.slot.lock();
+        slot.given == self.number && slot.waiting.take().is_some()
+    }
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_ordered_that_was_not_allowed() {
-        assert_eq!(Orders::default().give(ORDER, || {}).await, Err(Unconfirmed::NotAllowed));
+        assert_eq!(Orders::default().give(ORDER, None, || {}).await, Err(Unconfirmed::NotAllowed));
     }
 
     #[tokio::test]
@@ -118,10 +170,10 @@ mod tests {
         orders.allow(true);
         let second = async {
             let pending = orders.take().unwrap();
-            assert_eq!(orders.give(ORDER, || {}).await, Err(Unconfirmed::Busy));
+            assert_eq!(orders.give(ORDER, None, || {}).await, Err(Unconfirmed::Busy));
             drop(pending);
         };
-        let (first, ()) = tokio::join!(orders.give(ORDER, || {}), second);
+        let (first, ()) = tokio::join!(orders.give(ORDER, None, || {}), second);
         assert_eq!(first, Err(OrderError::Unknown.into()));
         assert!(orders.take().is_none(), "an order is carried out once");
     }
@@ -130,7 +182,18 @@ mod tests {
     async fn an_order_that_nobody_takes_up_never_leaves() {
         let orders = Orders::default();
         orders.allow(true);
-        assert!(matches!(orders.give(ORDER, || {}).await, Err(Unconfirmed::Unreachable(_))));
+        assert!(matches!(orders.give(ORDER, None, || {}).await, Err(Unconfirmed::Unreachable(_))));
+        assert!(orders.take().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_whose_time_is_over_or_whose_sender_is_gone_never_leaves() {
+        let orders = Orders::default();
+        orders.allow(true);
+        let short = Some(Duration::from_secs(1));
+        assert_eq!(orders.give(ORDER, short, || {}).await, Err(Unconfirmed::Expired));
+        assert!(orders.take().is_none());
+        assert!(timeout(Duration::from_secs(1), orders.give(ORDER, None, || {})).await.is_err());
         assert!(orders.take().is_none());
     }
 }

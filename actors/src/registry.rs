@@ -419,8 +419,13 @@ impl DeviceEntry {
     }
 
     /// Gives it an order and waits for what the device says afterwards: done means seen to be done.
-    pub async fn order(&self, order: Order) -> Result<(), Unconfirmed> {
-        self.orders.give(order, || self.actor.wake(DeviceMsg::Wake)).await
+    pub async fn order(&self, order: Order, valid_for: Option<Duration>) -> Result<(), Unconfirmed> {
+        self.orders.give(order, valid_for, || self.actor.wake(DeviceMsg::Wake)).await
+    }
+
+    /// Whether it takes orders.
+    pub fn takes_orders(&self) -> bool {
+        self.orders.are_allowed()
     }
 
     /// How well its link works.

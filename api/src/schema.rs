@@ -9,6 +9,7 @@
 mod alert;
 mod arguments;
 mod candidate;
+mod command;
 mod crash_report;
 mod dead_letter;
 mod device;

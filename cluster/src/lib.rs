@@ -48,6 +48,7 @@ pub fn local_fleet(node: LocalFleet) -> Fleet {
         supervision: node.clone(),
         writes: node.clone(),
         sockets: node.clone(),
+        commands: node.clone(),
         backups: node.clone(),
         health: node,
     }

@@ -222,7 +222,6 @@ pub async fn run_order<L: Link, C: OrderCycle + Send + ?Sized>(
 ) -> Result<(), OrderFailure> {
     let begun = Instant::now();
     let mut buffer = [0; 256];
-    let mut sent = false;
     loop {
         if let Some(outcome) = cycle.outcome() {
             return Ok(outcome?);
@@ -232,8 +231,6 @@ pub async fn run_order<L: Link, C: OrderCycle + Send + ?Sized>(
         let spoken = async {
             if let Some(request) = request {
                 link.discard_input()?;
-                // From here on some of it may have left.
-                sent = true;
                 link.write_all(&request, WRITE_TIMEOUT).await?;
             }
             link.read_some(&mut buffer, wake.saturating_sub(begun.elapsed())).await
@@ -241,7 +238,8 @@ pub async fn run_order<L: Link, C: OrderCycle + Send + ?Sized>(
         match spoken.await {
             Ok(0) => cycle.handle_timeout(begun.elapsed()),
             Ok(count) => cycle.handle_input(&buffer[..count], begun.elapsed()),
-            Err(_) if sent => return Err(OrderError::Unknown.into()),
+            // Once it was handed out some of it may have left.
+            Err(_) if cycle.is_sent() => return Err(OrderError::Unknown.into()),
             Err(error) => return Err(OrderFailure::NotSent(error)),
         }
     }

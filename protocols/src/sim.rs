@@ -47,7 +47,7 @@ pub use foxbms::FoxbmsSim;
 pub use green::GreenSim;
 pub use jbd::JbdSim;
 pub use jk::{Jk02Sim, JkSim};
-pub use libre_solar::{LibreSolarCanSim, LibreSolarSim};
+pub use libre_solar::{LibreSolarAirSim, LibreSolarCanSim, LibreSolarSim};
 pub use load::{Profile, UnknownProfile};
 pub use modbus_tcp::ModbusTcpSide;
 pub use pack::{PackConfig, SimPack, Totals};

@@ -5,8 +5,8 @@
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::daly_bluetooth::{RegisterConfig, RegisterDialect};
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign, DalyConfig};
-use voltree_protocols::bms::foxbms::{Dialect, FoxbmsConfig};
-use voltree_protocols::bms::jbd::JbdConfig;
+use voltree_protocols::bms::foxbms::{DbcTable, Dialect, FoxbmsConfig};
+use voltree_protocols::bms::jbd::{JbdConfig, Secret};
 use voltree_protocols::bms::libre_solar::ThingsetCanConfig;
 use voltree_protocols::bms::modbus::{Encoding, MapConfig, MapField, MapRow, Table, WordOrder};
 use voltree_protocols::bms::sunspec::SunspecConfig;
@@ -22,7 +22,7 @@ const TYPES: &[(&str, ReadDriver)] = &[
     ("daly_bms", daly),
     ("foxbms", foxbms),
     ("green_bms", |_, _| Driver::Green),
-    ("jbd_bms", |_, _| Driver::Jbd(JbdConfig::default())),
+    ("jbd_bms", jbd),
     ("jk_bms", |_, _| Driver::Jk),
     ("libre_solar", libre_solar),
     ("modbus_bms", modbus),
@@ -63,7 +63,30 @@ fn foxbms(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Driver {
     let dialects = [("auto", Dialect::Auto), ("v1_7", Dialect::V1_7), ("v1_11", Dialect::V1_11)];
     let dialect = section.choice("dialect", &dialects, mistakes).unwrap_or_default();
     let positive_is_discharge = sign(section, mistakes) != CurrentSign::Inverted;
-    Driver::Foxbms(FoxbmsConfig { dialect, positive_is_discharge })
+    let dbc = section.checked(
+        "dbc",
+        |path| {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| format!("{path} can't be read: {error}"))?;
+            DbcTable::parse(&text).map_err(|error| format!("{path} can't be used: {error}"))
+        },
+        mistakes,
+    );
+    Driver::Foxbms(FoxbmsConfig { dialect, positive_is_discharge, dbc: dbc.map(Box::new) })
+}
+
+/// Newer boards want six digits over Bluetooth.
+fn jbd(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Driver {
+    let secret = section.checked(
+        "secret",
+        |text| {
+            let digits = text.as_bytes().first_chunk::<6>().filter(|_| text.len() == 6);
+            let digits = digits.filter(|digits| digits.iter().all(u8::is_ascii_digit));
+            digits.map(|digits| Secret(*digits)).ok_or_else(|| "must be six digits in quotes".to_owned())
+        },
+        mistakes,
+    );
+    Driver::Jbd(JbdConfig { secret })
 }
 
 /// Only on a bus do boards have addresses.

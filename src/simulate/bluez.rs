@@ -12,8 +12,8 @@ use voltree_protocols::bms::daly_uart::{Board, CurrentSign};
 use voltree_protocols::bms::jk::Generation;
 use voltree_protocols::link::gatt::{BleAddress, Gatt};
 use voltree_protocols::sim::{
-    AirDevice, AirFaults, BluezSim, DalyRegistersSim, DalySim, DeviceSide, JbdSim, Jk02Sim, PackConfig,
-    Profile, SimPack,
+    AirDevice, AirFaults, BluezSim, DalyRegistersSim, DalySim, DeviceSide, JbdSim, Jk02Sim, LibreSolarAirSim,
+    PackConfig, Profile, SimPack,
 };
 
 use crate::cli::say;
@@ -25,7 +25,7 @@ pub(super) struct BluezOptions {
     /// The D-Bus to take the place of BlueZ on; never the machine's own [default: what `DBUS_SYSTEM_BUS_ADDRESS` says].
     #[arg(long, value_name = "ADDRESS")]
     bus: Option<String>,
-    /// A battery: jk, jk24, jbd, daly-d2, daly-p81 or daly-a5, and its address. `dead` is heard and can't be connected.
+    /// A battery: jk, jk24, jbd, daly-d2, daly-p81, daly-a5 or libre-solar, and its address. `dead` is heard and can't be connected.
     #[arg(value_name = "KIND@AA:BB:CC:DD:EE:FF", required = true)]
     batteries: Vec<Battery>,
     /// The share of connections that are refused.
@@ -40,6 +40,9 @@ pub(super) struct BluezOptions {
     /// Switch the adapter off and on once after so many seconds, as the reset of a USB port does.
     #[arg(long, value_name = "SECONDS")]
     power_cycle_after: Option<f64>,
+    /// Refuse every connection until the adapter is switched off and on, as one does whose firmware hangs.
+    #[arg(long)]
+    wedged: bool,
     /// Decides which connections and packets faults befall.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
@@ -54,6 +57,7 @@ enum Kind {
     Jbd,
     DalyRegisters(RegisterDialect),
     DalyFrames,
+    LibreSolar,
     Dead,
 }
 
@@ -75,9 +79,12 @@ impl FromStr for Battery {
             "daly-d2" => Kind::DalyRegisters(RegisterDialect::D2),
             "daly-p81" => Kind::DalyRegisters(RegisterDialect::P81),
             "daly-a5" => Kind::DalyFrames,
+            "libre-solar" => Kind::LibreSolar,
             "dead" => Kind::Dead,
             other => {
-                return Err(format!("{other:?} is none of jk, jk24, jbd, daly-d2, daly-p81, daly-a5, dead"));
+                return Err(format!(
+                    "{other:?} is none of jk, jk24, jbd, daly-d2, daly-p81, daly-a5, libre-solar, dead"
+                ));
             }
         };
         let address = address.parse().map_err(|error| format!("{address:?} is {error}"))?;
@@ -100,6 +107,9 @@ impl Battery {
                 Some(0x0102),
                 Box::new(DalyRegistersSim::new(pack, dialect, sign)),
             ),
+            Kind::LibreSolar => {
+                ("LibreSolar BMS-C1", Gatt::LIBRE_SOLAR, None, Box::new(LibreSolarAirSim::new(pack)))
+            }
             Kind::DalyFrames | Kind::Dead => {
                 ("DL-SIMULATED", Gatt::DALY, Some(0x0102), Box::new(DalySim::new(pack, Board::FIRST, sign)))
             }
@@ -134,7 +144,7 @@ async fn serve(options: &BluezOptions) -> anyhow::Result<()> {
     let BluezOptions { refuse, cut, most, seed, .. } = *options;
     let power_cycle_after =
         options.power_cycle_after.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)));
-    let faults = AirFaults { refuse, cut, most, power_cycle_after, seed };
+    let faults = AirFaults { refuse, cut, most, power_cycle_after, wedged: options.wedged, seed };
     let sim = BluezSim::spawn(&bus, devices, faults).await;
     let sim = sim.with_context(|| format!("taking the name org.bluez on {bus}"))?;
     say(&json!({ "bus": bus, "batteries": options.batteries.len() }).to_string());

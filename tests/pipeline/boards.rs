@@ -13,6 +13,9 @@ use crate::support::{serve, until};
 const REGISTERS: &str =
     "registers = [{ register = 114, type = \"i16\", scale = 0.1, field = \"pack_current\" }]";
 
+/// The file from which cantools reads the same simulator in an external test.
+const FOXBMS_DBC: &str = concat!("dbc = \"", env!("CARGO_MANIFEST_DIR"), "/tests/externals/foxbms.dbc\"");
+
 fn pack(amps: f64) -> SimPack {
     let mut pack = SimPack::new(PackConfig { profile: Profile::Rest, ..PackConfig::default() });
     pack.set_current(amps);
@@ -82,11 +85,12 @@ async fn charge(node: &Node, device: &str, kind: &str, simulator: &Simulator) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_simulated_can_be_read() {
-    let kinds: [(&str, &str, &str, &[&str], &str); 9] = [
+    let kinds: [(&str, &str, &str, &[&str], &str); 10] = [
         ("daly", "--slcan", "daly_bms", &[], ""),
         ("daly", "--pty", "daly_bms", &["--protocol", "d2"], "protocol = \"registers\""),
         ("daly", "--pty", "daly_bms", &["--protocol", "p81"], "protocol = \"p81\""),
         ("foxbms", "--slcan", "foxbms", &["--dialect", "v1_7"], ""),
+        ("foxbms", "--slcan", "foxbms", &["--cells", "13"], FOXBMS_DBC),
         ("libre-solar", "--pty", "libre_solar", &[], ""),
         ("libre-solar", "--slcan", "libre_solar", &["--cells", "8"], "node = 1"),
         ("green", "--pty", "green_bms", &[], ""),

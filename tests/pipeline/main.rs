@@ -30,6 +30,7 @@ mod mqtt_login;
 mod mqtt_sessions;
 mod mqtt_tls;
 mod mqtt_version_5;
+mod orders;
 mod outside_brokers;
 mod real_data;
 mod simulated;

@@ -1,6 +1,7 @@
 //! The local half of every door: answers from this node's own memory and store.
 
 mod backups;
+mod commands;
 mod dead_letters;
 mod faults;
 mod flights;
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
+use crate::commands::CommandBook;
 use crate::crash_reports::CrashBook;
 use crate::dead_letters::DeadLetters;
 use crate::line_door::LineDoor;
@@ -54,6 +56,8 @@ pub struct LocalFleet {
     pub alerts: Arc<AlertBook>,
     /// Who came and went.
     pub presence: Arc<PresenceBook>,
+    /// The commands.
+    pub commands: Arc<CommandBook>,
     /// When the node was up.
     pub uptime: Arc<UptimeBook>,
     /// The door for line protocol.

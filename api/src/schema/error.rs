@@ -28,6 +28,8 @@ pub(crate) enum Code {
     Timeout,
     /// The request comes from where it may not.
     Forbidden,
+    /// The device takes no orders.
+    NotAllowed,
     /// The node failed.
     Internal,
 }
@@ -45,6 +47,7 @@ impl Code {
             Self::TooManyOrders => "TOO_MANY_ORDERS",
             Self::Timeout => "TIMEOUT",
             Self::Forbidden => "FORBIDDEN",
+            Self::NotAllowed => "NOT_ALLOWED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -74,6 +77,7 @@ pub(super) fn fleet_error(error: FleetError) -> Error {
         | FleetError::UnknownLetter(_)
         | FleetError::UnknownReport(_) => coded(Code::NotFound, error.to_string()),
         FleetError::Fault(_) | FleetError::Question(_) => coded(Code::BadUserInput, error.to_string()),
+        FleetError::NotAllowed(_) => coded(Code::NotAllowed, error.to_string()),
         FleetError::NotNow(_) => coded(Code::NotNow, error.to_string()),
         FleetError::NotRunning { .. } => coded(Code::NotRunning, error.to_string()),
         FleetError::Store(_) => {

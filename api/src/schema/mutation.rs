@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, Object, Result};
 use voltree_actors::fleet::{Fleet, Kill};
 
 use super::arguments;
+use super::command::{Command, SendCommandInput};
 use super::dead_letter::DeadLetter;
 use super::device::Device;
 use super::error::fleet_error;
@@ -114,6 +115,21 @@ impl Mutation {
         let device = arguments::device_id("id", &id)?;
         ctx.data::<Fleet>()?.devices.ignore(device).await.map_err(fleet_error)?;
         Ok(id)
+    }
+
+    /// Sends a command to a device, once, and answers with what the device shows afterwards. Only what its own state
+    /// shows counts as EXECUTED. SENT with an error means that nobody knows what came of it: look at the device before
+    /// sending another one. A device whose section lacks allow_write = true takes none, which is an error with the code
+    /// NOT_ALLOWED.
+    async fn send_command(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What, and to which device.")] input: SendCommandInput,
+    ) -> Result<Command> {
+        ctx.data::<Orders>()?.admit("send_command", &input.subject(), None)?;
+        let request = input.into_request()?;
+        let sent = ctx.data::<Fleet>()?.commands.send(request).await.map_err(fleet_error)?;
+        Ok(sent.into())
     }
 
     /// Hands a dead letter in again at its device's door and answers once it is committed; only then it is no longer

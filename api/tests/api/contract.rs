@@ -8,10 +8,8 @@ use async_graphql::parser::types::{FieldDefinition, TypeKind, TypeSystemDefiniti
 const CONTRACT: &str = include_str!("../fixtures/contract.graphql");
 
 /// What the contract has and the schema has not yet. A line leaves this list when it is served, never enters it.
-const NOT_YET: [&str; 18] = [
+const NOT_YET: [&str; 14] = [
     "AlertRule",
-    "Command",
-    "CommandStatus",
     "CreateAlertRuleInput",
     "CreateDeviceInput",
     "DeleteResult",
@@ -21,11 +19,9 @@ const NOT_YET: [&str; 18] = [
     "Mutation.deleteAlertRule",
     "Mutation.deleteDevice",
     "Mutation.resolveAlert",
-    "Mutation.sendCommand",
     "Mutation.updateAlertRule",
     "Mutation.updateDevice",
     "Query.alertRules",
-    "SendCommandInput",
     "Subscription.commandStatusChanged",
 ];
 const INPUTS_NOT_YET: [&str; 2] = ["UpdateAlertRuleInput", "UpdateDeviceInput"];

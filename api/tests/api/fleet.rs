@@ -14,11 +14,12 @@ use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
-    Answer, BackedUp, Backups, Candidate, ChartLine, DeviceView, Devices, FaultInjection, FaultPointView,
-    Fleet, FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples,
-    IntervalSeries, IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem,
-    LiveReading, Point, PointRange, Precision, Series, SeriesRange, SetAside, Sockets, StateChange, Steps,
-    Supervision, Telemetry, TimelineGap, Timelines, WriteError, Writes, Written,
+    Answer, BackedUp, Backups, Candidate, ChartLine, CommandRequest, CommandStatus, CommandView, Commands,
+    DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause, GapRange,
+    Health, HealthCheck, History, IntervalSamples, IntervalSeries, IntervalView, Kill, LatestMetric,
+    LedgerRow, Ledgers, LineBatch, LineProblem, LiveReading, Point, PointRange, Precision, Series,
+    SeriesRange, SetAside, Sockets, StateChange, Steps, Supervision, Telemetry, TimelineGap, Timelines,
+    WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_actors::link_quality::LinkQuality;
@@ -74,6 +75,7 @@ impl TestFleet {
             supervision: self.clone(),
             writes: self.clone(),
             sockets: self.clone(),
+            commands: self.clone(),
             backups: self.clone(),
             health: self.clone(),
         }
@@ -363,6 +365,20 @@ pub(crate) fn letter() -> Arc<DeadLetter> {
         failures: 3,
         inbound: Inbound::Reading(Reading::clone(&reading)),
     })
+}
+
+impl Commands for TestFleet {
+    /// What is ordered of the first pack is done, and the second takes no orders.
+    fn send(&self, request: CommandRequest) -> Answer<'_, CommandView> {
+        let answer = if request.device.as_str() == "pack-1" {
+            let given = CommandView::given("c-1".to_owned(), &request, START);
+            let (status, executed_at, error) = (CommandStatus::Executed, Some(START), None);
+            Ok(CommandView { status, executed_at, error, ..given })
+        } else {
+            Err(FleetError::NotAllowed("orders to it are switched off".to_owned()))
+        };
+        Box::pin(async move { answer })
+    }
 }
 
 impl Writes for TestFleet {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "clippy knows helpers of tests only under cfg(test)")]
 
+mod commands;
 mod contract;
 mod errors;
 mod fleet;

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use voltree_model::PackReading;
+use voltree_model::{PackReading, Timestamp};
 
-use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
-use super::daly_uart::{CurrentSign, DalyConfig, DalyPoll};
+use super::daly_bluetooth::{
+    RegisterConfig, RegisterOrder, RegisterOrderDialect, RegisterPoll, RegisterPollDialect,
+};
+use super::daly_uart::{Board, CurrentSign, DalyConfig, DalyOrder, DalyOrderDialect, DalyPoll};
+use super::order::{Order, OrderCycle, OrderDialect, ReadBack, Said};
 use crate::codec::{BadMemory, PollCycle, PollError, learned, recall};
 
 /// The address from which most Bluetooth modules want to be asked; the others want the UART's.
@@ -53,6 +56,22 @@ impl DalyAirPoll {
         }
     }
 
+    /// Starts the conversation about an order in the dialect that was found; none before.
+    pub fn order(&self, order: Order, now: Timestamp) -> Option<Box<dyn OrderCycle + Send>> {
+        if !self.found {
+            return None;
+        }
+        let frames = DalyOrderDialect::new(Board::FIRST, order, now);
+        Some(match self.dialect {
+            Dialect::Registers => {
+                let dialect = self.registers.dialect().found()?;
+                Box::new(RegisterOrder::new(RegisterOrderDialect::new(dialect, order)))
+            }
+            Dialect::FramesFromUart => Box::new(DalyOrder::new(frames)),
+            Dialect::FramesFromBluetooth => Box::new(ReadBack::new(FromBluetooth(frames))),
+        })
+    }
+
     fn asks(&self) -> &dyn PollCycle {
         match self.dialect {
             Dialect::Registers => &self.registers,
@@ -65,6 +84,31 @@ impl DalyAirPoll {
             Dialect::Registers => &mut self.registers,
             Dialect::FramesFromBluetooth | Dialect::FramesFromUart => &mut self.frames,
         }
+    }
+}
+
+/// An order in the frames of the UART, from the host that most modules want.
+struct FromBluetooth(DalyOrderDialect);
+
+impl OrderDialect for FromBluetooth {
+    fn order(&mut self) -> Vec<u8> {
+        from_bluetooth(self.0.order())
+    }
+
+    fn question(&mut self) -> Vec<u8> {
+        from_bluetooth(self.0.question())
+    }
+
+    fn forget_input(&mut self) {
+        self.0.forget_input();
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.0.hear(bytes);
+    }
+
+    fn next_said(&mut self) -> Option<Said> {
+        self.0.next_said()
     }
 }
 
@@ -135,7 +179,6 @@ impl PollCycle for DalyAirPoll {
 mod tests {
     use super::*;
     use crate::bms::daly_bluetooth::RegisterDialect;
-    use crate::bms::daly_uart::Board;
     use crate::sim::{DalyRegistersSim, DalySim, DeviceSide, PackConfig, Reply, SimPack};
 
     /// Some modules answer the UART's host only.

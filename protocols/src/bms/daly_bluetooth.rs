@@ -6,12 +6,14 @@
 //! by its length only, so [`Block::guess`] must never be used where the question is at hand.
 
 mod frame;
+mod order;
 mod pack;
 mod poll;
 mod registers;
 mod wire;
 
 pub use frame::{BleFrame, BleFraming, RegisterFrame};
+pub use order::{RegisterOrder, RegisterOrderDialect};
 pub use pack::{reading, reading_p81};
 pub use poll::{RegisterConfig, RegisterPoll, RegisterPollDialect};
 pub use registers::{Block, RegisterDialect};

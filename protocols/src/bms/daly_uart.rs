@@ -25,7 +25,8 @@ pub use faults::{FAULT_BITS, FaultBit, Severity};
 pub use frame::{
     BadFrame, BadFrameReason, Decoded, FRAME_BYTES, Frame, FrameDecoder, FrameStats, LENGTH_BYTE, START,
 };
-pub use order::DalyOrder;
+pub use order::{DalyOrder, DalyOrderDialect};
+pub(super) use order::{SOC_SLACK, tenths};
 pub use pack::{CurrentSign, SignMemory, sign_of_current};
 pub use poll::{DalyConfig, DalyPoll, Filler, PollStats};
 pub use wire::decode_wire;

@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use voltree_model::Timestamp;
 
 use super::daly_air::DalyAirPoll;
-use super::daly_bluetooth::{RegisterConfig, RegisterPoll, RegisterPollDialect};
+use super::daly_bluetooth::{
+    RegisterConfig, RegisterOrder, RegisterOrderDialect, RegisterPoll, RegisterPollDialect,
+};
 use super::daly_can::DalyCanPoll;
-use super::daly_uart::{CurrentSign, DalyConfig, DalyOrder, DalyPoll};
-use super::foxbms::{FoxbmsConfig, FoxbmsListener, FoxbmsListening};
+use super::daly_uart::{CurrentSign, DalyConfig, DalyOrder, DalyOrderDialect, DalyPoll};
+use super::foxbms::{
+    DbcTable, EditedListener, EditedListening, FoxbmsConfig, FoxbmsListener, FoxbmsListening,
+};
 use super::green_bms::{self, GreenDialect, GreenPoll};
-use super::jbd::{self, JbdConfig, JbdDialect, JbdPoll};
+use super::jbd::{self, JbdConfig, JbdDialect, JbdOrder, JbdOrderDialect, JbdPoll, Switch};
 use super::jk::{self, Jk02Poll, JkPoll};
 use super::libre_solar::{
     self, ThingsetCanConfig, ThingsetDialect, ThingsetListener, ThingsetListening, ThingsetPoll,
@@ -56,6 +61,8 @@ pub enum Driver {
     JkAir,
     /// ThingSet text of a Libre Solar board.
     LibreSolar,
+    /// ThingSet text of a Libre Solar board over Bluetooth LE.
+    LibreSolarAir,
     /// ThingSet reports of a Libre Solar board on CAN.
     LibreSolarCan(ThingsetCanConfig),
     /// Modbus registers by a table.
@@ -89,7 +96,7 @@ impl Driver {
             Self::Green => "green_bms",
             Self::Jbd(_) => "jbd_bms",
             Self::Jk | Self::JkAir => "jk_bms",
-            Self::LibreSolar | Self::LibreSolarCan(_) => "libre_solar",
+            Self::LibreSolar | Self::LibreSolarAir | Self::LibreSolarCan(_) => "libre_solar",
             Self::Modbus(_) => "modbus_bms",
             Self::Sunspec(_) => "sunspec_bms",
             Self::Telecom(TelecomConfig { maker: Maker::Pylontech, .. }) => "pylontech_bms",
@@ -107,7 +114,7 @@ impl Driver {
             | Self::Sunspec(_) => 9600,
             // The speed of the adapter's own port; the bus has another.
             Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => 115_200,
-            Self::LibreSolar => libre_solar::BAUD,
+            Self::LibreSolar | Self::LibreSolarAir => libre_solar::BAUD,
             Self::Green => green_bms::BAUD,
             Self::Jbd(_) => jbd::BAUD,
             Self::Jk | Self::JkAir => jk::BAUD,
@@ -126,6 +133,7 @@ impl Driver {
             | Self::Jk
             | Self::JkAir
             | Self::LibreSolar
+            | Self::LibreSolarAir
             | Self::Telecom(_) => Wire::Bytes,
             Self::DalyCan(_) | Self::Foxbms(_) | Self::LibreSolarCan(_) => Wire::Can,
             Self::Modbus(_) | Self::Sunspec(_) => Wire::Modbus,
@@ -147,7 +155,8 @@ impl Driver {
             | Self::Jbd(_)
             | Self::Jk
             | Self::JkAir
-            | Self::LibreSolar => None,
+            | Self::LibreSolar
+            | Self::LibreSolarAir => None,
         }
     }
 
@@ -173,6 +182,7 @@ impl Driver {
             | Self::Jbd(_)
             | Self::Jk
             | Self::JkAir
+            | Self::LibreSolarAir
             | Self::LibreSolarCan(_)
             | Self::Modbus(_)
             | Self::Sunspec(_)
@@ -188,11 +198,15 @@ impl Driver {
                 Some(Self::DalyAir(config.current_sign))
             }
             Self::Jk => Some(Self::JkAir),
-            other @ (Self::DalyAir(_) | Self::DalyRegisters(_) | Self::Jbd(_) | Self::JkAir) => Some(other),
+            Self::LibreSolar => Some(Self::LibreSolarAir),
+            other @ (Self::DalyAir(_)
+            | Self::DalyRegisters(_)
+            | Self::Jbd(_)
+            | Self::JkAir
+            | Self::LibreSolarAir) => Some(other),
             Self::DalyCan(_)
             | Self::Foxbms(_)
             | Self::Green
-            | Self::LibreSolar
             | Self::LibreSolarCan(_)
             | Self::Modbus(_)
             | Self::Sunspec(_)
@@ -215,6 +229,7 @@ impl Driver {
             | Self::Jk
             | Self::JkAir
             | Self::LibreSolar
+            | Self::LibreSolarAir
             | Self::LibreSolarCan(_)
             | Self::Telecom(_) => {}
         }
@@ -233,6 +248,7 @@ impl Driver {
             | Self::Jk
             | Self::JkAir
             | Self::LibreSolar
+            | Self::LibreSolarAir
             | Self::LibreSolarCan(_)
             | Self::Modbus(_)
             | Self::Sunspec(_)
@@ -240,19 +256,39 @@ impl Driver {
         }
     }
 
-    /// Starts the conversation about an order; none where the protocol has no such order or nobody knows it well enough.
-    pub fn order(&self, order: Order, now: Timestamp) -> Option<Box<dyn OrderCycle + Send>> {
+    /// Starts the conversation about an order, knowing what the polls so far have learned; none where the protocol has no
+    /// such order, nobody knows it well enough, or the device's dialect is not known yet.
+    pub fn order(&self, order: Order, learned: &Value, now: Timestamp) -> Option<Box<dyn OrderCycle + Send>> {
         match self {
-            Self::Daly(config) => Some(Box::new(DalyOrder::new(config.board, order, now))),
-            Self::DalyAir(_)
-            | Self::DalyCan(_)
-            | Self::DalyRegisters(_)
+            Self::Daly(config) => {
+                Some(Box::new(DalyOrder::new(DalyOrderDialect::new(config.board, order, now))))
+            }
+            Self::DalyAir(sign) => {
+                let mut poll = DalyAirPoll::new(*sign);
+                poll.remember(learned).ok()?;
+                poll.order(order, now)
+            }
+            Self::DalyRegisters(config) => {
+                let mut poll = RegisterPoll::new(RegisterPollDialect::new(*config));
+                poll.remember(learned).ok()?;
+                let dialect = poll.dialect().found()?;
+                Some(Box::new(RegisterOrder::new(RegisterOrderDialect::new(dialect, order))))
+            }
+            Self::Jbd(config) => {
+                let (switch, closed) = match order {
+                    Order::SwitchCharge(closed) => (Switch::Charge, closed),
+                    Order::SwitchDischarge(closed) => (Switch::Discharge, closed),
+                    Order::SetSoc(_) => return None,
+                };
+                Some(Box::new(JbdOrder::new(JbdOrderDialect::new(*config, switch, closed))))
+            }
+            Self::DalyCan(_)
             | Self::Foxbms(_)
             | Self::Green
-            | Self::Jbd(_)
             | Self::Jk
             | Self::JkAir
             | Self::LibreSolar
+            | Self::LibreSolarAir
             | Self::LibreSolarCan(_)
             | Self::Modbus(_)
             | Self::Sunspec(_)
@@ -267,12 +303,17 @@ impl Driver {
             Self::DalyAir(sign) => Box::new(DalyAirPoll::new(*sign)),
             Self::DalyCan(config) => Box::new(DalyCanPoll::new(*config)),
             Self::DalyRegisters(config) => Box::new(RegisterPoll::new(RegisterPollDialect::new(*config))),
-            Self::Foxbms(config) => Box::new(FoxbmsListening::new(FoxbmsListener::new(*config))),
+            Self::Foxbms(FoxbmsConfig { dbc: Some(table), positive_is_discharge, .. }) => {
+                let listener = EditedListener::new(DbcTable::clone(table), *positive_is_discharge);
+                Box::new(EditedListening::new(listener))
+            }
+            Self::Foxbms(config) => Box::new(FoxbmsListening::new(FoxbmsListener::new(config.clone()))),
             Self::Green => Box::new(GreenPoll::new(GreenDialect::default())),
             Self::Jbd(config) => Box::new(JbdPoll::new(JbdDialect::new(*config))),
             Self::Jk => Box::new(JkPoll::new(jk::UartDialect::default())),
             Self::JkAir => Box::new(Jk02Poll::new(jk::Jk02Dialect::default())),
             Self::LibreSolar => Box::new(ThingsetPoll::new(ThingsetDialect::default())),
+            Self::LibreSolarAir => Box::new(ThingsetPoll::new(ThingsetDialect::on_air())),
             Self::LibreSolarCan(config) => Box::new(ThingsetListening::new(ThingsetListener::new(*config))),
             Self::Modbus(config) => Box::new(MapPoll::new(MapDialect::new(config.clone()))),
             Self::Sunspec(config) => Box::new(SunspecPoll::new(SunspecDialect::new(*config))),

@@ -2,8 +2,10 @@
 //!
 //! `messages` is the table of what stands where, in the two layouts that releases have had, `signal` reads and writes
 //! one value of it, `pack` collects frames and decides what is believed. Ids and layouts can be edited in a foxBMS
-//! project; this knows those of the releases.
+//! project: `dbc` reads the places from its DBC file, and `edited` collects from there.
 
+mod dbc;
+mod edited;
 mod listen;
 mod messages;
 mod pack;
@@ -11,6 +13,8 @@ mod signal;
 mod string_state;
 mod wire;
 
+pub use dbc::{DbcTable, DbcTableError};
+pub use edited::{EditedListener, EditedListening};
 pub use listen::{FoxbmsListener, FoxbmsListening};
 pub use messages::{Dialect, Message, message};
 pub use pack::{FoxbmsConfig, FoxbmsPack};

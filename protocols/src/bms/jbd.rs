@@ -5,6 +5,7 @@
 
 mod basic;
 mod frame;
+mod order;
 mod pack;
 mod poll;
 mod wire;
@@ -13,6 +14,7 @@ pub use basic::{BasicInfo, PROTECTION_BITS};
 pub use frame::{
     Answer, AnswerFraming, Request, RequestFraming, SECRET_ACCEPTED, SecretAnswer, secret_request,
 };
+pub use order::{JbdOrder, JbdOrderDialect, Switch};
 pub use poll::{JbdConfig, JbdDialect, JbdPoll, Secret};
 pub use wire::decode_wire;
 

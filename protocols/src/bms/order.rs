@@ -3,9 +3,13 @@
 //! An order is sent once and never repeated, because nobody knows what the first one did. What counts is what the device
 //! says afterwards when it is asked for its state: an echo confirms nothing.
 
+mod read_back;
+
 use std::time::Duration;
 
 use voltree_model::Percent;
+
+pub use read_back::{OrderDialect, ReadBack, Said};
 
 /// Something to change on a device.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +31,9 @@ pub enum OrderError {
     /// The device took the order and stayed as it was.
     #[error("the device took the order and did not change: {0}")]
     NotTaken(&'static str),
+    /// The order was not sent, because the device did not tell its state before.
+    #[error("the device does not answer, and the order was not sent")]
+    Silent,
     /// The order left, and nobody could say what came of it.
     #[error("the order was sent and the device does not say what came of it")]
     Unknown,
@@ -45,6 +52,9 @@ pub trait OrderCycle {
 
     /// Wakes it; does nothing before its time.
     fn handle_timeout(&mut self, now: Duration);
+
+    /// Whether the order itself was handed out.
+    fn is_sent(&self) -> bool;
 
     /// What came of it, once that is known.
     fn outcome(&self) -> Option<Result<(), OrderError>>;

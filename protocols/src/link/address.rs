@@ -198,6 +198,7 @@ impl LinkAddress {
                 Driver::DalyAir(_) | Driver::DalyRegisters(_) => &[Gatt::DALY, Gatt::JBD],
                 Driver::Jbd(_) => &[Gatt::JBD],
                 Driver::JkAir => &[Gatt::JK],
+                Driver::LibreSolarAir => &[Gatt::LIBRE_SOLAR],
                 Driver::Daly(_)
                 | Driver::DalyCan(_)
                 | Driver::Foxbms(_)

@@ -55,6 +55,11 @@ pub const fn short(uuid: u16) -> u128 {
     0x0000_0000_0000_1000_8000_0080_5F9B_34FB | ((uuid as u128) << 96)
 }
 
+/// A UUID of ThingSet's service: itself, and its characteristics.
+const fn thingset(number: u32) -> u128 {
+    0x0000_0000_5423_4887_9C6A_14AD_27BF_C06D | ((number as u128) << 96)
+}
+
 impl Gatt {
     /// Daly's modules.
     pub const DALY: Self = Self { service: short(0xFFF0), notify: short(0xFFF1), write: short(0xFFF2) };
@@ -62,8 +67,10 @@ impl Gatt {
     pub const JBD: Self = Self { service: short(0xFF00), notify: short(0xFF01), write: short(0xFF02) };
     /// JK's boards: one characteristic both ways.
     pub const JK: Self = Self { service: short(0xFFE0), notify: short(0xFFE1), write: short(0xFFE1) };
+    /// Libre Solar's boards: ThingSet's own service.
+    pub const LIBRE_SOLAR: Self = Self { service: thingset(1), notify: thingset(3), write: thingset(2) };
     /// Every place that is known.
-    pub const ALL: &'static [Self] = &[Self::DALY, Self::JK, Self::JBD];
+    pub const ALL: &'static [Self] = &[Self::DALY, Self::JK, Self::JBD, Self::LIBRE_SOLAR];
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub struct AirFaults {
     pub most: usize,
     /// When the adapter is switched off and on once by somebody else, as when its USB port is reset.
     pub power_cycle_after: Option<Duration>,
+    /// No connection is made until the adapter is switched off and on, as when its firmware hangs.
+    pub wedged: bool,
     /// Decides which.
     pub seed: u64,
 }

@@ -79,6 +79,9 @@ impl DalyRegistersSim {
             (RegisterDialect::D2, 0xA6) | (RegisterDialect::P81, 0x126) => {
                 self.pack.set_discharge_closed(value == 1);
             }
+            (RegisterDialect::D2, 0xA7) | (RegisterDialect::P81, 0x127) if value <= 1000 => {
+                self.pack.set_board_soc(f64::from(value) / 10.0);
+            }
             _ => return RegisterFrame::Refused { unit, function: 6, code: ILLEGAL_ADDRESS },
         }
         RegisterFrame::Write { unit, register, value }

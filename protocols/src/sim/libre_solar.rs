@@ -12,7 +12,7 @@ use super::device::{DeviceSide, HasPack, Reply};
 use super::pack::SimPack;
 use super::quantity::Complaints;
 use crate::bms::framing::StreamDecoder;
-use crate::bms::libre_solar::{TextBody, TextFraming, Verb, to_line};
+use crate::bms::libre_solar::{PacketFraming, TextBody, TextFraming, Verb, to_line, to_packet};
 use crate::can::{CanFrame, CanId};
 
 const CHANNELS: usize = 16;
@@ -82,6 +82,35 @@ impl DeviceSide for LibreSolarSim {
             let (answer, measures) = self.answer(verb, &path);
             let frames = vec![to_line(&answer)];
             replies.push(Reply { frames, measures, ends_cycle: measures, ..Reply::default() });
+        }
+        replies
+    }
+}
+
+/// Such a board with its radio: the same lines, in packets.
+#[derive(Debug, Clone)]
+pub struct LibreSolarAirSim {
+    board: LibreSolarSim,
+    packets: StreamDecoder<PacketFraming>,
+}
+
+impl LibreSolarAirSim {
+    /// Puts a board in front of a pack.
+    pub fn new(pack: SimPack) -> Self {
+        Self { board: LibreSolarSim::new(pack), packets: StreamDecoder::default() }
+    }
+}
+
+impl DeviceSide for LibreSolarAirSim {
+    fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply> {
+        self.packets.push(bytes);
+        let mut replies = Vec::new();
+        while let Some(mut message) = self.packets.next_frame() {
+            message.extend(b"\r\n");
+            replies.extend(self.board.handle_input(&message, now));
+        }
+        for frame in replies.iter_mut().flat_map(|reply| &mut reply.frames) {
+            *frame = to_packet(frame.trim_ascii_end());
         }
         replies
     }

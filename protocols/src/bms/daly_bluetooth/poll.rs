@@ -78,6 +78,11 @@ impl RegisterPollDialect {
         }
     }
 
+    /// Which registers the board is known to have.
+    pub const fn found(&self) -> Option<RegisterDialect> {
+        self.found
+    }
+
     /// The first question of a dialect, without which there is no reading.
     fn first_questions(&self) -> VecDeque<RegisterQuestion> {
         match self.found {

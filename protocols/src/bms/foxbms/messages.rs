@@ -110,7 +110,7 @@ pub(super) const BMS_STATES: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-const COMMON: &[Message] = &[
+pub(super) const COMMON: &[Message] = &[
     plain(0x210, "BmsStateRequest", &[
         words("RequestBmsMode", 1, 2, &["Standby", "Discharge", "Charge"]),
         unsigned("ResetPersistentFlags", 2, 1, 1.0),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use voltree_model::{PackReading, PackState, WithheldReason};
 
+use super::dbc::DbcTable;
 use super::messages::{
     CELL_TEMPERATURES, CELL_VOLTAGES, CELLS_PER_FRAME, Dialect, Message, SENSORS_PER_FRAME, message,
 };
@@ -22,17 +23,19 @@ use crate::can::{CanFrame, CanId};
 const OLDER_AFTER_FRAMES: u8 = 3;
 
 /// How one foxBMS is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FoxbmsConfig {
     /// Which releases it is of.
     pub dialect: Dialect,
     /// Whether its current is positive while discharging, as projects have it unless they changed it.
     pub positive_is_discharge: bool,
+    /// Where the project's own DBC file puts the values, if it was given; the dialect is of no account then.
+    pub dbc: Option<Box<DbcTable>>,
 }
 
 impl Default for FoxbmsConfig {
     fn default() -> Self {
-        Self { dialect: Dialect::Auto, positive_is_discharge: true }
+        Self { dialect: Dialect::Auto, positive_is_discharge: true, dbc: None }
     }
 }
 
@@ -52,7 +55,7 @@ pub struct FoxbmsPack {
 impl FoxbmsPack {
     /// Knows nothing yet.
     pub fn new(config: FoxbmsConfig) -> Self {
-        Self { config, dialect: config.dialect, ..Self::default() }
+        Self { dialect: config.dialect, config, ..Self::default() }
     }
 
     /// Takes one frame. Ids that are not foxBMS' are none of its business; a frame of a wrong length is counted.
@@ -146,13 +149,13 @@ impl FoxbmsPack {
         // Of several strings the emptiest says how far the pack goes.
         sieve.soc(self.value(0x235, "MinimumSoc"));
         sieve.soh(self.value(0x235, "Soh"));
-        for cell in self.cells.whole.iter().flatten() {
+        for cell in self.cells.whole() {
             match cell.and_then(|mv| u32::try_from(mv).ok()) {
                 Some(mv) => sieve.cell(mv),
                 None => sieve.no_cell(WithheldReason::SensorMissing),
             }
         }
-        for sensor in self.sensors.whole.iter().flatten() {
+        for sensor in self.sensors.whole() {
             sieve.temperature(sensor.and_then(|celsius| i32::try_from(celsius).ok()).map(f64::from));
         }
         let mut reading = sieve.reading;
@@ -222,7 +225,7 @@ const ROUND_CYCLES: u8 = 2;
 
 /// Values that come N at a time, from the first group on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Round<const N: usize> {
+pub(super) struct Round<const N: usize> {
     groups: Vec<Vec<Option<i64>>>,
     in_order: bool,
     last_groups: usize,
@@ -247,7 +250,12 @@ impl<const N: usize> Default for Round<N> {
 }
 
 impl<const N: usize> Round<N> {
-    fn age(&mut self) {
+    /// The last whole round, place by place.
+    pub(super) fn whole(&self) -> impl Iterator<Item = &Option<i64>> {
+        self.whole.iter().flatten()
+    }
+
+    pub(super) fn age(&mut self) {
         self.fresh = self.fresh.saturating_sub(1);
         self.heard = false;
         if self.fresh == 0 {
@@ -255,13 +263,21 @@ impl<const N: usize> Round<N> {
         }
     }
 
-    const fn is_awaited(&self) -> bool {
+    pub(super) const fn is_awaited(&self) -> bool {
         self.heard && self.fresh == 0
     }
 
     fn take(&mut self, signals: &[Signal], word: u64) {
         let Some((mux, places)) = signals.split_first() else { return };
         let number = usize::try_from(mux.raw(word)).unwrap_or(usize::MAX);
+        let (flags, values) = places.split_at(N);
+        let group = flags.iter().zip(values);
+        let group = group.map(|(flag, value)| (flag.raw(word) == 1).then(|| value.raw(word)));
+        self.take_group(number, group.collect());
+    }
+
+    /// Takes the group of this number.
+    pub(super) fn take_group(&mut self, number: usize, places: Vec<Option<i64>>) {
         self.heard = true;
         if number == 0 {
             self.close();
@@ -270,9 +286,7 @@ impl<const N: usize> Round<N> {
             self.in_order = false;
             return;
         }
-        let (flags, values) = places.split_at(N);
-        let group = flags.iter().zip(values);
-        self.groups.push(group.map(|(flag, value)| (flag.raw(word) == 1).then(|| value.raw(word))).collect());
+        self.groups.push(places);
     }
 
     /// The first group comes again: what was heard since it came last is a whole round, unless one was lost. A round

@@ -134,7 +134,8 @@ impl Dialect for JbdDialect {
     }
 
     fn begin(&mut self) {
-        let secret = (self.config.secret.is_some() && !self.admitted).then_some(JbdQuestion::Secret);
+        // Each cycle, because a connection over Bluetooth may be a new one, to which the board was not opened yet.
+        let secret = self.config.secret.is_some().then_some(JbdQuestion::Secret);
         self.plan = secret.into_iter().chain([JbdQuestion::Basic, JbdQuestion::Cells]).collect();
         (self.basic, self.cells) = (None, Vec::new());
     }
@@ -145,7 +146,7 @@ impl Dialect for JbdDialect {
 
     fn describe(&self, question: JbdQuestion) -> Ask {
         match question {
-            JbdQuestion::Secret => Ask { name: "secret", essential: true },
+            JbdQuestion::Secret => Ask { name: "secret", essential: !self.admitted },
             JbdQuestion::Basic => Ask { name: "0x03 (basic information)", essential: true },
             JbdQuestion::Cells => Ask { name: "0x04 (cell voltages)", essential: false },
         }
@@ -165,7 +166,7 @@ impl Dialect for JbdDialect {
     }
 
     fn hear(&mut self, bytes: &[u8]) {
-        if !self.admitted && self.config.secret.is_some() {
+        if self.config.secret.is_some() {
             self.secret_heard.extend_from_slice(bytes);
         }
         self.decoder.push(bytes);

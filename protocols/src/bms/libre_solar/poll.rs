@@ -1,10 +1,11 @@
-//! The conversation on a serial line: one question, `?Meas`, whose answer holds everything.
+//! The conversation on a serial line or over Bluetooth LE: one question, `?Meas`, whose answer holds everything.
 //!
 //! Reports that come unasked, logs and a shell share the line and are passed over.
 
 use voltree_model::PackReading;
 
 use super::Measured;
+use super::ble::{PacketFraming, to_packet};
 use super::text::{TextBody, TextFraming, to_line};
 use crate::bms::dialogue::{Ask, Dialect, Dialogue, Heard, Timing};
 use crate::bms::framing::{FrameStats, StreamDecoder};
@@ -23,9 +24,20 @@ pub struct Everything;
 #[derive(Debug, Clone, Default)]
 pub struct ThingsetDialect {
     decoder: StreamDecoder<TextFraming>,
+    /// What lines come in over Bluetooth LE.
+    packets: Option<StreamDecoder<PacketFraming>>,
     asked: bool,
     measured: Option<Measured>,
 }
+
+impl ThingsetDialect {
+    /// Speaks in the packets of Bluetooth LE.
+    pub fn on_air() -> Self {
+        Self { packets: Some(StreamDecoder::default()), ..Self::default() }
+    }
+}
+
+const QUESTION: &str = "?Meas";
 
 /// Why a board refuses, by its status.
 const fn refusal(status: u8) -> &'static str {
@@ -58,15 +70,21 @@ impl Dialect for ThingsetDialect {
     }
 
     fn request(&mut self, _question: Everything) -> Vec<u8> {
-        to_line("?Meas")
+        if self.packets.is_some() { to_packet(QUESTION.as_bytes()) } else { to_line(QUESTION) }
     }
 
     fn forget_input(&mut self) {
         self.decoder.reset();
+        self.packets.iter_mut().for_each(StreamDecoder::reset);
     }
 
     fn hear(&mut self, bytes: &[u8]) {
-        self.decoder.push(bytes);
+        let Some(packets) = &mut self.packets else { return self.decoder.push(bytes) };
+        packets.push(bytes);
+        while let Some(message) = packets.next_frame() {
+            self.decoder.push(&message);
+            self.decoder.push(b"\r\n");
+        }
     }
 
     fn end_of_input(&mut self) {

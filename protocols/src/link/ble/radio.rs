@@ -4,8 +4,9 @@
 //! order in which they were asked for, and every step of connecting has a bound. The radio belongs to the node and does
 //! nothing by itself: whoever heals it calls [`Radio::heal`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bluer::gatt::remote::Characteristic;
@@ -45,18 +46,33 @@ pub struct Health {
     pub cycled: u64,
 }
 
+/// What is known of one adapter.
+#[derive(Debug, Default)]
+struct Condition {
+    failures_in_a_row: u32,
+    /// Held by every link that stands; switching the adapter off would end them.
+    standing: Arc<()>,
+}
+
+impl Condition {
+    /// Whether nothing but switching it off and on is left. As long as a link stands the adapter works.
+    fn is_hopeless(&self) -> bool {
+        self.failures_in_a_row >= FAILURES_TO_CYCLE && Arc::strong_count(&self.standing) == 1
+    }
+}
+
 /// The way to all batteries on the air.
 #[derive(Debug)]
 pub struct Radio {
+    connections: usize,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     session: tokio::sync::Mutex<Option<Session>>,
     health: Mutex<Health>,
-    failures_in_a_row: AtomicU32,
-    /// Held by every link that stands; switching the adapter off would end them.
-    standing: Arc<()>,
+    /// The adapters that were used, by name.
+    adapters: Mutex<BTreeMap<String, Condition>>,
     /// Failures in a row of each device.
-    failures: Mutex<std::collections::BTreeMap<BleAddress, u32>>,
+    failures: Mutex<BTreeMap<BleAddress, u32>>,
 }
 
 impl Default for Radio {
@@ -87,20 +103,36 @@ impl Radio {
 
     /// A radio with so many connections at once.
     pub fn new(connections: usize) -> Self {
+        let connections = connections.max(1);
         Self {
-            slots: Arc::new(Semaphore::new(connections.max(1))),
+            connections,
+            slots: Arc::new(Semaphore::new(connections)),
             waiting: AtomicUsize::new(0),
             session: tokio::sync::Mutex::new(None),
             health: Mutex::default(),
-            failures_in_a_row: AtomicU32::new(0),
-            standing: Arc::default(),
+            adapters: Mutex::default(),
             failures: Mutex::default(),
         }
     }
 
     /// Whether a pack waits for a slot; one that has been read then should give up its own.
     pub fn is_crowded(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+        self.waiting() > 0
+    }
+
+    /// How many connections stand or are being made.
+    pub fn in_use(&self) -> usize {
+        self.connections.saturating_sub(self.free())
+    }
+
+    /// How many more connections there may be.
+    pub fn free(&self) -> usize {
+        self.slots.available_permits()
+    }
+
+    /// How many packs wait for a slot.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// What became of connecting so far.
@@ -128,8 +160,7 @@ impl Radio {
         });
         match &mut made {
             Ok(link) => {
-                link.connection._standing = Some(Arc::clone(&self.standing));
-                self.succeeded(address);
+                link.connection._standing = Some(self.succeeded(adapter.name(), address));
             }
             Err(_) => self.failed(&adapter, address).await,
         }
@@ -195,15 +226,18 @@ impl Radio {
         }
     }
 
-    fn succeeded(&self, address: BleAddress) {
+    fn succeeded(&self, adapter: &str, address: BleAddress) -> Arc<()> {
         self.health.lock().connected += 1;
-        self.failures_in_a_row.store(0, Ordering::Release);
         self.failures.lock().remove(&address);
+        let mut adapters = self.adapters.lock();
+        let condition = adapters.entry(adapter.to_owned()).or_default();
+        condition.failures_in_a_row = 0;
+        Arc::clone(&condition.standing)
     }
 
     async fn failed(&self, adapter: &Adapter, address: BleAddress) {
         self.health.lock().failed += 1;
-        self.failures_in_a_row.fetch_add(1, Ordering::AcqRel);
+        self.adapters.lock().entry(adapter.name().to_owned()).or_default().failures_in_a_row += 1;
         let of_device = {
             let mut failures = self.failures.lock();
             let of_device = failures.entry(address).or_default();
@@ -218,29 +252,39 @@ impl Radio {
         }
     }
 
-    /// Switches the adapter off and on once too many connections in a row have failed and none stands; tells whether it did.
-    ///
-    /// As long as one stands the adapter works, and a dead pack is to cost the living ones nothing.
-    pub async fn heal(&self, adapter: Option<&str>) -> Result<bool, LinkError> {
-        let one_stands = Arc::strong_count(&self.standing) > 1;
-        if one_stands || self.failures_in_a_row.load(Ordering::Acquire) < FAILURES_TO_CYCLE {
-            return Ok(false);
+    /// Switches every adapter off and on with which too many connections in a row have failed and none stands; tells how
+    /// many those were. A dead pack is to cost the living ones nothing.
+    pub async fn heal(&self) -> Result<usize, LinkError> {
+        let hopeless: Vec<String> = {
+            let adapters = self.adapters.lock();
+            adapters
+                .iter()
+                .filter(|(_, condition)| condition.is_hopeless())
+                .map(|(name, _)| name.clone())
+                .collect()
+        };
+        for name in &hopeless {
+            self.cycle(name).await?;
         }
+        Ok(hopeless.len())
+    }
+
+    async fn cycle(&self, name: &str) -> Result<(), LinkError> {
         const NAME: &str = "the Bluetooth adapter";
-        let adapter = self.adapter(NAME, adapter).await?;
+        // Whatever comes of it, the next try is due after as many failures again.
+        if let Some(condition) = self.adapters.lock().get_mut(name) {
+            condition.failures_in_a_row = 0;
+        }
+        let adapter = self.adapter(NAME, Some(name)).await?;
         let cycle = async {
             adapter.set_powered(false).await?;
             adapter.set_powered(true).await
         };
-        self.failures_in_a_row.store(0, Ordering::Release);
         match timeout(ANSWER_WITHIN * 2, cycle).await {
             Ok(Ok(())) => {
                 self.health.lock().cycled += 1;
-                tracing::warn!(
-                    adapter = adapter.name(),
-                    "switched off and on, as no connection could be made"
-                );
-                Ok(true)
+                tracing::warn!(adapter = name, "switched off and on, as no connection could be made");
+                Ok(())
             }
             Ok(Err(error)) => Err(sorted(NAME, "switch", error)),
             Err(_) => Err(LinkError::Timeout { name: NAME.to_owned(), waited_ms: ANSWER_WITHIN.as_millis() }),
@@ -315,4 +359,30 @@ async fn characteristics(device: &Device) -> bluer::Result<Vec<Found>> {
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_is_hopeless_only_while_nothing_stands_on_it() {
+        let radio = Radio::default();
+        let address: BleAddress = "C8:47:80:00:00:01".parse().unwrap();
+        let hopeless = |name: &str| radio.adapters.lock().get(name).is_some_and(Condition::is_hopeless);
+        let fail = |name: &str, times| {
+            let mut adapters = radio.adapters.lock();
+            adapters.entry(name.to_owned()).or_default().failures_in_a_row += times;
+        };
+        let standing = radio.succeeded("hci0", address);
+        fail("hci0", FAILURES_TO_CYCLE);
+        fail("hci1", FAILURES_TO_CYCLE - 1);
+        assert!(!hopeless("hci0") && !hopeless("hci1"), "one has a link, the other failed too seldom");
+        drop(standing);
+        fail("hci1", 1);
+        assert!(hopeless("hci0") && hopeless("hci1"));
+        drop(radio.succeeded("hci1", address));
+        assert!(hopeless("hci0") && !hopeless("hci1"), "adapters are looked at one by one");
+        assert_eq!((radio.in_use(), radio.waiting()), (0, 0));
+    }
 }

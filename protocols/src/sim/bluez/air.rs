@@ -354,6 +354,7 @@ impl Air {
     fn power(&mut self, on: bool) {
         if self.powered && !on {
             self.stats.power_cycles.fetch_add(1, Ordering::AcqRel);
+            self.faults.wedged = false;
             (0..self.batteries.len()).for_each(|index| self.disconnect(index));
             self.scanning.clear();
             self.discovering(false);
@@ -442,7 +443,7 @@ impl Air {
 
     fn connect(&mut self, index: usize, call: &Message) -> Answer {
         let standing = self.batteries.iter().filter(|battery| battery.connected).count();
-        let refused = self.random.f64() < self.faults.refuse;
+        let refused = self.random.f64() < self.faults.refuse || self.faults.wedged;
         let battery = &mut self.batteries[index];
         if !self.powered || !battery.known {
             return Err(("org.bluez.Error.NotReady", "Resource Not Ready".to_owned()));

@@ -1,0 +1,142 @@
+//! Commands to devices, as clients give and see them.
+
+use async_graphql::{Enum, ID, InputObject, Json, Result, SimpleObject};
+use serde_json::{Value, json};
+use voltree_actors::fleet::{self, Action, CommandRequest, CommandView};
+use voltree_model::Timestamp;
+
+use super::arguments;
+use super::error::bad_argument;
+
+/// The actions there are, each with its parameter.
+const ACTIONS: &str = "set_charge {\"on\": true}, set_discharge {\"on\": true}, set_soc {\"percent\": 80}";
+const MAX_KEY_CHARS: usize = 128;
+
+/// A command to a device.
+#[derive(InputObject)]
+pub(super) struct SendCommandInput {
+    /// To which device.
+    device_id: ID,
+    /// What to do: set_charge and set_discharge switch with {"on": true} or {"on": false}, set_soc sets the state of
+    /// charge with {"percent": 80}.
+    action: String,
+    /// The action's parameters.
+    params: Option<Json<Value>>,
+    /// The moment from which on it must not be sent any more, as RFC 3339.
+    expires_at: Option<String>,
+    /// Your own name for this command: given again, it is answered and not sent again.
+    idempotency_key: Option<String>,
+}
+
+/// How far a command got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(super) enum CommandStatus {
+    /// It waits to be sent.
+    Pending,
+    /// It was sent; what came of it is not known, or not yet.
+    Sent,
+    /// The device says that it has it.
+    Acknowledged,
+    /// The device shows that it was done.
+    Executed,
+    /// It was not done; the error says why.
+    Failed,
+    /// It was not sent before it expired.
+    Expired,
+}
+
+/// A command to a device and what became of it.
+#[derive(SimpleObject)]
+pub(super) struct Command {
+    /// Its identity.
+    id: ID,
+    /// To which device.
+    device_id: ID,
+    /// What to do.
+    action: String,
+    /// The action's parameters.
+    params: Option<Json<Value>>,
+    /// How far it got.
+    status: CommandStatus,
+    /// When it was given, as RFC 3339 in UTC.
+    sent_at: String,
+    /// When the device said that it has it; a battery's echo confirms nothing and is not told.
+    acknowledged_at: Option<String>,
+    /// When the device was seen to have done it, as RFC 3339 in UTC.
+    executed_at: Option<String>,
+    /// Why it was not done, or why nobody knows.
+    error: Option<String>,
+}
+
+impl SendCommandInput {
+    /// What it is about, for the log.
+    pub(super) fn subject(&self) -> String {
+        let params = self.params.as_ref().map(|params| params.0.to_string()).unwrap_or_default();
+        format!("{} {} {}", *self.device_id, self.action, params).chars().take(200).collect()
+    }
+
+    pub(super) fn into_request(self) -> Result<CommandRequest> {
+        let key = self.idempotency_key;
+        if key.as_ref().is_some_and(|key| key.is_empty() || key.chars().count() > MAX_KEY_CHARS) {
+            let expected = format!("expected 1 to {MAX_KEY_CHARS} characters");
+            return Err(bad_argument("idempotencyKey", expected));
+        }
+        let expires_at = self.expires_at.as_deref().map(Timestamp::parse_rfc3339).transpose();
+        Ok(CommandRequest {
+            device: arguments::device_id("deviceId", &self.device_id)?,
+            action: action(&self.action, self.params.as_ref().map(|params| &params.0))?,
+            expires_at: expires_at.map_err(|error| bad_argument("expiresAt", error))?,
+            idempotency_key: key,
+        })
+    }
+}
+
+fn action(name: &str, params: Option<&Value>) -> Result<Action> {
+    let param = |name: &str| match params {
+        Some(Value::Object(given)) if given.len() == 1 => given.get(name),
+        Some(_) | None => None,
+    };
+    let unfit = || bad_argument("params", format!("expected one of {ACTIONS}"));
+    let on = || param("on").and_then(Value::as_bool).ok_or_else(unfit);
+    match name {
+        "set_charge" => Ok(Action::SetCharge(on()?)),
+        "set_discharge" => Ok(Action::SetDischarge(on()?)),
+        "set_soc" => {
+            let percent = param("percent").and_then(Value::as_f64).filter(|soc| (0.0..=100.0).contains(soc));
+            percent.map(Action::SetSoc).ok_or_else(unfit)
+        }
+        _ => Err(bad_argument("action", format!("there is no such action; expected one of {ACTIONS}"))),
+    }
+}
+
+impl From<CommandView> for Command {
+    fn from(view: CommandView) -> Self {
+        let (action, params) = match view.action {
+            Action::SetCharge(on) => ("set_charge", json!({ "on": on })),
+            Action::SetDischarge(on) => ("set_discharge", json!({ "on": on })),
+            Action::SetSoc(percent) => ("set_soc", json!({ "percent": percent })),
+        };
+        Self {
+            id: ID(view.id),
+            device_id: ID(view.device.to_string()),
+            action: action.to_owned(),
+            params: Some(Json(params)),
+            status: view.status.into(),
+            sent_at: view.sent_at.to_string(),
+            acknowledged_at: None,
+            executed_at: view.executed_at.map(|at| at.to_string()),
+            error: view.error,
+        }
+    }
+}
+
+impl From<fleet::CommandStatus> for CommandStatus {
+    fn from(status: fleet::CommandStatus) -> Self {
+        match status {
+            fleet::CommandStatus::Sent => Self::Sent,
+            fleet::CommandStatus::Executed => Self::Executed,
+            fleet::CommandStatus::Failed => Self::Failed,
+            fleet::CommandStatus::Expired => Self::Expired,
+        }
+    }
+}
