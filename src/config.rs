@@ -24,6 +24,7 @@ use voltree_protocols::bms::{Driver, Wire};
 use voltree_protocols::influx;
 use voltree_protocols::link::{BAUDS, LinkAddress, Radio};
 use voltree_protocols::mapping::{Mapping, Sparkplug};
+use voltree_protocols::mqtt::Rate;
 use voltree_runtime::telemetry::LogFormat;
 use voltree_storage::Retention;
 
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) mqtt_listen: SocketAddr,
     pub(crate) mqtt_access: Access,
     pub(crate) mqtt_tls: Option<TlsListener>,
+    /// How fast each MQTT client may publish; `None` at any rate.
+    pub(crate) mqtt_rate: Option<Rate>,
     pub(crate) brokers: Vec<OutsideBroker>,
     pub(crate) influx: influx::Mapping,
     pub(crate) mappings: Vec<Mapping>,
@@ -139,6 +142,7 @@ impl Config {
             config.mqtt_tls = tls::read(mqtt, mistakes);
             let by_certificate = config.mqtt_tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
             config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
+            config.mqtt_rate = rate(mqtt, mistakes);
             config.discovery_prefix = mqtt.checked("discovery_prefix", mappings::prefix, mistakes);
             let choices = [("heard", true), ("ignored", false)];
             config.sparkplug = mqtt.choice("sparkplug", &choices, mistakes).unwrap_or_default();
@@ -198,6 +202,7 @@ impl Default for Config {
             mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             mqtt_access: Access::new(BTreeMap::new(), true),
             mqtt_tls: None,
+            mqtt_rate: Some(Rate::default()),
             brokers: Vec::new(),
             influx: influx::Mapping::default(),
             mappings: Vec::new(),
@@ -210,6 +215,15 @@ impl Default for Config {
             packs: Vec::new(),
         }
     }
+}
+
+/// How fast each client may publish; zero messages a second stand for no limit.
+fn rate(mqtt: &mut Section, mistakes: &mut Vec<Mistake>) -> Option<Rate> {
+    let mut whole = |key, range| mqtt.whole(key, range, mistakes).and_then(|n| u32::try_from(n).ok());
+    let usual = Rate::default();
+    let per_second = whole("rate_per_s", 0..=1_000_000).unwrap_or(usual.per_second);
+    let burst = whole("burst", 1..=1_000_000).unwrap_or(usual.burst);
+    (per_second > 0).then_some(Rate { per_second, burst })
 }
 
 fn read_alerts(section: &mut Section, limits: &mut AlertLimits, mistakes: &mut Vec<Mistake>) {

@@ -68,6 +68,8 @@ async fn live(options: DemoOptions) -> anyhow::Result<()> {
         data_dir: options.data,
         http_listen: options.http.unwrap_or_else(|| free_or(defaults.http_listen)),
         mqtt_listen: options.mqtt.unwrap_or_else(|| free_or(defaults.mqtt_listen)),
+        // Recordings are played back faster than devices publish.
+        mqtt_rate: None,
         packs: batteries.iter().map(|(config, _)| config.clone()).collect(),
         // Whoever tries something out against the demo is to see it at once.
         admission: AdmissionRules::default(),

@@ -2,6 +2,7 @@
 //! has the directory it is counted once more from the stored frames, and the gaps in each device's time line are listed.
 
 mod gaps;
+mod sequence;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ pub(crate) struct LedgerOptions {
     /// List no silence of a device that is shorter, in seconds; nor one of less than three of its usual periods.
     #[arg(long, value_name = "SECONDS", default_value_t = LEAST_GAP.as_secs())]
     least_gap: u64,
+    /// Look for the numbers of `voltree simulate mqtt` in the store instead: which are missing, which are there twice.
+    #[arg(long)]
+    check_sequence: bool,
     /// Print one JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
@@ -36,6 +40,9 @@ pub(crate) type Ledgers = BTreeMap<Option<DeviceId>, Ledger>;
 
 /// Folds checkpoint and journal, prints the ledgers, the node's own first, and fails if the frames say otherwise.
 pub(crate) fn run(options: &LedgerOptions) -> anyhow::Result<()> {
+    if options.check_sequence {
+        return check_sequence(options);
+    }
     let head = read_head(&DataDir::read_only(&options.data)?)?;
     let of_devices = head.ledgers().into_iter().map(|(device, ledger)| (Some(device), ledger));
     let ledgers: Ledgers = of_devices.chain([(None, head.node_ledger())]).collect();
@@ -67,6 +74,28 @@ pub(crate) fn run(options: &LedgerOptions) -> anyhow::Result<()> {
     let disagreements = disagreements(&ledgers, &counted);
     if !disagreements.is_empty() {
         bail!("fold and frames disagree:\n  {}", disagreements.join("\n  "));
+    }
+    Ok(())
+}
+
+/// Prints what the numbered messages say, a line for each device where something is wrong, and fails if that is so.
+fn check_sequence(options: &LedgerOptions) -> anyhow::Result<()> {
+    let checked = sequence::check(&DataDir::open(&options.data)?)?;
+    let sum = |of: fn(&sequence::Sequence) -> u64| checked.values().map(of).sum::<u64>();
+    let (messages, lost, doubled) = (sum(|s| s.messages), sum(|s| s.lost), sum(|s| s.doubled));
+    for (device, sequence) in &checked {
+        if options.json {
+            say(&sequence.json(device));
+        } else if sequence.lost > 0 || sequence.doubled > 0 {
+            say(&sequence.line(device));
+        }
+    }
+    if !options.json {
+        let devices = checked.len();
+        say(&format!("{devices} devices, {messages} messages, {lost} lost, {doubled} stored twice"));
+    }
+    if lost > 0 || doubled > 0 {
+        bail!("{lost} messages are missing and {doubled} are there twice");
     }
     Ok(())
 }

@@ -20,6 +20,8 @@ const MQTT_RETAINED: &str = "actors_mqtt_retained_messages";
 const MQTT_NOT_RETAINED: &str = "actors_mqtt_messages_not_retained_total";
 const MQTT_REFUSED: &str = "actors_mqtt_clients_refused_total";
 const MQTT_UNDELIVERED: &str = "actors_mqtt_messages_undelivered_total";
+const MQTT_SLOWED: &str = "actors_mqtt_publishes_slowed_total";
+const MQTT_ENDED: &str = "actors_mqtt_connections_ended_total";
 const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
 const POLL_SECONDS: &str = "actors_bms_poll_seconds";
@@ -70,7 +72,19 @@ pub const METRICS: &[MetricInfo] = &[
         &[],
         "MQTT clients that were turned away: no name, a wrong password, no right.",
     ),
-    info(MQTT_UNDELIVERED, MetricKind::Counter, &[], "Messages that a slow MQTT subscriber did not get."),
+    info(
+        MQTT_UNDELIVERED,
+        MetricKind::Counter,
+        &[],
+        "Messages that an MQTT subscriber did not get: it is too slow, or takes no packet of that size.",
+    ),
+    info(
+        MQTT_SLOWED,
+        MetricKind::Counter,
+        &[],
+        "Publishes after which their client was read more slowly: it is faster than it may be.",
+    ),
+    info(MQTT_ENDED, MetricKind::Counter, &["reason"], "MQTT connections that ended, by reason."),
     info(ALERTS, MetricKind::Counter, &["severity"], "Alerts that began."),
     info(POLLS, MetricKind::Counter, &["result"], "Polls of battery management systems, by result."),
     MetricInfo {
@@ -169,6 +183,14 @@ pub(crate) fn mqtt_not_retained() {
 
 pub(crate) fn mqtt_refused() {
     counter!(MQTT_REFUSED).increment(1);
+}
+
+pub(crate) fn mqtt_slowed() {
+    counter!(MQTT_SLOWED).increment(1);
+}
+
+pub(crate) fn mqtt_ended(reason: &'static str) {
+    counter!(MQTT_ENDED, "reason" => reason).increment(1);
 }
 
 pub(crate) fn mqtt_undelivered() {

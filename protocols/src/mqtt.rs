@@ -13,16 +13,16 @@ mod topic;
 pub use rumqttc::{Connect, ConnectReturnCode, LastWill, Packet, PubRel, Publish, QoS};
 
 pub use codec::{
-    ConnectProperties, DecodeError, EncodeError, Extras, MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, PacketCodec,
-    PublishProperties, Received,
+    ConnectProperties, DecodeError, EncodeError, Extras, Farewell, LastWillProperties, MAX_PACKET_BYTES,
+    MAX_PAYLOAD_BYTES, Offer, PacketCodec, PublishProperties, Received, SubscribeExtras, SubscribeOptions,
 };
 pub use payload::{
     DeviceStatus, MAX_CLOCK_LEAD, MAX_METRICS, PayloadRejection, ReportedState, parse_status,
     parse_telemetry, telemetry_json,
 };
 pub use session::{
-    Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NotDelivered, OpenDelivery, Refusal,
-    Session,
+    Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NotDelivered, OpenDelivery, Rate,
+    Refusal, Session, Subscription, TOPIC_ALIAS_MAXIMUM, WillTerms, reason_code,
 };
-pub use subscriptions::{Recipients, Subscriber, Subscriptions};
+pub use subscriptions::{Granted, Recipient, Recipients, RetainHandling, Subscriber, Subscriptions};
 pub use topic::{DeviceTopic, Filter, TopicError, publish_topic_valid};

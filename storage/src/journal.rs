@@ -101,6 +101,7 @@ pub struct JournalSlot {
     queue: Queue,
     catalog: RwLock<Catalog>,
     committed: AtomicU64,
+    busy: AtomicBool,
     writer: Mutex<Writer>,
     pruning: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
@@ -139,6 +140,7 @@ impl JournalSlot {
             writer: Mutex::new(Writer::new(committed)),
             committed: AtomicU64::new(committed.0),
             catalog: RwLock::new(catalog),
+            busy: AtomicBool::new(false),
             queue: Queue::default(),
             pruning: Mutex::default(),
             listeners: RwLock::default(),
@@ -180,6 +182,12 @@ impl JournalSlot {
     /// Lets a waiting writer look at its stop flag at once.
     pub fn wake(&self) {
         self.queue.wake();
+    }
+
+    /// Whether so much is appended that it gathers for longer before each sync: senders that can had better send more at
+    /// once.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
     }
 
     /// The last durable entry.

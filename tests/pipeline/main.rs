@@ -27,6 +27,7 @@ mod live;
 mod load;
 mod mapped;
 mod mqtt_login;
+mod mqtt_properties;
 mod mqtt_sessions;
 mod mqtt_tls;
 mod mqtt_version_5;

@@ -30,6 +30,7 @@ pub(crate) struct Site {
     pub(crate) dir: tempfile::TempDir,
     devices: String,
     mqtt_port: u16,
+    mqtt_rate_per_s: u32,
     brokers: String,
     admission: &'static str,
 }
@@ -38,12 +39,25 @@ impl Site {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let admission = "[devices]\nunknown = \"adopt\"\n";
-        Self { dir, devices: String::new(), mqtt_port: 0, brokers: String::new(), admission }
+        Self {
+            dir,
+            devices: String::new(),
+            mqtt_port: 0,
+            mqtt_rate_per_s: 0,
+            brokers: String::new(),
+            admission,
+        }
     }
 
     /// Admits publishers as a node does that is told nothing: those who are unknown wait.
     pub(crate) fn quarantine(mut self) -> Self {
         self.admission = "";
+        self
+    }
+
+    /// Lets each client publish that fast only; without it tests publish as fast as they can.
+    pub(crate) fn mqtt_rate_per_s(mut self, rate: u32) -> Self {
+        self.mqtt_rate_per_s = rate;
         self
     }
 
@@ -109,10 +123,11 @@ impl Site {
         let data = self.data();
         let text = format!(
             "[node]\nid = \"test\"\ndata_dir = {:?}\n[log]\nlevel = \"info\"\nformat = \"json\"\n\
-             [http]\nlisten = \"127.0.0.1:0\"\n{}[mqtt]\nlisten = \"127.0.0.1:{}\"\n{}{}",
+             [http]\nlisten = \"127.0.0.1:0\"\n{}[mqtt]\nlisten = \"127.0.0.1:{}\"\nrate_per_s = {}\n{}{}",
             data.to_str().unwrap(),
             self.admission,
             self.mqtt_port,
+            self.mqtt_rate_per_s,
             self.brokers,
             self.devices
         );

@@ -7,6 +7,8 @@ mod kept;
 mod members;
 mod recorded;
 mod routing;
+mod said;
+mod wills;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -16,17 +18,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
-use rumqttc::{LastWill, QoS};
+use parking_lot::RwLock;
+use rumqttc::QoS;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use voltree_model::Timestamp;
-use voltree_protocols::mqtt::{Credentials, Filter, OpenDelivery, PublishProperties};
+use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
 use self::kept::Changes;
 use self::members::Members;
 use self::recorded::Recording;
+pub(super) use self::routing::Routing;
+pub(super) use self::said::{KeptSaid, Said, only_marks};
+pub(super) use self::wills::Will;
+use self::wills::Wills;
 use super::keeper::KeeperMsg;
 use super::mapped::Conventions;
 use super::retained::Retained;
@@ -50,34 +56,10 @@ pub(super) struct Delivery {
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    /// The marks of the subscriptions that it comes by.
+    pub(super) ids: Vec<u32>,
     /// What its publisher said in properties of 5.0.
     pub(super) said: Option<Arc<Said>>,
-}
-
-/// A message's properties, and when they say that it is worth nothing any more.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Said {
-    pub(super) properties: PublishProperties,
-    pub(super) expires_at: Option<Timestamp>,
-}
-
-impl Said {
-    pub(super) fn of(properties: PublishProperties, now: Timestamp) -> Self {
-        let seconds = properties.message_expiry_interval.map(i64::from);
-        let expires_at = seconds.map(|seconds| Timestamp::from_millis(now.as_millis() + seconds * 1_000));
-        Self { properties, expires_at }
-    }
-
-    /// The properties for one who hears it now; `None` when it has expired (MQTT 5.0, 3.3.2.3.3).
-    pub(super) fn at(&self, now: Timestamp) -> Option<PublishProperties> {
-        let mut properties = self.properties.clone();
-        if let Some(expires_at) = self.expires_at {
-            let left =
-                u32::try_from(expires_at.as_millis() - now.as_millis()).ok().filter(|left| *left > 0)?;
-            properties.message_expiry_interval = Some(left.div_ceil(1_000));
-        }
-        Some(properties)
-    }
 }
 
 /// A client's session, connected or away.
@@ -92,7 +74,7 @@ struct Member {
     expiry: Option<Duration>,
     /// When it ends, while its client is away.
     until: Option<Timestamp>,
-    filters: Vec<(Filter, QoS)>,
+    filters: Vec<(Filter, Granted)>,
     left: Left,
     gone: Arc<Notify>,
 }
@@ -120,6 +102,8 @@ pub(super) struct Joined {
     pub(super) deliveries: mpsc::Receiver<Delivery>,
     pub(super) session_present: bool,
     pub(super) left: Left,
+    /// The filters that the session has.
+    pub(super) subscribed: BTreeSet<Filter>,
 }
 
 /// The node's half of the broker.
@@ -134,7 +118,9 @@ pub struct Broker {
     members: RwLock<Members>,
     retained: RwLock<Retained>,
     recording: Recording,
-    wills: Mutex<VecDeque<LastWill>>,
+    wills: Wills,
+    /// How fast each client may publish.
+    pub(super) rate: Option<Rate>,
     keeper: Handle<KeeperMsg>,
     file: PathBuf,
     changes: Changes,
@@ -154,11 +140,11 @@ impl Broker {
         conventions: Arc<Conventions>,
         keeper: Handle<KeeperMsg>,
     ) -> Result<Self, voltree_storage::Error> {
-        let (old, members) = kept::load(&file)?;
+        let (old, members) = kept::load(&file, crate::now())?;
         let (retained, recording) = recorded::load(&journal, old, &file)?;
         metrics::mqtt_retained(retained.count());
         if let Some(filter) = conventions.announcement_filter() {
-            for message in retained.matching(&filter, QoS::AtLeastOnce) {
+            for message in retained.matching(&filter, QoS::AtLeastOnce.into(), crate::now()) {
                 conventions.read(&message.topic, &message.payload, crate::now());
             }
         }
@@ -172,13 +158,20 @@ impl Broker {
             turns: AtomicUsize::new(0),
             retained: RwLock::new(retained),
             recording,
-            wills: Mutex::default(),
+            wills: Wills::default(),
+            rate: Some(Rate::default()),
             keeper,
             file,
             changes: Changes::default(),
             connections: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
         })
+    }
+
+    /// Lets each client publish at this rate; `None` at any.
+    #[must_use]
+    pub fn with_rate(self, rate: Option<Rate>) -> Self {
+        Self { rate, ..self }
     }
 
     /// The devices that it takes readings in for.
@@ -250,12 +243,15 @@ impl Broker {
         member.lasting = terms.expiry != Some(Duration::ZERO);
         member.expiry = terms.expiry;
         member.until = None;
+        let subscribed = member.filters.iter().map(|(filter, _)| filter.clone()).collect();
         let matters = before_lasted || member.lasting;
         drop(members);
+        self.wills.client_is_back(client_id, session_present);
+        self.keeper.nudge(KeeperMsg::Wake);
         if matters {
             drop(self.changed_now());
         }
-        Joined { deliveries, session_present, left }
+        Joined { deliveries, session_present, left, subscribed }
     }
 
     /// Closes the outbox of the connection that has this id, which it takes as the order to go, and waits until it went.
@@ -277,6 +273,7 @@ impl Broker {
         &self,
         client_id: &str,
         connection: u64,
+        expiry: Option<Duration>,
         mut left: Left,
         mut deliveries: mpsc::Receiver<Delivery>,
     ) {
@@ -285,7 +282,8 @@ impl Broker {
             return;
         };
         member.gone.notify_one();
-        let stays = member.lasting
+        let stays = expiry != Some(Duration::ZERO)
+            && member.lasting
             && members.all().filter(|(_, member)| member.connection == 0).take(MOST_AWAY).count() < MOST_AWAY;
         if !stays {
             members.remove(client_id);
@@ -298,6 +296,7 @@ impl Broker {
         }
         left.waiting.retain(|delivery| delivery.qos != QoS::AtMostOnce);
         member.left = left;
+        member.expiry = expiry;
         member.outbox = None;
         member.connection = 0;
         let millis = member.expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
@@ -321,14 +320,16 @@ impl Broker {
         &self,
         client_id: &str,
         connection: u64,
-        added: Vec<(Filter, QoS)>,
+        added: Vec<Subscription>,
     ) -> Vec<Delivery> {
         let retained = self.retained.read();
         // Retained messages are for each subscriber; a group that takes turns gets none (MQTT 5.0, 4.8.2).
-        let own = added.iter().filter(|(filter, _)| filter.group().is_none());
-        let owed = own.flat_map(|(filter, qos)| retained.matching(filter, *qos)).collect();
+        let own = added.iter().filter(|added| added.owed_retained && added.filter.group().is_none());
+        let owed =
+            own.flat_map(|added| retained.matching(&added.filter, added.granted, crate::now())).collect();
         drop(retained);
         let mut members = self.members.write();
+        let added = added.into_iter().map(|added| (added.filter, added.granted)).collect();
         let lasting = members.subscribe(client_id, connection, added);
         drop(members);
         self.subscriptions_changed(lasting);
@@ -347,10 +348,16 @@ impl Broker {
     }
 
     /// Keeps a message for later subscribers; the answer resolves when that is committed.
-    pub(super) fn retain(&self, topic: &str, payload: &[u8], qos: QoS) -> impl Future<Output = bool> + use<> {
+    pub(super) fn retain(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        said: Option<&Said>,
+    ) -> impl Future<Output = bool> + use<> {
         let offered = {
             let mut retained = self.retained.write();
-            let kept = retained.keep(topic, payload, qos);
+            let kept = retained.keep_said(topic, payload, qos, said);
             metrics::mqtt_retained(retained.count());
             kept.is_ok().then(|| self.recording.offer(&self.journal, &retained, topic))
         };
@@ -366,17 +373,33 @@ impl Broker {
         }
     }
 
-    /// Takes the last will of a client that went without a word; the keeper publishes it.
-    pub(super) fn bequeath(&self, will: LastWill) {
-        self.wills.lock().push_back(will);
+    /// Takes the last will of a client that went without a word; the keeper publishes it when it is due.
+    pub(super) fn bequeath(&self, will: Will) {
+        self.wills.add(will);
         self.keeper.nudge(KeeperMsg::Wake);
     }
 
-    pub(super) fn next_will(&self) -> Option<LastWill> {
-        self.wills.lock().front().cloned()
+    pub(super) fn due_will(&self, now: Timestamp) -> Option<Will> {
+        self.wills.due(now)
     }
 
-    pub(super) fn will_published(&self) {
-        self.wills.lock().pop_front();
+    pub(super) fn will_published(&self, now: Timestamp) {
+        self.wills.published(now);
+    }
+
+    /// How long until the next will is due.
+    pub(super) fn next_will(&self, now: Timestamp) -> Option<Duration> {
+        self.wills.next(now)
+    }
+
+    /// Forgets retained messages that have expired.
+    pub(super) fn forget_expired_retained(&self, now: Timestamp) {
+        let mut retained = self.retained.write();
+        for topic in retained.expired(now) {
+            // Taking a message away always fits.
+            retained.keep(&topic, b"", QoS::AtMostOnce).ok();
+            drop(self.recording.offer(&self.journal, &retained, &topic));
+        }
+        metrics::mqtt_retained(retained.count());
     }
 }

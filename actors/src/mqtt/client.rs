@@ -20,14 +20,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_util::either::Either;
-use voltree_model::Timestamp;
+use voltree_model::{RejectReason, Timestamp};
 use voltree_protocols::mqtt::{
     Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Refusal, Session,
 };
-use voltree_protocols::mqtt::{EncodeError, PacketCodec, PublishProperties};
+use voltree_protocols::mqtt::{EncodeError, Offer, PacketCodec, PublishProperties, TOPIC_ALIAS_MAXIMUM};
 use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
-use super::broker::{Broker, Delivery, Joined, Left, Said, Terms};
+use super::broker::{Broker, Delivery, Joined, Left, Said, Terms, Will, only_marks};
 use super::entrance::{Arrival, Wire};
 use super::ingest::{self, Committed, Incoming};
 use super::tls::Tls;
@@ -46,11 +46,16 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// How many publishes a client of 5.0 is told that it may have unanswered; reading stops there for everyone.
 const RECEIVE_MAXIMUM: u16 = 1024;
 const READ_BUFFER: usize = 16 * 1024;
+/// How many things a busy client's actor deals with before it looks for messages to itself.
+const TURNS_AT_ONCE: u32 = 32;
+/// While the journal is busy a client is not read again before its last publishes are committed, but in any case after
+/// this long: the next read finds more, and everything that is done once for a read is done for more messages.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How much is written at once before the client is heard again.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// Resolves to a publish's ticket and whether its commit was kept.
-type Ticketed = Pin<Box<dyn Future<Output = (u64, bool)> + Send + Sync>>;
+/// Resolves to a publish's ticket and the reason code of its commit, if that was kept.
+type Ticketed = Pin<Box<dyn Future<Output = (u64, Option<u8>)> + Send + Sync>>;
 
 /// What a client actor is told.
 #[derive(Debug)]
@@ -104,6 +109,8 @@ struct Connection {
     waiting: VecDeque<Delivery>,
     /// Some of it only waits for the outgoing buffer to be written.
     more_to_write: bool,
+    /// Until when its bytes stay in the socket, as long as it has publishes that are not committed.
+    paused_until: Option<Instant>,
     stopping: watch::Receiver<bool>,
     closing: Option<CloseReason>,
 }
@@ -137,14 +144,16 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let Some(member) = self.member.take() else { return };
         if let Some(will) = self.session.will() {
-            member.broker.bequeath(will.clone());
+            let terms = self.session.will_terms().clone();
+            member.broker.bequeath(Will::new(&member.client_id, will.clone(), terms, crate::now()));
         }
         let left = Left {
             open: self.session.open_deliveries().cloned().collect(),
             unreleased: self.session.unreleased().clone(),
             waiting: std::mem::take(&mut self.waiting),
         };
-        member.broker.leave(&member.client_id, member.session, left, member.deliveries);
+        let expiry = self.session.session_expiry();
+        member.broker.leave(&member.client_id, member.session, expiry, left, member.deliveries);
     }
 }
 
@@ -189,10 +198,9 @@ impl Actor for Client {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ClientMsg::Turn => {
-                if state.turn().await {
-                    myself.send_message(ClientMsg::Turn)?;
-                } else {
-                    myself.stop(None);
+                match state.turns().await {
+                    After::Ended => myself.stop(None),
+                    After::Quiet | After::Busy => myself.send_message(ClientMsg::Turn)?,
                 }
                 Ok(())
             }
@@ -200,9 +208,20 @@ impl Actor for Client {
     }
 }
 
+/// How it goes on after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The connection has ended.
+    Ended,
+    /// Nothing happened.
+    Quiet,
+    /// Something did, and perhaps more has meanwhile.
+    Busy,
+}
+
 enum Happening {
     Read(std::io::Result<usize>),
-    Committed(u64, bool),
+    Committed(u64, Option<u8>),
     Delivery(Option<Delivery>),
     Stopping,
     Nothing,
@@ -210,7 +229,7 @@ enum Happening {
 
 impl ClientState {
     fn begin(&mut self, peer: Option<SocketAddr>, stream: Wire, certificate: Option<String>) {
-        let mut connection = Connection::new(stream, self.number, self.broker.stopping());
+        let mut connection = Connection::new(stream, self.number, &self.broker);
         (connection.peer, connection.certificate) = (peer, certificate);
         self.connection = Some(connection);
     }
@@ -234,17 +253,31 @@ impl ClientState {
         }
     }
 
-    /// Waits for one thing to happen and deals with it; false when the connection has ended.
-    async fn turn(&mut self) -> bool {
+    /// Takes turns while something happens, though not for ever.
+    async fn turns(&mut self) -> After {
+        let mut after = After::Busy;
+        for _ in 0..TURNS_AT_ONCE {
+            after = self.turn().await;
+            if after != After::Busy {
+                break;
+            }
+        }
+        after
+    }
+
+    /// Waits for one thing to happen and deals with it.
+    async fn turn(&mut self) -> After {
         self.shake_hands().await;
-        let Some(connection) = &mut self.connection else { return false };
+        let Some(connection) = &mut self.connection else { return After::Ended };
         let client = connection.member.as_ref().map_or("", |member| &member.client_id);
         if self.broker.registry.faults().pass(MQTT_SESSION, client).await.is_err() {
             // The wire was cut: nobody is told, and nothing more is sent.
             self.connection = None;
-            return false;
+            return After::Ended;
         }
-        let effects = match connection.next().await {
+        let happening = connection.next().await;
+        let after = if matches!(happening, Happening::Nothing) { After::Quiet } else { After::Busy };
+        let effects = match happening {
             Happening::Read(Ok(0)) => connection.session.close(CloseReason::ConnectionLost),
             Happening::Read(Ok(_)) => Vec::new(),
             Happening::Read(Err(error)) => {
@@ -263,15 +296,16 @@ impl ClientState {
         connection.carry_out(effects, &self.broker, self.number).await;
         connection.take_commits(&self.broker, self.number).await;
         connection.decode(&self.broker, self.number).await;
+        connection.pause(&self.broker);
         connection.deliver_waiting();
-        self.flush().await
+        if self.flush().await { after } else { After::Ended }
     }
 
     async fn flush(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let written = connection.write().await;
         if let Some(reason) = connection.closing.take() {
-            tracing::debug!(client = self.number, %reason, "an MQTT client left");
+            tell_end(self.number, connection, &reason);
             self.connection = None;
             return false;
         }
@@ -283,7 +317,8 @@ impl ClientState {
 }
 
 impl Connection {
-    fn new(stream: Wire, number: u64, stopping: watch::Receiver<bool>) -> Self {
+    fn new(stream: Wire, number: u64, broker: &Broker) -> Self {
+        let (limits, stopping) = (Limits { rate: broker.rate, ..Limits::default() }, broker.stopping());
         Self {
             stream,
             peer: None,
@@ -291,12 +326,13 @@ impl Connection {
             incoming: BytesMut::with_capacity(READ_BUFFER),
             outgoing: BytesMut::new(),
             codec: PacketCodec::default(),
-            session: Session::new(Limits::default(), format!("voltree-{number}"), now()),
+            session: Session::new(limits, format!("voltree-{number}"), now()),
             commits: FuturesUnordered::new(),
             member: None,
             identity: Identity::Anonymous,
             waiting: VecDeque::new(),
             more_to_write: false,
+            paused_until: None,
             stopping,
             closing: None,
         }
@@ -306,10 +342,14 @@ impl Connection {
         if std::mem::take(&mut self.more_to_write) {
             return Happening::Nothing;
         }
-        let reads = self.session.wants_read();
-        self.incoming.reserve(READ_BUFFER);
-        let timeout =
-            self.session.poll_timeout().map_or(TURN, |at| at.saturating_duration_since(now()).min(TURN));
+        let now = now();
+        self.paused_until = self.paused_until.filter(|until| *until > now && !self.commits.is_empty());
+        let reads = self.session.wants_read() && self.paused_until.is_none();
+        if reads {
+            self.incoming.reserve(READ_BUFFER);
+        }
+        let wake = self.session.poll_timeout().into_iter().chain(self.paused_until).min();
+        let timeout = wake.map_or(TURN, |at| at.saturating_duration_since(now).min(TURN));
         let happening = async {
             tokio::select! {
                 Some((ticket, kept)) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(ticket, kept),
@@ -321,6 +361,13 @@ impl Connection {
         tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
     }
 
+    /// Leaves the next bytes in the socket until what was taken in is committed, if that makes fewer and larger reads.
+    fn pause(&mut self, broker: &Broker) {
+        if self.paused_until.is_none() && !self.commits.is_empty() && broker.journal.is_busy() {
+            self.paused_until = Some(now() + LONGEST_PAUSE);
+        }
+    }
+
     /// Takes what else was committed by now, which mostly was so together, so that one write answers all of it.
     async fn take_commits(&mut self, broker: &Arc<Broker>, number: u64) {
         while let Some(Some((ticket, kept))) = self.commits.next().now_or_never() {
@@ -329,9 +376,9 @@ impl Connection {
         }
     }
 
-    fn committed(&mut self, ticket: u64, kept: bool) -> Vec<Effect> {
-        if kept {
-            return self.session.on_committed(ticket, now());
+    fn committed(&mut self, ticket: u64, kept: Option<u8>) -> Vec<Effect> {
+        if let Some(reason) = kept {
+            return self.session.on_committed(ticket, reason, now());
         }
         // The promise can't be kept, so the client must send again: only closing tells it so.
         self.session.close(CloseReason::ConnectionLost)
@@ -345,6 +392,9 @@ impl Connection {
                 Ok(None) => return,
                 Err(error) => self.session.on_bad_packet(error),
             };
+            if self.session.is_slowed() {
+                metrics::mqtt_slowed();
+            }
             self.carry_out(effects, broker, number).await;
         }
     }
@@ -355,12 +405,28 @@ impl Connection {
             match effect {
                 Effect::Admit(request) => effects.extend(self.admit(request, broker, number).await),
                 Effect::Send(packet) => self.send(packet),
-                Effect::Ingest { ticket, topic, payload, qos, retain, properties, .. } => {
+                Effect::Answer { packet, reasons } => {
+                    report(self.codec.encode_reasons(packet, &reasons, &mut self.outgoing));
+                }
+                Effect::Repeat { publish, properties } => {
+                    self.send_said(Packet::Publish(publish), Some(*properties));
+                }
+                Effect::TooLarge { pkid } => {
+                    metrics::mqtt_undelivered();
+                    tracing::debug!(
+                        client = number,
+                        pkid,
+                        "an open delivery is larger than the client takes now"
+                    );
+                }
+                Effect::Ingest { ticket, topic, payload, qos, retain, properties, over_rate, .. } => {
                     metrics::mqtt_message(qos);
-                    let allowed = self.identity.may_publish(&topic);
+                    let refused = self.refused(&topic, over_rate);
+                    let publisher = self.member.as_ref().map(|member| member.client_id.clone());
                     let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
                     let said = properties.map(|properties| Arc::new(Said::of(*properties, now)));
-                    let incoming = Incoming { topic, payload, qos, retain, relay: true, said, allowed };
+                    let incoming =
+                        Incoming { topic, payload, qos, retain, relay: true, said, publisher, refused };
                     let committed = ingest::ingest(broker, incoming, now).await;
                     if qos != rumqttc::QoS::AtMostOnce {
                         self.commits.push(ticketed(ticket, committed));
@@ -384,6 +450,14 @@ impl Connection {
         }
     }
 
+    /// Why a publish to this topic is turned away, if it is.
+    fn refused(&mut self, topic: &str, over_rate: bool) -> Option<RejectReason> {
+        if !self.identity.may_publish(topic) {
+            return Some(RejectReason::NotAuthorized);
+        }
+        over_rate.then_some(RejectReason::Rate)
+    }
+
     async fn admit(&mut self, request: ConnectRequest, broker: &Arc<Broker>, number: u64) -> Vec<Effect> {
         let will = request.will.as_ref().map(|will| will.topic.as_str());
         let identity = match broker.judge(request.credentials, self.certificate.take(), self.peer).await {
@@ -398,7 +472,7 @@ impl Connection {
         };
         let key = identity.session_key(&request.client_id);
         let terms = Terms { clean_start: request.clean_session, expiry: request.session_expiry };
-        let Joined { deliveries, session_present, left } = broker.join(&key, number, terms).await;
+        let Joined { deliveries, session_present, left, subscribed } = broker.join(&key, number, terms).await;
         self.member = Some(Membership {
             deliveries,
             broker: Arc::clone(broker),
@@ -413,7 +487,8 @@ impl Connection {
             Identity::User(_, rights) => Some(rights.subscribe.clone()),
         };
         self.identity = identity;
-        self.session.accept(Admission { session_present, open, unreleased, may_subscribe }, now())
+        let admission = Admission { session_present, open, unreleased, may_subscribe, subscribed };
+        self.session.accept(admission, now())
     }
 
     fn refuse(&mut self, refusal: Refusal, why: &str, number: u64) -> Vec<Effect> {
@@ -426,17 +501,20 @@ impl Connection {
     fn deliver_waiting(&mut self) {
         while self.outgoing.len() < WRITE_BUFFER {
             let Some(delivery) = self.waiting.front() else { return };
-            let Delivery { topic, payload, qos, retain, said } = delivery;
-            let properties = said.as_ref().map(|said| said.at(crate::now()));
-            if properties == Some(None) {
+            let Delivery { topic, payload, qos, retain, ids, said } = delivery;
+            let now = crate::now();
+            if said.as_ref().is_some_and(|said| said.has_expired(now)) {
                 tracing::debug!(%topic, "a message expired before its subscriber could take it");
                 self.waiting.pop_front();
                 continue;
             }
-            match self.session.deliver(topic, payload.clone(), *qos, *retain) {
-                Ok(packet) => self.send_said(packet, properties.flatten()),
+            let properties = said.as_ref().map_or_else(|| only_marks(ids), |said| said.at(now, ids));
+            match self.session.deliver(topic, payload.clone(), *qos, *retain, properties.as_ref()) {
+                Ok(packet) => self.send_said(packet, properties),
                 Err(NotDelivered::WindowFull) => return,
-                Err(error @ (NotDelivered::NotConnected | NotDelivered::BadTopic(_))) => {
+                Err(
+                    error @ (NotDelivered::NotConnected | NotDelivered::TooLarge | NotDelivered::BadTopic(_)),
+                ) => {
                     metrics::mqtt_undelivered();
                     tracing::debug!(%topic, %error, "not delivered");
                 }
@@ -456,8 +534,12 @@ impl Connection {
 
     fn send(&mut self, packet: Packet) {
         report(if let Packet::ConnAck(ack) = packet {
-            let assigned = self.session.assigned_client_id();
-            self.codec.encode_connack(ack, assigned, RECEIVE_MAXIMUM, &mut self.outgoing)
+            let offer = Offer {
+                assigned_client_id: self.session.assigned_client_id().map(str::to_owned),
+                receive_maximum: RECEIVE_MAXIMUM,
+                topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
+            };
+            self.codec.encode_connack(ack, offer, &mut self.outgoing)
         } else {
             self.codec.encode(packet, &mut self.outgoing)
         });
@@ -474,6 +556,16 @@ impl Connection {
         };
         let written = tokio::time::timeout(WRITE_PATIENCE, writing).await;
         matches!(written, Ok(Ok(())))
+    }
+}
+
+fn tell_end(client: u64, connection: &Connection, reason: &CloseReason) {
+    metrics::mqtt_ended(reason.as_str());
+    let id = connection.member.as_ref().map(|member| member.client_id.as_str());
+    if *reason == CloseReason::Backlog {
+        tracing::warn!(client, id, %reason, "an MQTT client publishes faster than it may and was sent away");
+    } else {
+        tracing::debug!(client, id, %reason, "an MQTT client left");
     }
 }
 

@@ -10,12 +10,12 @@ use rumqttc::QoS;
 use voltree_model::{DeviceId, Reading, RejectReason, Timestamp};
 use voltree_protocols::mapping::Turned;
 use voltree_protocols::mqtt::{DeviceTopic, TopicError};
-use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry};
+use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry, reason_code};
 use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
 use super::Broker;
-use super::broker::Said;
+use super::broker::{Routing, Said};
 use super::mapped::Understood;
 use crate::intake::{self, Inbound};
 use crate::mqtt_device;
@@ -24,8 +24,9 @@ use crate::registry::{DeviceEntry, LinkState, NotAdopted};
 /// How long a publish without acknowledgement may wait for space before it is rejected as busy.
 const QOS_0_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Resolves when a publish is committed, stored or rejected alike; false if that can't be promised.
-pub(super) type Committed = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
+/// Resolves when a publish is committed, stored or rejected alike, with the reason code that says which; `None` if that
+/// can't be promised.
+pub(super) type Committed = Pin<Box<dyn Future<Output = Option<u8>> + Send + Sync>>;
 
 /// A publish as the session handed it over.
 #[derive(Debug)]
@@ -39,15 +40,16 @@ pub(super) struct Incoming {
     pub(super) relay: bool,
     /// What its sender said in properties of 5.0.
     pub(super) said: Option<Arc<Said>>,
-    /// Whether its sender may publish to this topic.
-    pub(super) allowed: bool,
+    /// Which client of ours published it, if one did.
+    pub(super) publisher: Option<String>,
+    /// Why its sender may not publish it now, if so.
+    pub(super) refused: Option<RejectReason>,
 }
 
 /// Takes a publish in. Waits while the device's inbox is full: that is the back-pressure on this client.
 pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timestamp) -> Committed {
-    let Incoming { topic, payload, qos, retain, relay, said, allowed } = incoming;
-    if !allowed {
-        let reason = RejectReason::NotAuthorized;
+    let Incoming { topic, payload, qos, retain, relay, said, publisher, refused } = incoming;
+    if let Some(reason) = refused {
         return reject(broker, None, reason, format!("{topic:?}"), qos, now).await;
     }
     let subject = match subject(broker, &topic, &payload, now) {
@@ -57,18 +59,20 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
                 .await;
         }
     };
-    if relay {
-        broker.route(&topic, &payload, qos, said);
-    }
-    let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos));
+    let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos, said.as_deref()));
+    let routing = Routing { publisher: publisher.as_deref(), retain, said };
+    let heard = relay && broker.route(&topic, &payload, qos, routing);
     let committed = match subject {
-        Subject::Native(topic) => native(broker, topic, &payload, qos, retain, relay, now).await,
+        Subject::Native(topic) => native(broker, topic, &payload, qos, retain, relay, heard, now).await,
         // What an outside broker kept was said at a time that nobody knows.
         Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
     };
     match retained {
         None => committed,
-        Some(retained) => Box::pin(async move { committed.await && retained.await }),
+        Some(retained) => Box::pin(async move {
+            let reason = committed.await?;
+            retained.await.then_some(reason)
+        }),
     }
 }
 
@@ -95,32 +99,34 @@ async fn native(
     qos: QoS,
     retain: bool,
     relay: bool,
+    heard: bool,
     now: Timestamp,
 ) -> Committed {
     match topic {
         // An empty retained message only takes the last one away.
-        DeviceTopic::Telemetry(_) if retain && payload.is_empty() => at_once(),
+        DeviceTopic::Telemetry(_) if retain && payload.is_empty() => at_once_with(reason_code::SUCCESS),
         DeviceTopic::Telemetry(device) => telemetry(broker, &device, payload, qos, now).await,
-        DeviceTopic::Status(device) => {
-            status(broker, &device, payload);
-            at_once()
-        }
+        DeviceTopic::Status(device) => at_once_with(status(broker, &device, payload)),
         DeviceTopic::Commands(device) if relay => {
-            order(broker, device, payload, now);
-            at_once()
+            let mapped = order(broker, device, payload, now);
+            at_once_with(reached(heard || mapped))
         }
-        DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => at_once(),
+        DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => {
+            at_once_with(reached(heard || !relay))
+        }
     }
 }
 
-/// Says a command for a mapped device in its own words, and tells whoever gave it what became of it.
-fn order(broker: &Broker, device: DeviceId, payload: &[u8], now: Timestamp) {
-    let Some(ordered) = broker.conventions.order(&device, payload, now) else { return };
+/// Says a command for a mapped device in its own words, and tells whoever gave it what became of it; false if the device
+/// is none of those.
+fn order(broker: &Broker, device: DeviceId, payload: &[u8], now: Timestamp) -> bool {
+    let Some(ordered) = broker.conventions.order(&device, payload, now) else { return false };
     if let Some((topic, payload)) = ordered.told {
-        broker.route(&topic, &payload.into(), QoS::AtLeastOnce, None);
+        broker.route(&topic, &payload.into(), QoS::AtLeastOnce, Routing::default());
     }
     let answer = DeviceTopic::CommandAck(device).to_string();
-    broker.route(&answer, &ordered.answer.into(), QoS::AtLeastOnce, None);
+    broker.route(&answer, &ordered.answer.into(), QoS::AtLeastOnce, Routing::default());
+    true
 }
 
 /// Takes in what a message of another convention says; it is committed when all of it is.
@@ -133,7 +139,7 @@ async fn mapped(
 ) -> Committed {
     let Understood { meaning, offline_after, gone, request } = understood;
     if let Some((topic, payload)) = request {
-        broker.route(&topic, &payload.into(), QoS::AtMostOnce, None);
+        broker.route(&topic, &payload.into(), QoS::AtMostOnce, Routing::default());
     }
     for entry in gone.iter().filter_map(|device| broker.registry.get(device)) {
         entry.set_link(LinkState::Down, "its announcement was taken back");
@@ -172,12 +178,13 @@ async fn mapped(
         }
     }
     Box::pin(async move {
+        let mut reason = reason_code::SUCCESS;
         for commit in commits {
-            if !commit.await {
-                return false;
-            }
+            // Of several that were turned away the first says why.
+            let of_one = commit.await?;
+            reason = if reason == reason_code::SUCCESS { of_one } else { reason };
         }
-        true
+        Some(reason)
     })
 }
 
@@ -223,6 +230,8 @@ async fn take_in(
     now: Timestamp,
 ) -> Committed {
     let device = &entry.id;
+    let reason =
+        parsed.as_ref().map_or_else(|rejected| reason_code_of(rejected.reason), |_| reason_code::SUCCESS);
     let inbound = match parsed {
         Ok(reading) if broker.registry.is_too_old(device, reading.at, now) => Inbound::Rejected {
             at: now,
@@ -240,7 +249,7 @@ async fn take_in(
     let (reason, detail) = match accepted {
         Ok(Ok(receipt)) => {
             entry.arrived(now);
-            return settled(receipt);
+            return settled(receipt, reason);
         }
         Ok(Err(refused @ Refused::Closed(_))) => (RejectReason::Parked, refused.to_string()),
         Ok(Err(Refused::Busy(_))) | Err(_) => {
@@ -250,10 +259,11 @@ async fn take_in(
     reject(broker, Some(device.clone()), reason, detail, qos, now).await
 }
 
-fn status(broker: &Broker, device: &DeviceId, payload: &[u8]) {
+/// Takes what a device says of itself; answers the reason code for it.
+fn status(broker: &Broker, device: &DeviceId, payload: &[u8]) -> u8 {
     let Some(entry) = broker.registry.get(device) else {
         tracing::debug!(%device, "a status of a device that has never sent telemetry");
-        return;
+        return reason_code::SUCCESS;
     };
     match parse_status(payload) {
         Ok(status) => match status.state {
@@ -261,7 +271,34 @@ fn status(broker: &Broker, device: &DeviceId, payload: &[u8]) {
             ReportedState::Offline => entry.set_link(LinkState::Down, "it said that it is offline"),
             ReportedState::Other(word) => tracing::debug!(%device, word, "a status word of its own"),
         },
-        Err(rejection) => tracing::debug!(%device, %rejection, "an unreadable status"),
+        Err(rejection) => {
+            tracing::debug!(%device, %rejection, "an unreadable status");
+            return reason_code::PAYLOAD_FORMAT_INVALID;
+        }
+    }
+    reason_code::SUCCESS
+}
+
+/// A message that the node only passes on.
+fn reached(heard: bool) -> u8 {
+    if heard { reason_code::SUCCESS } else { reason_code::NO_MATCHING_SUBSCRIBERS }
+}
+
+/// How a rejection is told to a client of 5.0.
+fn reason_code_of(reason: RejectReason) -> u8 {
+    match reason {
+        RejectReason::NotAuthorized | RejectReason::NotAdopted => reason_code::NOT_AUTHORIZED,
+        RejectReason::BadTopic => reason_code::TOPIC_NAME_INVALID,
+        RejectReason::BadPayload
+        | RejectReason::DeviceMismatch
+        | RejectReason::BadTimestamp
+        | RejectReason::FutureTimestamp
+        | RejectReason::NoMetrics
+        | RejectReason::TooManyMetrics
+        | RejectReason::BadName
+        | RejectReason::BadValue => reason_code::PAYLOAD_FORMAT_INVALID,
+        RejectReason::Busy | RejectReason::Rate => reason_code::QUOTA_EXCEEDED,
+        RejectReason::Parked | RejectReason::TooOld => reason_code::IMPLEMENTATION_SPECIFIC_ERROR,
     }
 }
 
@@ -278,18 +315,19 @@ async fn reject(
     let detail = detail.chars().filter(|c| !c.is_control()).take(200).collect();
     let entry = Entry::Rejected { device, origin: None, at: now, reason, detail };
     let committed = intake::submit(&broker.journal, vec![entry]);
-    let committed = async move { matches!(committed.await, Ok(Ok(_))) };
+    let code = reason_code_of(reason);
+    let committed = async move { matches!(committed.await, Ok(Ok(_))).then_some(code) };
     if qos == QoS::AtMostOnce {
         committed.await;
-        return at_once();
+        return at_once_with(code);
     }
     Box::pin(committed)
 }
 
-fn settled(receipt: Receipt) -> Committed {
-    Box::pin(async move { receipt.await.is_ok() })
+fn settled(receipt: Receipt, reason: u8) -> Committed {
+    Box::pin(async move { receipt.await.ok().map(|_| reason) })
 }
 
-fn at_once() -> Committed {
-    Box::pin(std::future::ready(true))
+fn at_once_with(reason: u8) -> Committed {
+    Box::pin(std::future::ready(Some(reason)))
 }

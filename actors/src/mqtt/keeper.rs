@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use voltree_model::Timestamp;
 use voltree_runtime::{ChildSpec, Failure, RestartPolicy};
 
-use super::broker::Broker;
+use super::broker::{Broker, Said};
 use super::ingest::{self, Incoming};
 
 /// How often changes that nobody waits for are saved.
@@ -31,6 +32,14 @@ pub enum KeeperMsg {
 #[derive(Debug)]
 pub struct Keeper;
 
+/// What one incarnation knows.
+#[derive(Debug)]
+pub struct KeeperState {
+    broker: Arc<Broker>,
+    /// When it is to be woken for a will.
+    alarm: Option<Timestamp>,
+}
+
 /// How the MQTT supervisor gives birth to it.
 pub fn child(broker: Arc<Broker>) -> ChildSpec {
     ChildSpec::worker("keeper", "mqtt_keeper", RestartPolicy::SERVICE, move |_| (Keeper, Arc::clone(&broker)))
@@ -38,35 +47,39 @@ pub fn child(broker: Arc<Broker>) -> ChildSpec {
 
 impl Actor for Keeper {
     type Msg = KeeperMsg;
-    type State = Arc<Broker>;
+    type State = KeeperState;
     type Arguments = Arc<Broker>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<KeeperMsg>,
         broker: Arc<Broker>,
-    ) -> Result<Arc<Broker>, ActorProcessingErr> {
+    ) -> Result<KeeperState, ActorProcessingErr> {
         myself.send_interval(TICK, || KeeperMsg::Tick);
         myself.send_message(KeeperMsg::Wake)?;
-        Ok(broker)
+        Ok(KeeperState { broker, alarm: None })
     }
 
     async fn handle(
         &self,
-        _myself: ActorRef<KeeperMsg>,
+        myself: ActorRef<KeeperMsg>,
         message: KeeperMsg,
-        broker: &mut Arc<Broker>,
+        KeeperState { broker, alarm }: &mut KeeperState,
     ) -> Result<(), ActorProcessingErr> {
         broker.offer_again();
         publish_wills(broker).await;
         broker.forget_expired(crate::now());
+        if message == KeeperMsg::Tick {
+            broker.forget_expired_retained(crate::now());
+        }
+        wake_for_next_will(&myself, broker, alarm);
         save(broker, message == KeeperMsg::Tick).await
     }
 
     async fn post_stop(
         &self,
         _myself: ActorRef<KeeperMsg>,
-        broker: &mut Arc<Broker>,
+        KeeperState { broker, .. }: &mut KeeperState,
     ) -> Result<(), ActorProcessingErr> {
         broker.offer_again();
         // The journal stops after us. If it has no writer now, what it has not committed was promised to nobody.
@@ -76,20 +89,33 @@ impl Actor for Keeper {
 }
 
 async fn publish_wills(broker: &Arc<Broker>) {
-    while let Some(will) = broker.next_will() {
+    let now = crate::now();
+    while let Some(will) = broker.due_will(now) {
         let incoming = Incoming {
-            topic: will.topic,
-            payload: will.message,
-            qos: will.qos,
-            retain: will.retain,
+            topic: will.message.topic,
+            payload: will.message.message,
+            qos: will.message.qos,
+            retain: will.message.retain,
             relay: true,
-            said: None,
-            allowed: true,
+            said: will.properties.map(|said| Arc::new(Said::of(*said, now))),
+            publisher: Some(will.client_id),
+            refused: None,
         };
         let committed = ingest::ingest(broker, incoming, crate::now()).await;
         // A retained will is on disk only after our own save, so nothing here may wait for it.
         drop(committed);
-        broker.will_published();
+        broker.will_published(now);
+    }
+}
+
+/// Wills are due at times of their own, between the ticks. An alarm that is earlier than needed does no harm.
+fn wake_for_next_will(myself: &ActorRef<KeeperMsg>, broker: &Broker, alarm: &mut Option<Timestamp>) {
+    let now = crate::now();
+    let Some(delay) = broker.next_will(now).filter(|delay| *delay < TICK) else { return };
+    let due = now.plus(delay);
+    if alarm.is_none_or(|set| set <= now || due < set) {
+        *alarm = Some(due);
+        myself.send_after(delay, || KeeperMsg::Wake);
     }
 }
 

@@ -261,7 +261,7 @@ impl Connection {
             }
             Ok(Happening::Taken(publish, committed)) => {
                 self.taking = None;
-                self.commits.push_back(Box::pin(async move { (publish, committed.await) }));
+                self.commits.push_back(Box::pin(async move { (publish, committed.await.is_some()) }));
                 Ok(())
             }
             Ok(Happening::Committed(publish, kept)) => self.acknowledge(&publish, kept),
@@ -348,7 +348,8 @@ impl Connection {
                 retain: publish.retain,
                 said: None,
                 relay: false,
-                allowed: true,
+                publisher: None,
+                refused: None,
             };
             let committed = ingest::ingest(&broker, incoming, crate::now()).await;
             (publish, committed)

@@ -4,15 +4,16 @@
 //! pushed in at another's cost.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rumqttc::QoS;
 use serde::{Deserialize, Serialize};
 use voltree_model::Timestamp;
-use voltree_protocols::mqtt::Filter;
-use voltree_storage::{Entry, Record, RecordChange, RecordKind};
+use voltree_protocols::mqtt::{Filter, Granted};
+use voltree_storage::{Entry, Record, RecordChange, RecordError, RecordKind, decode_value};
 
-use super::broker::Delivery;
+use super::broker::{Delivery, KeptSaid, Said};
 
 /// How many topics may have one.
 const MOST: usize = 20_000;
@@ -20,30 +21,35 @@ const MOST: usize = 20_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The node's retained messages.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(from = "Kept")]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Retained {
     messages: BTreeMap<String, Message>,
     /// What the payloads have together.
-    #[serde(skip)]
     bytes: usize,
 }
 
 /// What of it earlier versions had in a file.
-#[derive(Deserialize)]
-struct Kept {
-    messages: BTreeMap<String, Message>,
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct OldRetained {
+    messages: BTreeMap<String, MessageV1>,
 }
 
-impl From<Kept> for Retained {
-    fn from(Kept { messages }: Kept) -> Self {
-        Self::of(messages)
+impl From<OldRetained> for Retained {
+    fn from(OldRetained { messages }: OldRetained) -> Self {
+        Self::of(messages.into_iter().map(|(topic, message)| (topic, message.into())).collect())
     }
 }
 
 impl Record for Message {
     const KIND: RecordKind = RecordKind::RetainedMessage;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn migrate(version: u8, bytes: &[u8]) -> Result<Self, RecordError> {
+        match version {
+            1 => Ok(decode_value::<MessageV1>(bytes)?.into()),
+            found => Err(RecordError::UnknownVersion { found }),
+        }
+    }
 }
 
 impl Retained {
@@ -58,6 +64,26 @@ impl Retained {
 pub(super) struct Message {
     payload: Vec<u8>,
     qos: u8,
+    said: Option<KeptSaid>,
+}
+
+/// A message before properties were kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct MessageV1 {
+    payload: Vec<u8>,
+    qos: u8,
+}
+
+impl From<MessageV1> for Message {
+    fn from(MessageV1 { payload, qos }: MessageV1) -> Self {
+        Self { payload, qos, said: None }
+    }
+}
+
+impl Message {
+    fn said(&self) -> Option<Said> {
+        self.said.clone().map(Said::from)
+    }
 }
 
 /// There is no room for another retained message.
@@ -67,6 +93,17 @@ pub(super) struct NoRoom;
 impl Retained {
     /// Keeps a message as the topic's last one; an empty one takes the last one away (MQTT 3.1.1, 3.3.1.3).
     pub(super) fn keep(&mut self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), NoRoom> {
+        self.keep_said(topic, payload, qos, None)
+    }
+
+    /// The same with what its publisher said of it.
+    pub(super) fn keep_said(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        said: Option<&Said>,
+    ) -> Result<(), NoRoom> {
         let before = self.messages.get(topic).map(|message| message.payload.len());
         let bytes = self.bytes - before.unwrap_or_default() + payload.len();
         if payload.is_empty() {
@@ -74,22 +111,39 @@ impl Retained {
         } else if bytes > MOST_BYTES || (before.is_none() && self.messages.len() >= MOST) {
             return Err(NoRoom);
         } else {
-            self.messages.insert(topic.to_owned(), Message { payload: payload.to_vec(), qos: qos as u8 });
+            let message = Message { payload: payload.to_vec(), qos: qos as u8, said: said.map(Said::kept) };
+            self.messages.insert(topic.to_owned(), message);
         }
         self.bytes = bytes;
         Ok(())
     }
 
     /// What a new subscription gets at once.
-    pub(super) fn matching<'a>(&'a self, filter: &'a Filter, granted: QoS) -> impl Iterator<Item = Delivery> {
+    pub(super) fn matching<'a>(
+        &'a self,
+        filter: &'a Filter,
+        granted: Granted,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Delivery> {
         let matching = self.messages.iter().filter(|(topic, _)| filter.matches(topic));
-        matching.map(move |(topic, message)| Delivery {
+        let said = matching.map(|(topic, message)| (topic, message, message.said()));
+        let fresh = said.filter(move |(_, _, said)| said.as_ref().is_none_or(|said| !said.has_expired(now)));
+        fresh.map(move |(topic, message, said)| Delivery {
             topic: topic.as_str().into(),
             payload: Bytes::copy_from_slice(&message.payload),
-            qos: rumqttc::qos(message.qos.min(granted as u8)).unwrap_or(QoS::AtMostOnce),
+            qos: rumqttc::qos(message.qos.min(granted.qos as u8)).unwrap_or(QoS::AtMostOnce),
             retain: true,
-            said: None,
+            ids: granted.id.into_iter().collect(),
+            said: said.map(Arc::new),
         })
+    }
+
+    /// The topics of messages that have expired.
+    pub(super) fn expired(&self, now: Timestamp) -> Vec<String> {
+        let expired = self.messages.iter().filter(|(_, message)| {
+            message.said.is_some() && message.said().is_some_and(|said| said.has_expired(now))
+        });
+        expired.map(|(topic, _)| topic.clone()).collect()
     }
 
     /// The change of the topic's record that brings it level.
@@ -112,7 +166,10 @@ mod tests {
 
     fn matching(retained: &Retained, filter: &str) -> Vec<(String, u8)> {
         let filter = Filter::parse(filter).unwrap();
-        retained.matching(&filter, QoS::AtLeastOnce).map(|d| (d.topic.to_string(), d.qos as u8)).collect()
+        retained
+            .matching(&filter, QoS::AtLeastOnce.into(), crate::now())
+            .map(|d| (d.topic.to_string(), d.qos as u8))
+            .collect()
     }
 
     #[test]
@@ -135,5 +192,31 @@ mod tests {
         assert_eq!(retained.keep("small", b"xy", QoS::AtMostOnce), Err(NoRoom));
         assert_eq!(retained.keep("more", b"x", QoS::AtMostOnce), Err(NoRoom));
         assert_eq!((retained.count(), retained.bytes), (2, MOST_BYTES));
+    }
+
+    #[test]
+    fn a_message_that_expired_is_owed_to_nobody_and_one_of_an_earlier_version_has_no_properties() {
+        let mut retained = Retained::default();
+        let now = Timestamp::from_millis(0);
+        let properties = voltree_protocols::mqtt::PublishProperties {
+            message_expiry_interval: Some(10),
+            content_type: Some("t".to_owned()),
+            ..Default::default()
+        };
+        retained.keep_said("a", b"x", QoS::AtMostOnce, Some(&Said::of(properties, now))).unwrap();
+        let all = Filter::parse("#").unwrap();
+        let at = |seconds: i64| {
+            let now = Timestamp::from_millis(seconds * 1_000);
+            let found: Vec<_> = retained.matching(&all, QoS::AtMostOnce.into(), now).collect();
+            (
+                found.len(),
+                found.into_iter().find_map(|d| d.said?.at(now, &[])?.content_type),
+                retained.expired(now),
+            )
+        };
+        assert_eq!(at(9), (1, Some("t".to_owned()), vec![]));
+        assert_eq!(at(10), (0, None, vec!["a".to_owned()]));
+        let old = OldRetained { messages: [("a".to_owned(), MessageV1 { payload: vec![1], qos: 1 })].into() };
+        assert!(Retained::from(old).messages["a"].said.is_none());
     }
 }

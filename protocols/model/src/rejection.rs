@@ -35,11 +35,13 @@ pub enum RejectReason {
     NotAuthorized,
     /// Nobody has adopted its sender as a device, or an operator sent it away.
     NotAdopted,
+    /// Its sender publishes faster than it may.
+    Rate,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadTopic,
         Self::BadPayload,
         Self::DeviceMismatch,
@@ -54,6 +56,7 @@ impl RejectReason {
         Self::TooOld,
         Self::NotAuthorized,
         Self::NotAdopted,
+        Self::Rate,
     ];
 
     /// The stable label.
@@ -73,6 +76,7 @@ impl RejectReason {
             Self::TooOld => "too_old",
             Self::NotAuthorized => "not_authorized",
             Self::NotAdopted => "not_adopted",
+            Self::Rate => "rate",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crc::{CRC_64_XZ, Crc};
+use crc::{CRC_64_XZ, Crc, Table};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, Reading, Timestamp};
@@ -16,7 +16,7 @@ use crate::mqtt::{PayloadRejection, parse_telemetry};
 const KEPT_BYTES: usize = 8 * 1024;
 /// What a payload costs besides its bytes.
 const ENTRY_BYTES: usize = 96;
-const CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
+static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_XZ);
 
 /// What a payload was read as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

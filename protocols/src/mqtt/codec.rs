@@ -10,7 +10,11 @@ use bytes::BytesMut;
 use rumqttc::{Codec, ConnAck, Error, Packet, PacketType, Publish};
 use tokio_util::codec::{Decoder, Encoder};
 
-pub use v5::{ConnectProperties, Extras, PublishProperties, Received};
+pub(super) use v5::publish_size;
+pub use v5::{
+    ConnectProperties, Extras, Farewell, LastWillProperties, Offer, PublishProperties, Received,
+    SubscribeExtras, SubscribeOptions,
+};
 
 mod v5;
 
@@ -115,14 +119,17 @@ impl PacketCodec {
     /// Appends the packet's bytes.
     pub fn encode(&mut self, packet: Packet, bytes: &mut BytesMut) -> Result<(), EncodeError> {
         match packet {
-            Packet::ConnAck(ack) if self.level_5 => self.encode_connack(ack, None, u16::MAX, bytes),
+            Packet::ConnAck(ack) if self.level_5 => {
+                self.encode_connack(ack, Offer { receive_maximum: u16::MAX, ..Offer::default() }, bytes)
+            }
             Packet::Publish(publish) if self.level_5 => self.encode_publish(publish, None, bytes),
             Packet::SubAck(ack) if self.level_5 => {
                 v5::encode_suback(ack.pkid, &ack.return_codes, bytes);
                 Ok(())
             }
             Packet::UnsubAck(ack) if self.level_5 => {
-                v5::encode_unsuback(ack.pkid, self.unsubscribing.pop_front().unwrap_or(1), bytes);
+                let codes = vec![0; self.unsubscribing.pop_front().unwrap_or(1)];
+                v5::encode_unsuback(ack.pkid, &codes, bytes);
                 Ok(())
             }
             // The short forms of the others are the same in both levels.
@@ -149,12 +156,11 @@ impl PacketCodec {
     pub fn encode_connack(
         &mut self,
         ack: ConnAck,
-        assigned_client_id: Option<&str>,
-        receive_maximum: u16,
+        offer: Offer,
         bytes: &mut BytesMut,
     ) -> Result<(), EncodeError> {
         if self.level_5 {
-            return v5::encode_connack(ack, assigned_client_id, receive_maximum, bytes);
+            return v5::encode_connack(ack, offer, bytes);
         }
         self.encode(Packet::ConnAck(ack), bytes)
     }
@@ -170,6 +176,40 @@ impl PacketCodec {
             return v5::encode_publish(publish, properties, bytes);
         }
         self.encode(Packet::Publish(publish), bytes)
+    }
+
+    /// Appends an acknowledgement with reason codes of 5.0; other packets, and to a client of 3.1.1, without.
+    pub fn encode_reasons(
+        &mut self,
+        packet: Packet,
+        reasons: &[u8],
+        bytes: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let first = reasons.first().copied().unwrap_or_default();
+        match &packet {
+            Packet::PubAck(ack) if self.level_5 => v5::encode_acknowledgement(0x40, ack.pkid, first, bytes),
+            Packet::PubRec(rec) if self.level_5 => v5::encode_acknowledgement(0x50, rec.pkid, first, bytes),
+            Packet::SubAck(ack) if self.level_5 => v5::encode_suback_codes(ack.pkid, reasons, bytes),
+            Packet::UnsubAck(ack) if self.level_5 => {
+                self.unsubscribing.pop_front();
+                v5::encode_unsuback(ack.pkid, reasons, bytes);
+            }
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::Publish(_)
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::Subscribe(_)
+            | Packet::SubAck(_)
+            | Packet::Unsubscribe(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingReq
+            | Packet::PingResp
+            | Packet::Disconnect => return self.encode(packet, bytes),
+        }
+        Ok(())
     }
 
     /// Appends DISCONNECT with a reason code, which a server can send in 5.0 alone.

@@ -116,12 +116,13 @@ fn reading_time(
 /// Sorts the entries into series, attributes and what is left out. Of two entries with one name the later counts, which
 /// is why this walks backwards and turns the lists round at the end.
 fn fill(mut reading: Reading, entries: Vec<RawMetric<'_>>) -> Result<Reading, PayloadRejection> {
-    let mut seen = HashSet::with_capacity(entries.len());
+    let mut seen = Seen::with_capacity(entries.len());
     for entry in entries.into_iter().rev() {
         match read_metric(entry) {
-            Ok(Named { name, .. }) if seen.contains(&name) => {}
             Ok(Named { name, unit, value }) => {
-                seen.insert(name.clone());
+                if !seen.insert(&name) {
+                    continue;
+                }
                 match value {
                     Value::Number(value) => reading.metrics.push(Metric { name, value, unit }),
                     Value::Text(text) => reading.attributes.push((name, text)),
@@ -138,6 +139,37 @@ fn fill(mut reading: Reading, entries: Vec<RawMetric<'_>>) -> Result<Reading, Pa
         return Err(nothing_left(&reading.left_out));
     }
     Ok(reading)
+}
+
+/// The names that a message has used. Most messages have few, among which looking is faster than hashing.
+enum Seen {
+    Few(Vec<MetricName>),
+    Many(HashSet<MetricName>),
+}
+
+/// How many names are few.
+const FEW: usize = 16;
+
+impl Seen {
+    fn with_capacity(names: usize) -> Self {
+        if names <= FEW {
+            Self::Few(Vec::with_capacity(names))
+        } else {
+            Self::Many(HashSet::with_capacity(names))
+        }
+    }
+
+    /// Whether the name is new.
+    fn insert(&mut self, name: &MetricName) -> bool {
+        match self {
+            Self::Many(names) => names.insert(name.clone()),
+            Self::Few(names) if names.contains(name) => false,
+            Self::Few(names) => {
+                names.push(name.clone());
+                true
+            }
+        }
+    }
 }
 
 struct Named {

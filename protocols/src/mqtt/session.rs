@@ -9,24 +9,31 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rumqttc::{
-    ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubComp, PubRec, PubRel, Publish, QoS, SubAck,
-    Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
-};
+use rumqttc::{ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubComp, PubRec, PubRel, Publish, QoS};
 
-use super::codec::{ConnectProperties, DecodeError, Extras, PublishProperties, Received};
+use super::codec::{
+    ConnectProperties, DecodeError, Extras, Farewell, PublishProperties, Received, publish_size,
+};
 use super::topic::{Filter, publish_topic_valid};
+use aliases::Aliases;
 use incoming::{Arrival, Incoming};
 use outgoing::Outgoing;
+use pace::{Bucket, Pace};
 
-pub use effect::{Admission, ConnectRequest, Credentials, Effect, Limits};
+pub use aliases::TOPIC_ALIAS_MAXIMUM;
+pub use effect::{Admission, ConnectRequest, Credentials, Effect, Limits, WillTerms};
 pub use outgoing::{NotDelivered, OpenDelivery};
-pub use reason::{CloseReason, Refusal};
+pub use pace::Rate;
+pub use reason::{CloseReason, Refusal, code as reason_code};
+pub use subscribing::Subscription;
 
+mod aliases;
 mod effect;
 mod incoming;
 mod outgoing;
+mod pace;
 mod reason;
+mod subscribing;
 
 #[derive(Debug)]
 enum Phase {
@@ -50,7 +57,17 @@ pub struct Session {
     /// When silence becomes too long. It means nothing while reading stands still.
     silent_until: Option<Instant>,
     will: Option<LastWill>,
+    will_terms: WillTerms,
+    /// How long the session outlives the connection; `None` for as long as the broker can.
+    session_expiry: Option<Duration>,
+    /// The largest packet that the client takes.
+    max_packet: Option<usize>,
+    aliases: Aliases,
+    bucket: Bucket,
+    /// Until when reading stands still because the client is too fast.
+    slow_until: Option<Instant>,
     may_subscribe: Option<Vec<Filter>>,
+    subscribed: BTreeSet<Filter>,
     /// What a client sent without waiting for our CONNACK, as the standard lets it.
     early: VecDeque<Received>,
     held: bool,
@@ -71,7 +88,14 @@ impl Session {
             keep_alive: None,
             silent_until: None,
             will: None,
+            will_terms: WillTerms::default(),
+            session_expiry: Some(Duration::ZERO),
+            max_packet: None,
+            aliases: Aliases::default(),
+            bucket: Bucket::new(limits.rate),
+            slow_until: None,
             may_subscribe: None,
+            subscribed: BTreeSet::new(),
             early: VecDeque::new(),
             held: false,
             next_ticket: 1,
@@ -84,7 +108,9 @@ impl Session {
     pub fn wants_read(&self) -> bool {
         match self.phase {
             Phase::AwaitingConnect { .. } => true,
-            Phase::Open => !self.held && self.incoming.len() < self.limits.max_unacked,
+            Phase::Open => {
+                !self.held && self.slow_until.is_none() && self.incoming.len() < self.limits.max_unacked
+            }
             Phase::Admitting | Phase::Closed => false,
         }
     }
@@ -93,14 +119,19 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::AwaitingConnect { deadline } => Some(deadline),
+            Phase::Open if self.slow_until.is_some() => self.slow_until,
             Phase::Open if self.wants_read() => self.silent_until,
             Phase::Open | Phase::Admitting | Phase::Closed => None,
         }
     }
 
-    /// Closes if the time has come.
+    /// Closes if the time has come, or reads on if the client was too fast.
     pub fn on_timeout(&mut self, now: Instant) -> Vec<Effect> {
         if self.poll_timeout().is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        if self.slow_until.take().is_some() {
+            self.heard(now);
             return Vec::new();
         }
         match self.phase {
@@ -163,7 +194,12 @@ impl Session {
         self.heard(now);
         let mut effects = vec![Effect::Send(connack(ConnectReturnCode::Success, admission.session_present))];
         self.incoming.resume(admission.unreleased);
-        effects.extend(self.outgoing.resume(admission.open).map(Effect::Send));
+        self.resume_subscriptions(admission.subscribed);
+        let max_packet = self.max_packet;
+        let (open, too_large): (Vec<_>, Vec<_>) =
+            admission.open.into_iter().partition(|delivery| delivery.fits(max_packet));
+        effects.extend(self.outgoing.resume(open));
+        effects.extend(too_large.iter().map(|delivery| Effect::TooLarge { pkid: delivery.pkid() }));
         while let Some(packet) = self.early.pop_front() {
             effects.extend(self.on_packet(packet, now));
         }
@@ -178,13 +214,20 @@ impl Session {
         self.answer_and_close(connack(refusal.code(), false), CloseReason::Refused(refusal))
     }
 
-    /// Takes the news that a publish is stored, or rejected and counted: now it may be acknowledged.
-    pub fn on_committed(&mut self, ticket: u64, now: Instant) -> Vec<Effect> {
+    /// Takes the news that a publish is stored, or rejected and counted: now it may be acknowledged. A client of 5.0 is
+    /// told the reason code.
+    pub fn on_committed(&mut self, ticket: u64, reason: u8, now: Instant) -> Vec<Effect> {
         if matches!(self.phase, Phase::Closed) {
             return Vec::new();
         }
         let was_reading = self.wants_read();
-        let effects = self.incoming.commit(ticket).into_iter().map(Effect::Send).collect();
+        let reason = if self.level_5 { reason } else { reason_code::SUCCESS };
+        let answers = self.incoming.commit(ticket, reason);
+        let effects = answers.map(|(packet, reason)| match reason {
+            reason_code::SUCCESS => Effect::Send(packet),
+            reason => Effect::Answer { packet, reasons: vec![reason] },
+        });
+        let effects = effects.collect();
         self.restart_silence_if_reading_resumes(was_reading, now);
         effects
     }
@@ -208,13 +251,21 @@ impl Session {
         payload: Bytes,
         qos: QoS,
         retain: bool,
+        properties: Option<&PublishProperties>,
     ) -> Result<Packet, NotDelivered> {
         if !matches!(self.phase, Phase::Open) {
             return Err(NotDelivered::NotConnected);
         }
         publish_topic_valid(topic).map_err(NotDelivered::BadTopic)?;
+        if let Some(most) = self.max_packet {
+            let mut publish = Publish::from_bytes(topic, qos, payload.clone());
+            publish.pkid = 1;
+            if publish_size(&publish, properties) > most {
+                return Err(NotDelivered::TooLarge);
+            }
+        }
         self.outgoing
-            .deliver(topic, payload, qos, retain)
+            .deliver(topic, payload, qos, retain, properties)
             .map(Packet::Publish)
             .ok_or(NotDelivered::WindowFull)
     }
@@ -238,6 +289,21 @@ impl Session {
     /// When the node stops, that says nothing of its clients.
     pub fn will(&self) -> Option<&LastWill> {
         self.will.as_ref()
+    }
+
+    /// When the will is due, and what its publisher said of it in 5.0.
+    pub fn will_terms(&self) -> &WillTerms {
+        &self.will_terms
+    }
+
+    /// How long the session outlives the connection, as the client said last; `None` for as long as the broker can.
+    pub fn session_expiry(&self) -> Option<Duration> {
+        self.session_expiry
+    }
+
+    /// Whether reading stands still because the client is too fast.
+    pub fn is_slowed(&self) -> bool {
+        self.slow_until.is_some()
     }
 
     /// The id that we chose for the client, which 5.0 wants to be told.
@@ -274,17 +340,20 @@ impl Session {
 
     fn on_connect(&mut self, connect: Connect, extras: Extras) -> Vec<Effect> {
         let session_expiry = match extras {
-            Extras::Connect(properties) => {
+            Extras::Connect(properties, will) => {
                 self.level_5 = true;
                 if let Err(refused) = self.begin_level_5(&properties) {
                     return refused;
                 }
-                session_expiry(&properties)
+                let expiry = session_expiry(properties.session_expiry_interval.unwrap_or(0));
+                self.will_terms = will.map_or_else(WillTerms::default, |said| WillTerms::new(*said, expiry));
+                expiry
             }
-            Extras::None | Extras::Publish(_) | Extras::WithWill => {
+            Extras::None | Extras::Publish(_) | Extras::Subscribe(_) | Extras::Disconnect(_) => {
                 connect.clean_session.then_some(Duration::ZERO)
             }
         };
+        self.session_expiry = session_expiry;
         self.client_id_assigned = connect.client_id.is_empty();
         if self.client_id_assigned && !connect.clean_session && !self.level_5 {
             let refusal = Refusal::ClientIdRejected;
@@ -322,6 +391,11 @@ impl Session {
             return Err(self.close(CloseReason::UnexpectedPacket));
         }
         self.outgoing.narrow(receive_maximum);
+        if properties.max_packet_size == Some(0) {
+            return Err(self.close(CloseReason::UnexpectedPacket));
+        }
+        self.max_packet =
+            properties.max_packet_size.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         Ok(())
     }
 
@@ -329,21 +403,23 @@ impl Session {
         self.heard(now);
         match packet {
             Packet::Publish(publish) => match extras {
-                Extras::Publish(properties) if properties.topic_alias.is_some() => {
-                    self.close(CloseReason::TopicAlias)
+                Extras::Publish(properties) => self.on_publish_of_5(publish, properties, now),
+                Extras::None | Extras::Connect(..) | Extras::Subscribe(_) | Extras::Disconnect(_) => {
+                    self.on_publish(publish, None, now)
                 }
-                Extras::Publish(properties) => self.on_publish(publish, Some(properties)),
-                Extras::None | Extras::Connect(_) | Extras::WithWill => self.on_publish(publish, None),
             },
             Packet::PubAck(ack) => self.on_puback(ack.pkid),
             Packet::PubRec(rec) => self.on_pubrec(rec.pkid),
             Packet::PubRel(rel) => self.on_pubrel(rel.pkid),
             Packet::PubComp(comp) => self.on_pubcomp(comp.pkid),
-            Packet::Subscribe(subscribe) => self.on_subscribe(subscribe),
-            Packet::Unsubscribe(unsubscribe) => on_unsubscribe(unsubscribe),
+            Packet::Subscribe(subscribe) => self.on_subscribe(subscribe, extras),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(unsubscribe),
             Packet::PingReq => vec![Effect::Send(Packet::PingResp)],
-            Packet::Disconnect if extras == Extras::WithWill => self.close(CloseReason::ConnectionLost),
-            Packet::Disconnect => self.close(CloseReason::Disconnected),
+            Packet::Disconnect => self.on_disconnect(if let Extras::Disconnect(said) = extras {
+                said
+            } else {
+                Farewell::default()
+            }),
             Packet::Connect(_) => self.close(CloseReason::SecondConnect),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 self.close(CloseReason::UnexpectedPacket)
@@ -351,7 +427,45 @@ impl Session {
         }
     }
 
-    fn on_publish(&mut self, publish: Publish, properties: Option<Box<PublishProperties>>) -> Vec<Effect> {
+    fn on_disconnect(&mut self, farewell: Farewell) -> Vec<Effect> {
+        if let Some(seconds) = farewell.session_expiry_s {
+            // A session that was to end with the connection can't be made to last now (MQTT 5.0, 3.14.2.2.2).
+            if seconds > 0 && self.session_expiry == Some(Duration::ZERO) {
+                return self.close(CloseReason::UnexpectedPacket);
+            }
+            self.session_expiry = session_expiry(seconds);
+        }
+        self.close(if farewell.with_will {
+            CloseReason::DisconnectedWithWill
+        } else {
+            CloseReason::Disconnected
+        })
+    }
+
+    fn on_publish_of_5(
+        &mut self,
+        mut publish: Publish,
+        mut properties: Box<PublishProperties>,
+        now: Instant,
+    ) -> Vec<Effect> {
+        if !properties.subscription_identifiers.is_empty() {
+            return self.close(CloseReason::UnexpectedPacket);
+        }
+        if let Some(alias) = properties.topic_alias.take() {
+            match self.aliases.resolve(alias, std::mem::take(&mut publish.topic)) {
+                Ok(topic) => publish.topic = topic,
+                Err(reason) => return self.close(reason),
+            }
+        }
+        self.on_publish(publish, Some(properties), now)
+    }
+
+    fn on_publish(
+        &mut self,
+        publish: Publish,
+        properties: Option<Box<PublishProperties>>,
+        now: Instant,
+    ) -> Vec<Effect> {
         if let Err(error) = publish_topic_valid(&publish.topic) {
             return self.close(CloseReason::BadTopic(error));
         }
@@ -360,6 +474,17 @@ impl Session {
             Arrival::Waiting => return Vec::new(),
             Arrival::Answered => return vec![Effect::Send(Packet::PubRec(PubRec::new(publish.pkid)))],
         }
+        let over_rate = match publish.qos {
+            QoS::AtMostOnce => !self.bucket.try_take(now),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => match self.bucket.take(now) {
+                Pace::Kept => false,
+                Pace::Exceeded(until) => {
+                    self.slow_until = Some(until);
+                    false
+                }
+                Pace::Backlog => return self.close(CloseReason::Backlog),
+            },
+        };
         if publish.qos != QoS::AtMostOnce {
             self.incoming.push(self.next_ticket, publish.pkid, publish.qos);
         }
@@ -374,6 +499,7 @@ impl Session {
             retain: publish.retain,
             pkid: publish.pkid,
             properties,
+            over_rate,
         }]
     }
 
@@ -401,29 +527,6 @@ impl Session {
         }
     }
 
-    fn on_subscribe(&self, subscribe: Subscribe) -> Vec<Effect> {
-        let mut granted = Vec::new();
-        let mut return_codes = Vec::with_capacity(subscribe.filters.len());
-        for requested in subscribe.filters {
-            match Filter::parse(requested.path) {
-                Ok(filter) if self.may_subscribe(&filter) => {
-                    return_codes.push(SubscribeReasonCode::Success(requested.qos));
-                    granted.push((filter, requested.qos));
-                }
-                Ok(_) | Err(_) => return_codes.push(SubscribeReasonCode::Failure),
-            }
-        }
-        let mut effects = vec![Effect::Send(Packet::SubAck(SubAck::new(subscribe.pkid, return_codes)))];
-        if !granted.is_empty() {
-            effects.push(Effect::Subscribed { filters: granted });
-        }
-        effects
-    }
-
-    fn may_subscribe(&self, filter: &Filter) -> bool {
-        self.may_subscribe.as_ref().is_none_or(|allowed| allowed.iter().any(|outer| outer.covers(filter)))
-    }
-
     /// The standard allows silence of one and a half times what the client promised.
     fn heard(&mut self, now: Instant) {
         self.silent_until = self.keep_alive.map(|promised| now + promised * 3 / 2);
@@ -438,20 +541,8 @@ impl Session {
 }
 
 /// Not given means zero, and the largest number means for ever (MQTT 5.0, 3.1.2.11.2).
-fn session_expiry(properties: &ConnectProperties) -> Option<Duration> {
-    let seconds = properties.session_expiry_interval.unwrap_or(0);
+fn session_expiry(seconds: u32) -> Option<Duration> {
     (seconds != u32::MAX).then(|| Duration::from_secs(u64::from(seconds)))
-}
-
-/// UNSUBACK is owed for whatever was named, so a filter that can't exist is answered like one that didn't.
-fn on_unsubscribe(unsubscribe: Unsubscribe) -> Vec<Effect> {
-    let filters: Vec<_> =
-        unsubscribe.topics.into_iter().filter_map(|topic| Filter::parse(topic).ok()).collect();
-    let mut effects = vec![Effect::Send(Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)))];
-    if !filters.is_empty() {
-        effects.push(Effect::Unsubscribed { filters });
-    }
-    effects
 }
 
 fn connack(code: ConnectReturnCode, session_present: bool) -> Packet {

@@ -22,13 +22,57 @@ struct Level {
     groups: Vec<Group>,
 }
 
+/// When a subscription is owed the messages that are retained (MQTT 5.0, 3.8.3.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RetainHandling {
+    /// Each time it is made, as in 3.1.1.
+    #[default]
+    Always,
+    /// When its client did not have it yet.
+    IfNew,
+    /// Never.
+    Never,
+}
+
+/// What a client was granted with a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// The highest QoS it wants.
+    pub qos: QoS,
+    /// What the client publishes itself is not for it.
+    pub no_local: bool,
+    /// Messages keep the retain flag that they were published with.
+    pub retain_as_published: bool,
+    /// What messages that come this way are marked with.
+    pub id: Option<u32>,
+}
+
+impl From<QoS> for Granted {
+    fn from(qos: QoS) -> Self {
+        Self { qos, no_local: false, retain_as_published: false, id: None }
+    }
+}
+
 /// A client with what it was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscriber {
     /// Which client.
     pub client_id: Box<str>,
-    /// The highest QoS it wants.
+    /// What it was granted.
+    pub granted: Granted,
+}
+
+/// A client that a message is for, with what all its filters that match say together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient<'a> {
+    /// Which client.
+    pub client_id: &'a str,
+    /// The highest QoS that any of its filters was granted.
     pub qos: QoS,
+    /// Whether one of them wants the retain flag kept.
+    pub retain_as_published: bool,
+    /// The marks of all of them.
+    pub ids: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -40,15 +84,16 @@ struct Group {
 /// Whom a message is for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recipients<'a> {
-    /// Clients that each get it once, with the highest QoS that any of their filters was granted.
-    pub own: Vec<(&'a str, QoS)>,
+    /// Clients that each get it once.
+    pub own: Vec<Recipient<'a>>,
     /// Groups of which one client each gets it.
     pub groups: Vec<&'a [Subscriber]>,
 }
 
 impl Subscriptions {
     /// Adds a subscription; a known one of the same client and filter is replaced.
-    pub fn insert(&mut self, client_id: &str, filter: &Filter, qos: QoS) {
+    pub fn insert(&mut self, client_id: &str, filter: &Filter, granted: impl Into<Granted>) {
+        let granted = granted.into();
         let level =
             filter.levels().fold(&mut self.root, |level, name| level.below.entry(name.into()).or_default());
         let subscribers = match filter.group() {
@@ -56,8 +101,8 @@ impl Subscriptions {
             Some(name) => level.group(name),
         };
         match subscribers.iter_mut().find(|subscriber| &*subscriber.client_id == client_id) {
-            Some(known) => known.qos = qos,
-            None => subscribers.push(Subscriber { client_id: client_id.into(), qos }),
+            Some(known) => known.granted = granted,
+            None => subscribers.push(Subscriber { client_id: client_id.into(), granted }),
         }
     }
 
@@ -66,15 +111,46 @@ impl Subscriptions {
         self.root.remove(client_id, filter.group(), &mut filter.levels());
     }
 
-    /// Whom a message published to `topic` is for.
-    pub fn matching(&self, topic: &str) -> Recipients<'_> {
-        let mut found = Recipients::default();
+    /// Whom a message that `publisher`, if it is a client, published to `topic` is for.
+    pub fn matching(&self, topic: &str, publisher: Option<&str>) -> Recipients<'_> {
+        let mut found = Found::default();
         // Topics that begin with `$` belong to the broker and are not for filters that begin with a wildcard.
         self.root.find(Some(topic), !topic.starts_with('$'), &mut found);
-        found.own.sort_unstable_by_key(|(client_id, qos)| (*client_id, std::cmp::Reverse(*qos as u8)));
-        found.own.dedup_by_key(|(client_id, _)| *client_id);
-        found
+        found.own.retain(|subscriber| {
+            !subscriber.granted.no_local || publisher.is_none_or(|id| id != &*subscriber.client_id)
+        });
+        found.own.sort_unstable_by_key(|subscriber| &*subscriber.client_id);
+        let mut own: Vec<Recipient<'_>> = Vec::with_capacity(found.own.len());
+        for Subscriber { client_id, granted } in found.own {
+            match own.last_mut().filter(|last| last.client_id == &**client_id) {
+                Some(last) => last.add(granted),
+                None => own.push(Recipient::of(client_id, granted)),
+            }
+        }
+        Recipients { own, groups: found.groups }
     }
+}
+
+impl<'a> Recipient<'a> {
+    fn of(client_id: &'a str, granted: &Granted) -> Self {
+        let Granted { qos, retain_as_published, id, .. } = *granted;
+        Self { client_id, qos, retain_as_published, ids: id.into_iter().collect() }
+    }
+
+    fn add(&mut self, granted: &Granted) {
+        if granted.qos as u8 > self.qos as u8 {
+            self.qos = granted.qos;
+        }
+        self.retain_as_published |= granted.retain_as_published;
+        self.ids.extend(granted.id.filter(|id| !self.ids.contains(id)));
+    }
+}
+
+/// The subscriptions along a topic.
+#[derive(Default)]
+struct Found<'a> {
+    own: Vec<&'a Subscriber>,
+    groups: Vec<&'a [Subscriber]>,
 }
 
 impl Level {
@@ -115,7 +191,7 @@ impl Level {
     }
 
     /// `topic` is what is left of it below this level.
-    fn find<'a>(&'a self, topic: Option<&str>, wildcards: bool, found: &mut Recipients<'a>) {
+    fn find<'a>(&'a self, topic: Option<&str>, wildcards: bool, found: &mut Found<'a>) {
         // `sport/#` speaks of `sport` too, so `#` matches even where the topic has ended.
         if let Some(rest) = self.below.get("#").filter(|_| wildcards) {
             rest.take(found);
@@ -130,8 +206,8 @@ impl Level {
         }
     }
 
-    fn take<'a>(&'a self, found: &mut Recipients<'a>) {
-        found.own.extend(self.own.iter().map(|subscriber| (&*subscriber.client_id, subscriber.qos)));
+    fn take<'a>(&'a self, found: &mut Found<'a>) {
+        found.own.extend(&self.own);
         found.groups.extend(self.groups.iter().map(|group| group.members.as_slice()));
     }
 }
@@ -183,6 +259,37 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn a_message_that_several_filters_of_a_client_match_comes_once_with_all_their_marks() {
+        let mut tree = Subscriptions::default();
+        let granted = |qos, id| Granted { id: Some(id), ..Granted::from(qos) };
+        tree.insert("x", &Filter::parse("a/#").unwrap(), granted(QoS::AtMostOnce, 7));
+        tree.insert("x", &Filter::parse("a/b").unwrap(), granted(QoS::ExactlyOnce, 9));
+        let kept = Granted { retain_as_published: true, ..Granted::from(QoS::AtLeastOnce) };
+        tree.insert("x", &Filter::parse("+/b").unwrap(), kept);
+        let found = tree.matching("a/b", Some("y"));
+        let [Recipient { client_id: "x", qos: QoS::ExactlyOnce, retain_as_published: true, ids }] =
+            &found.own[..]
+        else {
+            panic!("{found:?}")
+        };
+        assert_eq!(ids.iter().copied().collect::<std::collections::BTreeSet<_>>(), [7, 9].into());
+    }
+
+    #[test]
+    fn no_local_keeps_a_clients_own_messages_from_it_and_from_nobody_else() {
+        let mut tree = Subscriptions::default();
+        let deaf = Granted { no_local: true, ..Granted::from(QoS::AtLeastOnce) };
+        tree.insert("x", &Filter::parse("a").unwrap(), deaf);
+        tree.insert("y", &Filter::parse("a").unwrap(), QoS::AtLeastOnce);
+        let heard = |publisher| {
+            tree.matching("a", publisher).own.iter().map(|r| r.client_id.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(heard(Some("x")), ["y"]);
+        assert_eq!(heard(Some("y")), ["x", "y"]);
+        assert_eq!(heard(None), ["x", "y"]);
+    }
+
     proptest! {
         #[test]
         fn the_tree_finds_whom_a_look_at_every_filter_finds(
@@ -217,8 +324,8 @@ mod tests {
                     Some(group) => groups.entry((group.to_owned(), plain)).or_default().push((*client, *qos)),
                 }
             }
-            let found = tree.matching(&topic);
-            let found_own: BTreeMap<_, _> = found.own.iter().map(|(client, qos)| (*client, *qos as u8)).collect();
+            let found = tree.matching(&topic, None);
+            let found_own: BTreeMap<_, _> = found.own.iter().map(|r| (r.client_id, r.qos as u8)).collect();
             prop_assert_eq!(found_own.len(), found.own.len(), "each client once");
             prop_assert_eq!(found_own, own);
             let sorted = |members: Vec<(&str, u8)>| {
@@ -229,7 +336,7 @@ mod tests {
             let mut found_groups: Vec<_> = found
                 .groups
                 .iter()
-                .map(|members| sorted(members.iter().map(|s| (&*s.client_id, s.qos as u8)).collect()))
+                .map(|members| sorted(members.iter().map(|s| (&*s.client_id, s.granted.qos as u8)).collect()))
                 .collect();
             found_groups.sort();
             let mut groups: Vec<_> = groups.into_values().map(sorted).collect();

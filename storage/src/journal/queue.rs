@@ -46,11 +46,35 @@ impl fmt::Debug for Append {
     }
 }
 
-/// The queue.
+/// The queue. Its writer sleeps through the time in which a group gathers: waking it for each append would cost more than
+/// the append itself.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Mutex<VecDeque<Append>>,
+    waiting: Mutex<Waiting>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    appends: VecDeque<Append>,
+    /// What the entries have together.
+    bytes: u64,
+    /// At how many bytes the writer wants to be woken; zero for the first append.
+    wake_at: u64,
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Append> {
+        let append = self.appends.pop_front()?;
+        self.bytes -= append.bytes();
+        Some(append)
+    }
+}
+
+impl Append {
+    fn bytes(&self) -> u64 {
+        self.entries.iter().map(|encoded| u64::try_from(encoded.bytes.len()).unwrap_or(u64::MAX)).sum()
+    }
 }
 
 /// Encodes what is to be appended.
@@ -64,13 +88,20 @@ pub(super) fn encode(entries: Vec<Entry>) -> Result<Vec<Encoded>, AppendError> {
 
 impl Queue {
     pub(super) fn push(&self, entries: Vec<Encoded>, done: Done) {
-        self.waiting.lock().push_back(Append { entries, done });
-        self.changed.notify_one();
+        let append = Append { entries, done };
+        let mut waiting = self.waiting.lock();
+        waiting.bytes += append.bytes();
+        waiting.appends.push_back(append);
+        let wakes = waiting.bytes >= waiting.wake_at;
+        drop(waiting);
+        if wakes {
+            self.changed.notify_one();
+        }
     }
 
     /// How many entries wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.lock().iter().map(|append| append.entries.len()).sum()
+        self.waiting.lock().appends.iter().map(|append| append.entries.len()).sum()
     }
 
     /// Wakes the writer, which then looks at its stop flag. Taking the lock makes sure that it is not about to wait.
@@ -82,8 +113,9 @@ impl Queue {
     /// Waits until there is something; false once `stop` is set.
     pub(super) fn wait(&self, stop: &AtomicBool) -> bool {
         let mut waiting = self.waiting.lock();
+        waiting.wake_at = 0;
         while !stop.load(Ordering::Acquire) {
-            if !waiting.is_empty() {
+            if !waiting.appends.is_empty() {
                 return true;
             }
             self.changed.wait_for(&mut waiting, STOP_CHECK);
@@ -93,24 +125,31 @@ impl Queue {
 
     /// The oldest append, if there is one.
     pub(super) fn pop(&self) -> Option<Append> {
-        self.waiting.lock().pop_front()
+        self.waiting.lock().pop()
     }
 
-    /// The oldest append, as soon as there is one before `until`; `None` after that or once `stop` is set.
-    pub(super) fn wait_until(&self, until: Instant, stop: &AtomicBool) -> Option<Append> {
+    /// What has gathered by `until`, or as soon as it has so many bytes; no more than that. Nothing once `stop` is set.
+    pub(super) fn gather(&self, until: Instant, bytes: u64, stop: &AtomicBool) -> Vec<Append> {
         let mut waiting = self.waiting.lock();
-        loop {
+        waiting.wake_at = bytes.max(1);
+        while waiting.bytes < bytes {
             if stop.load(Ordering::Acquire) {
-                return None;
-            }
-            if let Some(append) = waiting.pop_front() {
-                return Some(append);
+                return Vec::new();
             }
             let left = until.saturating_duration_since(clock::monotonic());
             if left.is_zero() {
-                return None;
+                break;
             }
             self.changed.wait_for(&mut waiting, left.min(STOP_CHECK));
         }
+        waiting.wake_at = 0;
+        let (mut gathered, mut taken) = (Vec::with_capacity(waiting.appends.len()), 0);
+        while taken < bytes
+            && let Some(append) = waiting.pop()
+        {
+            taken += append.bytes();
+            gathered.push(append);
+        }
+        gathered
     }
 }

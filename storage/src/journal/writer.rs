@@ -35,6 +35,11 @@ pub(super) struct Writer {
     unfinished: bool,
 }
 
+/// A journal that takes more entries a second than this is busy.
+const BUSY_PER_SECOND: u64 = 15_000;
+/// A busy one gathers for that many times as long: what each sync and each answer costs is shared by more entries.
+const BUSY_STRETCH: u32 = 4;
+
 /// How often a writer that waits for space looks for it.
 const SPACE_CHECK: Duration = Duration::from_millis(100);
 
@@ -44,7 +49,14 @@ struct Group {
     written: Vec<Written>,
     origins: BTreeMap<DeviceId, Origin>,
     waiting: Vec<(Done, Lsn)>,
-    bytes: u64,
+    /// What goes into the file, all at once.
+    buffer: Vec<u8>,
+}
+
+impl Group {
+    fn bytes(&self) -> u64 {
+        to_u64(self.buffer.len())
+    }
 }
 
 impl Writer {
@@ -140,7 +152,7 @@ impl Writer {
         self.roll(slot)
     }
 
-    /// Writes the first append and what comes after it until the group has to be synced.
+    /// Gathers what comes after the first append until the group has to be synced, and writes all of it.
     fn fill(
         &mut self,
         slot: &JournalSlot,
@@ -149,40 +161,39 @@ impl Writer {
         stop: &AtomicBool,
     ) -> Result<(), Error> {
         let now = clock::monotonic();
-        let paced = self.last_sync_began.map_or(now, |began| began + slot.options.sync_interval);
+        let stretch = if slot.is_busy() { BUSY_STRETCH } else { 1 };
+        let interval = slot.options.sync_interval * stretch;
+        let paced = self.last_sync_began.map_or(now, |began| began + interval);
         let due = paced.min(now + slot.options.sync_deadline);
-        let mut next = Some(first);
-        while let Some(append) = next {
-            self.write(slot, group, append)?;
-            if group.bytes >= GROUP_BYTES {
-                break;
-            }
-            next = slot.queue.wait_until(due, stop);
+        self.add(slot, group, first);
+        for append in slot.queue.gather(due, GROUP_BYTES.saturating_sub(group.bytes()), stop) {
+            self.add(slot, group, append);
         }
-        Ok(())
+        self.write(slot, group)
     }
 
-    fn write(&mut self, slot: &JournalSlot, group: &mut Group, append: Append) -> Result<(), Error> {
-        let mut buffer = Vec::new();
+    fn add(&self, slot: &JournalSlot, group: &mut Group, append: Append) {
         for encoded in append.entries {
             if group.has(slot, &encoded.entry) {
                 continue;
             }
             let lsn = group.written.last().map_or(self.committed, |written| written.lsn).next();
-            let offset = self.len + to_u64(buffer.len());
-            push_record(&mut buffer, lsn, self.committed, &encoded.bytes);
-            let end = self.len + to_u64(buffer.len());
+            let offset = self.len + group.bytes();
+            push_record(&mut group.buffer, lsn, self.committed, &encoded.bytes);
+            let end = self.len + group.bytes();
             group.written.push(Written { lsn, entry: encoded.entry, offset, end });
         }
         let last = group.written.last().map_or(self.committed, |written| written.lsn);
         group.waiting.push((append.done, last));
-        if buffer.is_empty() {
+    }
+
+    fn write(&mut self, slot: &JournalSlot, group: &Group) -> Result<(), Error> {
+        if group.buffer.is_empty() {
             return Ok(());
         }
         let file = self.file.as_mut().expect("prepare opened it, and only prepare closes it");
-        file.append(&buffer).file("write", &slot.dir)?;
-        self.len += to_u64(buffer.len());
-        group.bytes += to_u64(buffer.len());
+        file.append(&group.buffer).file("write", &slot.dir)?;
+        self.len += group.bytes();
         Ok(())
     }
 
@@ -191,13 +202,17 @@ impl Writer {
             return Ok(());
         }
         let began = clock::monotonic();
-        self.last_sync_began = Some(began);
+        if let Some(last) = self.last_sync_began.replace(began) {
+            let millis = u64::try_from(began.duration_since(last).as_millis()).unwrap_or(u64::MAX).max(1);
+            let per_second = to_u64(group.written.len()).saturating_mul(1_000) / millis;
+            slot.busy.store(per_second > BUSY_PER_SECOND, Ordering::Release);
+        }
         let file = self.file.as_mut().expect("prepare opened it, and only prepare closes it");
         file.sync_data().file("sync", &slot.dir)?;
         let mut stats = slot.stats.lock();
         *stats = JournalStats {
             syncs: stats.syncs + 1,
-            bytes: stats.bytes + group.bytes,
+            bytes: stats.bytes + group.bytes(),
             last_sync_duration: began.elapsed(),
             ..*stats
         };

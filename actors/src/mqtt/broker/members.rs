@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rumqttc::QoS;
 use tokio::sync::mpsc::error::TrySendError;
-use voltree_protocols::mqtt::{Filter, Subscriptions};
+use voltree_protocols::mqtt::{Filter, Granted, Subscriptions};
 
 use super::{Delivery, Member};
 
@@ -30,7 +30,7 @@ impl Members {
     pub(super) fn new(by_id: HashMap<String, Member>) -> Self {
         let mut subscriptions = Subscriptions::default();
         for (client_id, member) in &by_id {
-            member.filters.iter().for_each(|(filter, qos)| subscriptions.insert(client_id, filter, *qos));
+            member.filters.iter().for_each(|(filter, terms)| subscriptions.insert(client_id, filter, *terms));
         }
         Self { by_id, subscriptions }
     }
@@ -71,11 +71,16 @@ impl Members {
     }
 
     /// Adds or replaces subscriptions of the session while this connection has it; says whether that must be kept.
-    pub(super) fn subscribe(&mut self, client_id: &str, connection: u64, added: Vec<(Filter, QoS)>) -> bool {
+    pub(super) fn subscribe(
+        &mut self,
+        client_id: &str,
+        connection: u64,
+        added: Vec<(Filter, Granted)>,
+    ) -> bool {
         let Some(member) = self.by_id.get_mut(client_id).filter(|m| m.connection == connection) else {
             return false;
         };
-        added.iter().for_each(|(filter, qos)| self.subscriptions.insert(client_id, filter, *qos));
+        added.iter().for_each(|(filter, terms)| self.subscriptions.insert(client_id, filter, *terms));
         member.filters.retain(|(known, _)| added.iter().all(|(new, _)| new != known));
         member.filters.extend(added);
         member.lasting

@@ -207,7 +207,10 @@ mod tests {
 
     fn topics(retained: &Retained) -> Vec<String> {
         let all = Filter::parse("#").unwrap();
-        retained.matching(&all, QoS::ExactlyOnce).map(|message| message.topic.to_string()).collect()
+        retained
+            .matching(&all, QoS::ExactlyOnce.into(), crate::now())
+            .map(|message| message.topic.to_string())
+            .collect()
     }
 
     fn file() -> PathBuf {
@@ -270,7 +273,8 @@ mod tests {
         writing(&slot, || offer_failed(&recording, &slot, &retained));
         let (retained, _) = load(&slot, Retained::default(), &file()).unwrap();
         let all = Filter::parse("#").unwrap();
-        let payloads: Vec<_> = retained.matching(&all, QoS::AtMostOnce).map(|m| m.payload).collect();
+        let payloads: Vec<_> =
+            retained.matching(&all, QoS::AtMostOnce.into(), crate::now()).map(|m| m.payload).collect();
         assert_eq!(payloads, [b"new".as_slice()]);
     }
 }

@@ -212,7 +212,7 @@ fn a_client_of_version_5_is_understood_and_its_properties_are_kept() {
     while let Some(packet) = codec.receive(&mut bytes).unwrap() {
         received.push(packet);
     }
-    let Extras::Connect(said) = &received[0].extras else { panic!("{:?}", received[0]) };
+    let Extras::Connect(said, _) = &received[0].extras else { panic!("{:?}", received[0]) };
     assert_eq!((said.session_expiry_interval, said.receive_maximum), (Some(60), Some(5)));
     let mut expected = connect();
     (expected.keep_alive, expected.clean_session) = (10, false);
@@ -225,7 +225,7 @@ fn a_client_of_version_5_is_understood_and_its_properties_are_kept() {
     let rest: Vec<_> = received[4..].iter().map(|received| received.packet.clone()).collect();
     let bye = Packet::Disconnect;
     assert_eq!(rest, [Packet::PubAck(PubAck::new(3)), Packet::PingReq, bye.clone(), bye.clone(), bye]);
-    assert_eq!(received[7].extras, Extras::WithWill);
+    assert_eq!(received[7].extras, Extras::Disconnect(Farewell { with_will: true, session_expiry_s: None }));
     let mut answer = BytesMut::new();
     codec.encode(Packet::UnsubAck(rumqttc::UnsubAck::new(9)), &mut answer).unwrap();
     assert_eq!(&answer[..], [0xB0, 5, 0, 9, 0, 0, 0], "5.0 answers each filter");

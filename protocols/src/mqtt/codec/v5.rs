@@ -14,11 +14,13 @@ use rumqttc::{
 };
 
 use super::{DecodeError, EncodeError, MAX_PACKET_BYTES, malformed, take_byte};
+use crate::mqtt::subscriptions::RetainHandling;
 
-pub use wire::{ConnectProperties, PublishProperties};
+pub use wire::{ConnectProperties, LastWillProperties, PublishProperties};
 
 /// DISCONNECT's way of saying that the will is to be published all the same.
 const DISCONNECT_WITH_WILL: u8 = 0x04;
+const SESSION_EXPIRY_INTERVAL: u8 = 0x11;
 const FAILURE: u8 = 0x80;
 
 /// A packet of either level.
@@ -36,12 +38,54 @@ pub enum Extras {
     /// Nothing.
     #[default]
     None,
-    /// It is a CONNECT of 5.0, which may have properties.
-    Connect(Box<ConnectProperties>),
+    /// It is a CONNECT of 5.0, which may have properties, and so may its will.
+    Connect(Box<ConnectProperties>, Option<Box<LastWillProperties>>),
     /// A publish's properties, to be passed on to its subscribers.
     Publish(Box<PublishProperties>),
-    /// A DISCONNECT after which the will is to be published.
-    WithWill,
+    /// What a SUBSCRIBE asks for beyond a QoS.
+    Subscribe(Box<SubscribeExtras>),
+    /// A DISCONNECT of 5.0.
+    Disconnect(Farewell),
+}
+
+/// What a SUBSCRIBE of 5.0 asks for beyond a QoS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscribeExtras {
+    /// What messages that come by these filters are to be marked with.
+    pub id: Option<u32>,
+    /// The options of each filter, in their order.
+    pub options: Vec<SubscribeOptions>,
+}
+
+/// The options of one filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// What the client publishes itself is not for it.
+    pub no_local: bool,
+    /// Messages keep the retain flag that they were published with.
+    pub retain_as_published: bool,
+    /// When the messages that are retained are owed.
+    pub retained: RetainHandling,
+}
+
+/// How a client of 5.0 takes its leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Farewell {
+    /// Its will is to be published all the same.
+    pub with_will: bool,
+    /// How long its session is to last from now on, in seconds, where that changes.
+    pub session_expiry_s: Option<u32>,
+}
+
+/// What CONNACK tells a client of 5.0 about this server and its session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// The id that was chosen for the client.
+    pub assigned_client_id: Option<String>,
+    /// How many publishes it may have unanswered.
+    pub receive_maximum: u16,
+    /// How many topics it may name by a number.
+    pub topic_alias_maximum: u16,
 }
 
 impl From<Packet> for Received {
@@ -66,8 +110,7 @@ pub(super) fn decode(packet_type: PacketType, frame: &mut BytesMut) -> Result<Re
         PacketType::PingReq if body.is_empty() => Packet::PingReq,
         PacketType::PingReq => return Err(malformed("PINGREQ has no body")),
         PacketType::Disconnect => {
-            let with_will = body.first() == Some(&DISCONNECT_WITH_WILL);
-            let extras = if with_will { Extras::WithWill } else { Extras::None };
+            let extras = Extras::Disconnect(farewell(body)?);
             return Ok(Received { packet: Packet::Disconnect, extras });
         }
         PacketType::ConnAck | PacketType::SubAck | PacketType::UnsubAck | PacketType::PingResp => {
@@ -75,6 +118,22 @@ pub(super) fn decode(packet_type: PacketType, frame: &mut BytesMut) -> Result<Re
         }
     };
     Ok(packet.into())
+}
+
+/// Reads a DISCONNECT, whose reason code and properties may both be left out.
+fn farewell(mut body: &[u8]) -> Result<Farewell, DecodeError> {
+    let Some(reason) = take_byte(&mut body) else { return Ok(Farewell::default()) };
+    let mut farewell = Farewell { with_will: reason == DISCONNECT_WITH_WILL, session_expiry_s: None };
+    let Some(length) = take_byte(&mut body) else { return Ok(farewell) };
+    // The expiry is 5 bytes; whatever else is said is for people to read.
+    if length >= 5 && body.first() == Some(&SESSION_EXPIRY_INTERVAL) {
+        let seconds = body.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        farewell.session_expiry_s = seconds;
+    }
+    if usize::from(length & 0x7F) > body.len() {
+        return Err(malformed("DISCONNECT ends within its properties"));
+    }
+    Ok(farewell)
 }
 
 fn packet_id(mut body: &[u8]) -> Result<u16, DecodeError> {
@@ -88,12 +147,7 @@ fn translate(packet: wire::Packet) -> Result<Received, DecodeError> {
     match packet {
         wire::Packet::Connect(connect, will, login) => connect_of(connect, will, login),
         wire::Packet::Publish(publish) => publish_of(publish),
-        wire::Packet::Subscribe(subscribe) => {
-            let filters = subscribe.filters.into_iter().map(|f| SubscribeFilter::new(f.path, level_4(f.qos)));
-            let mut packet = Subscribe::new_many(filters);
-            packet.pkid = subscribe.pkid;
-            Ok(Packet::Subscribe(packet).into())
-        }
+        wire::Packet::Subscribe(subscribe) => subscribe_of(subscribe),
         wire::Packet::Unsubscribe(unsubscribe) => {
             let packet = Unsubscribe { pkid: unsubscribe.pkid, topics: unsubscribe.filters };
             Ok(Packet::Unsubscribe(packet).into())
@@ -112,6 +166,27 @@ fn translate(packet: wire::Packet) -> Result<Received, DecodeError> {
     }
 }
 
+fn subscribe_of(subscribe: wire::Subscribe) -> Result<Received, DecodeError> {
+    let id = subscribe.properties.and_then(|properties| properties.id);
+    if id == Some(0) {
+        return Err(malformed("a subscription identifier of 0"));
+    }
+    let options = subscribe.filters.iter().map(|filter| SubscribeOptions {
+        no_local: filter.nolocal,
+        retain_as_published: filter.preserve_retain,
+        retained: match filter.retain_forward_rule {
+            wire::RetainForwardRule::OnEverySubscribe => RetainHandling::Always,
+            wire::RetainForwardRule::OnNewSubscribe => RetainHandling::IfNew,
+            wire::RetainForwardRule::Never => RetainHandling::Never,
+        },
+    });
+    let extras = SubscribeExtras { id: id.and_then(|id| u32::try_from(id).ok()), options: options.collect() };
+    let filters = subscribe.filters.into_iter().map(|f| SubscribeFilter::new(f.path, level_4(f.qos)));
+    let mut packet = Subscribe::new_many(filters);
+    packet.pkid = subscribe.pkid;
+    Ok(Received { packet: Packet::Subscribe(packet), extras: Extras::Subscribe(Box::new(extras)) })
+}
+
 fn connect_of(
     connect: wire::Connect,
     will: Option<wire::LastWill>,
@@ -121,11 +196,13 @@ fn connect_of(
     packet.keep_alive = connect.keep_alive;
     packet.clean_session = connect.clean_start;
     packet.login = login.map(|login| Login::new(login.username, login.password));
+    let mut will_properties = None;
     if let Some(will) = will {
         packet.last_will =
             Some(LastWill::new(text(&will.topic)?, will.message, level_4(will.qos), will.retain));
+        will_properties = will.properties.map(Box::new);
     }
-    let extras = Extras::Connect(Box::new(connect.properties.unwrap_or_default()));
+    let extras = Extras::Connect(Box::new(connect.properties.unwrap_or_default()), will_properties);
     Ok(Received { packet: Packet::Connect(packet), extras })
 }
 
@@ -157,12 +234,7 @@ fn level_5(qos: QoS) -> WireQoS {
 }
 
 /// Appends CONNACK with what this server offers.
-pub(super) fn encode_connack(
-    ack: ConnAck,
-    assigned_client_id: Option<&str>,
-    receive_maximum: u16,
-    bytes: &mut BytesMut,
-) -> Result<(), EncodeError> {
+pub(super) fn encode_connack(ack: ConnAck, offer: Offer, bytes: &mut BytesMut) -> Result<(), EncodeError> {
     use wire::ConnectReturnCode as Code;
     let code = match ack.code {
         ConnectReturnCode::Success => Code::Success,
@@ -174,16 +246,16 @@ pub(super) fn encode_connack(
     };
     let properties = wire::ConnAckProperties {
         session_expiry_interval: None,
-        receive_max: Some(receive_maximum),
+        receive_max: Some(offer.receive_maximum),
         max_qos: None,
         retain_available: None,
         max_packet_size: u32::try_from(MAX_PACKET_BYTES).ok(),
-        assigned_client_identifier: assigned_client_id.map(str::to_owned),
-        topic_alias_max: None,
+        assigned_client_identifier: offer.assigned_client_id,
+        topic_alias_max: Some(offer.topic_alias_maximum),
         reason_string: None,
         user_properties: Vec::new(),
         wildcard_subscription_available: None,
-        subscription_identifiers_available: Some(0),
+        subscription_identifiers_available: None,
         shared_subscription_available: None,
         server_keep_alive: None,
         response_information: None,
@@ -219,9 +291,33 @@ pub(super) fn encode_suback(pkid: u16, codes: &[SubscribeReasonCode], bytes: &mu
     encode_answer(0x90, pkid, codes, bytes);
 }
 
+/// Appends SUBACK with the reason codes of 5.0.
+pub(super) fn encode_suback_codes(pkid: u16, codes: &[u8], bytes: &mut BytesMut) {
+    encode_answer(0x90, pkid, codes.iter().copied(), bytes);
+}
+
 /// Appends UNSUBACK, which answers each filter.
-pub(super) fn encode_unsuback(pkid: u16, filters: usize, bytes: &mut BytesMut) {
-    encode_answer(0xB0, pkid, std::iter::repeat_n(0, filters), bytes);
+pub(super) fn encode_unsuback(pkid: u16, codes: &[u8], bytes: &mut BytesMut) {
+    encode_answer(0xB0, pkid, codes.iter().copied(), bytes);
+}
+
+/// Appends PUBACK or PUBREC with a reason code; the short form means success.
+pub(super) fn encode_acknowledgement(first: u8, pkid: u16, reason: u8, bytes: &mut BytesMut) {
+    bytes.extend_from_slice(&[first, 3]);
+    bytes.put_u16(pkid);
+    bytes.put_u8(reason);
+}
+
+/// How many bytes a publish takes.
+pub(crate) fn publish_size(publish: &Publish, properties: Option<&PublishProperties>) -> usize {
+    let mut packet = wire::Publish::new(
+        publish.topic.clone(),
+        level_5(publish.qos),
+        publish.payload.clone(),
+        properties.cloned(),
+    );
+    packet.pkid = publish.pkid;
+    packet.size()
 }
 
 fn encode_answer(first: u8, pkid: u16, codes: impl ExactSizeIterator<Item = u8>, bytes: &mut BytesMut) {

@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use rumqttc::{Packet, PubAck, PubRec, QoS};
 
+use super::reason::code;
+
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     waiting: VecDeque<Waiting>,
@@ -20,7 +22,8 @@ struct Waiting {
     ticket: u64,
     pkid: u16,
     qos: QoS,
-    committed: bool,
+    /// The reason code of its answer, once it is committed.
+    committed: Option<u8>,
 }
 
 /// What a publish means, given what came before it.
@@ -54,7 +57,7 @@ impl Incoming {
 
     /// Adds a publish of QoS 1 or 2; tickets must count up.
     pub(super) fn push(&mut self, ticket: u64, pkid: u16, qos: QoS) {
-        self.waiting.push_back(Waiting { ticket, pkid, qos, committed: false });
+        self.waiting.push_back(Waiting { ticket, pkid, qos, committed: None });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -63,24 +66,17 @@ impl Incoming {
 
     /// Marks a publish as committed and takes out the answers that may leave now. Unknown tickets (those of QoS 0, or
     /// one named twice) change nothing.
-    pub(super) fn commit(&mut self, ticket: u64) -> Vec<Packet> {
+    pub(super) fn commit(&mut self, ticket: u64, reason: u8) -> impl Iterator<Item = (Packet, u8)> {
         let index = self.waiting.binary_search_by_key(&ticket, |waiting| waiting.ticket);
         if let Some(waiting) = index.ok().and_then(|index| self.waiting.get_mut(index)) {
-            waiting.committed = true;
+            waiting.committed = Some(reason);
         }
-        let ready = self.waiting.iter().take_while(|waiting| waiting.committed).count();
-        let ready: Vec<_> = self.waiting.drain(..ready).map(|waiting| (waiting.pkid, waiting.qos)).collect();
-        ready.into_iter().map(|(pkid, qos)| self.answer(pkid, qos)).collect()
-    }
-
-    fn answer(&mut self, pkid: u16, qos: QoS) -> Packet {
-        match qos {
-            QoS::AtMostOnce | QoS::AtLeastOnce => Packet::PubAck(PubAck::new(pkid)),
-            QoS::ExactlyOnce => {
-                self.unreleased.insert(pkid);
-                Packet::PubRec(PubRec::new(pkid))
-            }
-        }
+        let ready = self.waiting.iter().take_while(|waiting| waiting.committed.is_some()).count();
+        let Self { waiting, unreleased } = self;
+        waiting.drain(..ready).map(|waiting| {
+            let reason = waiting.committed.unwrap_or(code::SUCCESS);
+            (answer(waiting.pkid, waiting.qos, reason, unreleased), reason)
+        })
     }
 
     /// PUBREL: the packet id may name another message from now on. False if its message was not even answered.
@@ -91,5 +87,18 @@ impl Incoming {
 
     pub(super) fn unreleased(&self) -> &BTreeSet<u16> {
         &self.unreleased
+    }
+}
+
+/// A PUBREC that says no ends its exchange: the packet id is free at once (MQTT 5.0, 4.3.3).
+fn answer(pkid: u16, qos: QoS, reason: u8, unreleased: &mut BTreeSet<u16>) -> Packet {
+    match qos {
+        QoS::AtMostOnce | QoS::AtLeastOnce => Packet::PubAck(PubAck::new(pkid)),
+        QoS::ExactlyOnce => {
+            if reason < code::UNSPECIFIED_ERROR {
+                unreleased.insert(pkid);
+            }
+            Packet::PubRec(PubRec::new(pkid))
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rumqttc::{Packet, PubRel, Publish, QoS};
 
+use super::effect::Effect;
+use crate::mqtt::codec::{PublishProperties, publish_size};
 use crate::mqtt::topic::TopicError;
 
 /// Why a message was not handed to the client now.
@@ -16,6 +18,9 @@ pub enum NotDelivered {
     /// As many deliveries are under way as may be; try again after [`super::Effect::Delivered`].
     #[error("the client has not yet acknowledged earlier deliveries")]
     WindowFull,
+    /// The client said that it takes no packet of this size.
+    #[error("the message is larger than the client takes")]
+    TooLarge,
     /// The client is not in yet, or no longer.
     #[error("the client is not connected")]
     NotConnected,
@@ -28,7 +33,7 @@ pub enum NotDelivered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenDelivery {
     /// Sent, and neither PUBACK nor PUBREC came.
-    Sent(Publish),
+    Sent(Publish, Option<Box<PublishProperties>>),
     /// PUBREC came for this packet id, PUBCOMP did not: only PUBREL may be repeated.
     Released(u16),
 }
@@ -37,16 +42,27 @@ impl OpenDelivery {
     /// The packet id that it holds.
     pub fn pkid(&self) -> u16 {
         match self {
-            Self::Sent(publish) => publish.pkid,
+            Self::Sent(publish, _) => publish.pkid,
             Self::Released(pkid) => *pkid,
         }
     }
 
-    /// The packet that repeats it.
-    fn again(&self) -> Packet {
+    /// Whether a client that takes no larger packets can be sent it.
+    pub(super) fn fits(&self, max_packet: Option<usize>) -> bool {
+        match (self, max_packet) {
+            (Self::Sent(publish, said), Some(most)) => publish_size(publish, said.as_deref()) <= most,
+            (Self::Sent(..) | Self::Released(_), _) => true,
+        }
+    }
+
+    /// What repeats it.
+    fn again(&self) -> Effect {
         match self {
-            Self::Sent(publish) => Packet::Publish(publish.clone()),
-            Self::Released(pkid) => Packet::PubRel(PubRel::new(*pkid)),
+            Self::Sent(publish, None) => Effect::Send(Packet::Publish(publish.clone())),
+            Self::Sent(publish, Some(said)) => {
+                Effect::Repeat { publish: publish.clone(), properties: said.clone() }
+            }
+            Self::Released(pkid) => Effect::Send(Packet::PubRel(PubRel::new(*pkid))),
         }
     }
 }
@@ -69,13 +85,13 @@ impl Outgoing {
     }
 
     /// Takes over what an earlier connection left open and repeats it, publishes marked as repetitions.
-    pub(super) fn resume(&mut self, open: Vec<OpenDelivery>) -> impl Iterator<Item = Packet> {
+    pub(super) fn resume(&mut self, open: Vec<OpenDelivery>) -> impl Iterator<Item = Effect> {
         for mut delivery in open {
             let pkid = delivery.pkid();
             if pkid == 0 || self.uses(pkid) {
                 continue;
             }
-            if let OpenDelivery::Sent(publish) = &mut delivery {
+            if let OpenDelivery::Sent(publish, _) = &mut delivery {
                 publish.dup = true;
             }
             self.last_pkid = pkid;
@@ -85,7 +101,14 @@ impl Outgoing {
     }
 
     /// Makes the publish, or nothing while the window is full.
-    pub(super) fn deliver(&mut self, topic: &str, payload: Bytes, qos: QoS, retain: bool) -> Option<Publish> {
+    pub(super) fn deliver(
+        &mut self,
+        topic: &str,
+        payload: Bytes,
+        qos: QoS,
+        retain: bool,
+        properties: Option<&PublishProperties>,
+    ) -> Option<Publish> {
         let mut publish = Publish::from_bytes(topic, qos, payload);
         publish.retain = retain;
         if qos == QoS::AtMostOnce {
@@ -95,18 +118,18 @@ impl Outgoing {
             return None;
         }
         publish.pkid = self.free_pkid();
-        self.in_flight.push_back(OpenDelivery::Sent(publish.clone()));
+        self.in_flight.push_back(OpenDelivery::Sent(publish.clone(), properties.cloned().map(Box::new)));
         Some(publish)
     }
 
     /// PUBACK ends a delivery of QoS 1; false if there was none of this id.
     pub(super) fn acknowledge(&mut self, pkid: u16) -> bool {
-        self.end(|delivery| matches!(delivery, OpenDelivery::Sent(p) if p.pkid == pkid && p.qos == QoS::AtLeastOnce))
+        self.end(|delivery| matches!(delivery, OpenDelivery::Sent(p, _) if p.pkid == pkid && p.qos == QoS::AtLeastOnce))
     }
 
     /// PUBREC: the client has the message, which is never sent again.
     pub(super) fn release(&mut self, pkid: u16) {
-        let of_qos_2 = |delivery: &&mut OpenDelivery| matches!(delivery, OpenDelivery::Sent(p) if p.pkid == pkid && p.qos == QoS::ExactlyOnce);
+        let of_qos_2 = |delivery: &&mut OpenDelivery| matches!(delivery, OpenDelivery::Sent(p, _) if p.pkid == pkid && p.qos == QoS::ExactlyOnce);
         if let Some(delivery) = self.in_flight.iter_mut().find(of_qos_2) {
             *delivery = OpenDelivery::Released(pkid);
         }

@@ -41,11 +41,37 @@ impl Refusal {
     }
 }
 
+/// Reason codes of MQTT 5.0, as far as this server uses them.
+pub mod code {
+    /// It is done.
+    pub const SUCCESS: u8 = 0x00;
+    /// Taken in, and nobody subscribes to it.
+    pub const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
+    /// There was nothing to give up.
+    pub const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
+    /// No, and there is no code for why; all smaller ones are a yes.
+    pub const UNSPECIFIED_ERROR: u8 = 0x80;
+    /// No, for a reason of this server's own.
+    pub const IMPLEMENTATION_SPECIFIC_ERROR: u8 = 0x83;
+    /// The client may not.
+    pub const NOT_AUTHORIZED: u8 = 0x87;
+    /// No filter that can be.
+    pub const TOPIC_FILTER_INVALID: u8 = 0x8F;
+    /// A topic that means nothing here.
+    pub const TOPIC_NAME_INVALID: u8 = 0x90;
+    /// A limit is reached.
+    pub const QUOTA_EXCEEDED: u8 = 0x97;
+    /// The payload is not what its topic calls for.
+    pub const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CloseReason {
     /// The client said goodbye.
     Disconnected,
+    /// It said goodbye, and that its will is to be published all the same.
+    DisconnectedWithWill,
     /// No CONNECT came in time.
     ConnectTimeout,
     /// The client was silent for one and a half times its keep-alive.
@@ -71,7 +97,7 @@ pub enum CloseReason {
     ConnectionLost,
     /// Another connection came with the same client id.
     TakenOver,
-    /// The client used a topic alias, of which none was offered to it.
+    /// The client used a topic alias beyond those offered to it.
     TopicAlias,
     /// The client's backlog stood too long.
     Backlog,
@@ -84,6 +110,7 @@ impl CloseReason {
     pub(super) fn disconnect_code(&self) -> Option<u8> {
         match self {
             Self::Disconnected
+            | Self::DisconnectedWithWill
             | Self::ConnectionLost
             | Self::ConnectTimeout
             | Self::FirstPacketNotConnect
@@ -105,6 +132,7 @@ impl CloseReason {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Disconnected => "disconnected",
+            Self::DisconnectedWithWill => "disconnected_with_will",
             Self::ConnectTimeout => "connect_timeout",
             Self::KeepAliveTimeout => "keep_alive_timeout",
             Self::FirstPacketNotConnect => "first_packet_not_connect",
@@ -132,6 +160,7 @@ impl fmt::Display for CloseReason {
             Self::BadPacket(error) => write!(f, ": {error}"),
             Self::BadTopic(error) => write!(f, ": {error}"),
             Self::Disconnected
+            | Self::DisconnectedWithWill
             | Self::ConnectTimeout
             | Self::KeepAliveTimeout
             | Self::FirstPacketNotConnect

@@ -1,9 +1,16 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
-use rumqttc::{PubAck, PubComp, PubRec, PubRel, SubscribeFilter};
+use rumqttc::{
+    PubAck, PubComp, PubRec, PubRel, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck,
+    Unsubscribe,
+};
 
 use super::*;
 use crate::mqtt::{PacketCodec, TopicError};
+
+mod level_5;
+mod mutations;
+mod pace;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -204,14 +211,16 @@ fn a_puback_leaves_only_after_the_commit() {
     let now = start();
     let mut session = open(now);
     let effects = session.on_packet(qos_1(7), now);
-    let [Effect::Ingest { ticket, topic, payload, qos, dup, retain, pkid, properties: None }] = &effects[..]
+    let [
+        Effect::Ingest { ticket, topic, payload, qos, dup, retain, pkid, properties: None, over_rate: false },
+    ] = &effects[..]
     else {
         panic!("{effects:?}")
     };
     assert_eq!((topic.as_str(), &payload[..]), ("devices/pack-1/telemetry", &b"payload 7"[..]));
     assert_eq!((*qos, *dup, *retain, *pkid), (QoS::AtLeastOnce, false, false, 7));
-    assert_eq!(session.on_committed(*ticket, now), [puback(7)]);
-    assert_eq!(session.on_committed(*ticket, now), [], "an answer is given once");
+    assert_eq!(session.on_committed(*ticket, 0, now), [puback(7)]);
+    assert_eq!(session.on_committed(*ticket, 0, now), [], "an answer is given once");
 }
 
 #[test]
@@ -219,9 +228,9 @@ fn pubacks_leave_in_the_order_of_the_publishes() {
     let now = start();
     let mut session = open(now);
     let tickets: Vec<_> = [5, 3, 9].map(|pkid| ingest(&mut session, qos_1(pkid), now)).to_vec();
-    assert_eq!(session.on_committed(tickets[2], now), []);
-    assert_eq!(session.on_committed(tickets[1], now), []);
-    assert_eq!(session.on_committed(tickets[0], now), [puback(5), puback(3), puback(9)]);
+    assert_eq!(session.on_committed(tickets[2], 0, now), []);
+    assert_eq!(session.on_committed(tickets[1], 0, now), []);
+    assert_eq!(session.on_committed(tickets[0], 0, now), [puback(5), puback(3), puback(9)]);
 }
 
 #[test]
@@ -231,8 +240,8 @@ fn qos_0_is_never_answered_and_holds_nothing_back() {
     let first = ingest(&mut session, Packet::Publish(publish(QoS::AtMostOnce, 0)), now);
     let second = ingest(&mut session, qos_1(1), now);
     assert_eq!(session.unacked(), 1);
-    assert_eq!(session.on_committed(second, now), [puback(1)]);
-    assert_eq!(session.on_committed(first, now), []);
+    assert_eq!(session.on_committed(second, 0, now), [puback(1)]);
+    assert_eq!(session.on_committed(first, 0, now), []);
 }
 
 #[test]
@@ -246,7 +255,7 @@ fn a_repetition_of_a_waiting_publish_is_taken_in_once() {
         Packet::Publish(again)
     };
     assert_eq!(session.on_packet(repetition(), now), []);
-    assert_eq!(session.on_committed(ticket, now), [puback(4)]);
+    assert_eq!(session.on_committed(ticket, 0, now), [puback(4)]);
     // Answered, so we know nothing of it any more: the same id may be a repetition whose PUBACK was lost.
     assert_ne!(ingest(&mut session, repetition(), now), ticket);
 }
@@ -257,8 +266,8 @@ fn a_packet_id_reused_too_early_loses_no_message() {
     let mut session = open(now);
     let first = ingest(&mut session, qos_1(1), now);
     let second = ingest(&mut session, qos_1(1), now);
-    assert_eq!(session.on_committed(second, now), []);
-    assert_eq!(session.on_committed(first, now), [puback(1), puback(1)]);
+    assert_eq!(session.on_committed(second, 0, now), []);
+    assert_eq!(session.on_committed(first, 0, now), [puback(1), puback(1)]);
 }
 
 #[test]
@@ -272,7 +281,7 @@ fn reading_stops_while_too_many_publishes_wait_and_the_clock_stands_still() {
     assert_eq!(session.poll_timeout(), None);
     let much_later = now + 100 * SECOND;
     assert_eq!(session.on_timeout(much_later), []);
-    assert_eq!(session.on_committed(first, much_later), [puback(1)]);
+    assert_eq!(session.on_committed(first, 0, much_later), [puback(1)]);
     assert!(session.wants_read());
     assert_eq!(session.poll_timeout(), Some(much_later + 15 * SECOND));
 }
@@ -336,7 +345,11 @@ fn no_puback_leaves_after_the_end() {
     let mut session = open(now);
     let ticket = ingest(&mut session, qos_1(1), now);
     session.on_packet(Packet::Disconnect, now);
-    assert_eq!(session.on_committed(ticket, now), []);
+    assert_eq!(session.on_committed(ticket, 0, now), []);
+}
+
+fn subscription(text: &str, qos: QoS) -> Subscription {
+    Subscription { filter: Filter::parse(text).unwrap(), granted: qos.into(), owed_retained: true }
 }
 
 #[test]
@@ -362,8 +375,8 @@ fn a_subscription_is_answered_filter_by_filter() {
         SubscribeReasonCode::Success(QoS::AtMostOnce),
     ];
     let filters = vec![
-        (filter("devices/pack-1/commands"), QoS::ExactlyOnce),
-        (filter("devices/pack-1/config"), QoS::AtMostOnce),
+        subscription("devices/pack-1/commands", QoS::ExactlyOnce),
+        subscription("devices/pack-1/config", QoS::AtMostOnce),
     ];
     let expected = [Effect::Send(Packet::SubAck(SubAck::new(12, codes))), Effect::Subscribed { filters }];
     assert_eq!(session.on_packet(Packet::Subscribe(subscribe), now), expected);
@@ -394,7 +407,7 @@ fn an_unsubscribe_is_always_answered() {
 /// Delivers at QoS 1 and returns the packet id.
 fn delivered(session: &mut Session) -> Result<u16, NotDelivered> {
     let payload = Bytes::from_static(b"{}");
-    let packet = session.deliver("devices/pack-1/commands", payload, QoS::AtLeastOnce, false)?;
+    let packet = session.deliver("devices/pack-1/commands", payload, QoS::AtLeastOnce, false, None)?;
     let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
     assert_eq!((publish.qos, publish.dup), (QoS::AtLeastOnce, false));
     Ok(publish.pkid)
@@ -406,7 +419,7 @@ fn deliveries_have_a_window_and_free_it_when_acknowledged() {
     let mut session = open_with(Limits { max_in_flight: 2, ..Limits::default() }, Admission::default(), now);
     assert_eq!((delivered(&mut session), delivered(&mut session)), (Ok(1), Ok(2)));
     assert_eq!(delivered(&mut session), Err(NotDelivered::WindowFull));
-    let loose = session.deliver("a", Bytes::new(), QoS::AtMostOnce, true).unwrap();
+    let loose = session.deliver("a", Bytes::new(), QoS::AtMostOnce, true, None).unwrap();
     assert!(matches!(loose, Packet::Publish(p) if p.pkid == 0 && p.retain), "QoS 0 needs no room");
     assert_eq!(session.on_packet(Packet::PubAck(PubAck::new(9)), now), [], "a stray answer means nothing");
     assert_eq!(session.on_packet(Packet::PubAck(PubAck::new(1)), now), [Effect::Delivered { pkid: 1 }]);
@@ -432,7 +445,7 @@ fn a_message_is_delivered_only_to_a_client_that_is_in() {
     let mut session = Session::new(Limits::default(), "spare", now);
     assert_eq!(delivered(&mut session), Err(NotDelivered::NotConnected));
     let mut session = open(now);
-    let bad = session.deliver("a/#", Bytes::new(), QoS::AtMostOnce, false);
+    let bad = session.deliver("a/#", Bytes::new(), QoS::AtMostOnce, false, None);
     assert_eq!(bad, Err(NotDelivered::BadTopic(TopicError::Wildcard { found: '#' })));
     session.close(CloseReason::TakenOver);
     assert_eq!(delivered(&mut session), Err(NotDelivered::NotConnected));
@@ -472,7 +485,7 @@ fn a_publish_of_qos_2_is_taken_in_once_until_it_is_released() {
     let send = |packet| [Effect::Send(packet)];
     let ticket = ingest(&mut session, qos_2(7), now);
     assert_eq!(session.on_packet(qos_2(7), now), [], "its PUBREC will answer both");
-    assert_eq!(session.on_committed(ticket, now), send(Packet::PubRec(PubRec::new(7))));
+    assert_eq!(session.on_committed(ticket, 0, now), send(Packet::PubRec(PubRec::new(7))));
     assert_eq!(session.on_packet(qos_2(7), now), send(Packet::PubRec(PubRec::new(7))), "the answer was lost");
     assert_eq!(session.unreleased().iter().collect::<Vec<_>>(), [&7]);
 
@@ -494,7 +507,7 @@ fn a_publish_of_qos_2_is_taken_in_once_until_it_is_released() {
 fn a_delivery_of_qos_2_ends_with_pubcomp_and_its_payload_is_never_sent_twice_after_pubrec() {
     let now = start();
     let mut session = open(now);
-    session.deliver("a", Bytes::from_static(b"x"), QoS::ExactlyOnce, false).unwrap();
+    session.deliver("a", Bytes::from_static(b"x"), QoS::ExactlyOnce, false, None).unwrap();
     let rel = Packet::PubRel(PubRel::new(1));
     assert_eq!(session.on_packet(Packet::PubAck(PubAck::new(1)), now), [], "PUBACK does not end it");
     assert_eq!(session.on_packet(Packet::PubComp(PubComp::new(1)), now), [], "nor PUBCOMP before PUBREC");
@@ -594,6 +607,9 @@ impl Witness {
                 Effect::Close(reason) => prop_assert_eq!(reason, &CloseReason::KeepAliveTimeout),
                 Effect::Admit(_)
                 | Effect::Send(_)
+                | Effect::Answer { .. }
+                | Effect::Repeat { .. }
+                | Effect::TooLarge { .. }
                 | Effect::Disconnect(_)
                 | Effect::Subscribed { .. }
                 | Effect::Unsubscribed { .. }
@@ -616,7 +632,7 @@ proptest! {
         steps in prop::collection::vec(some_step(), 0..120),
     ) {
         let mut now = start();
-        let limits = Limits { max_unacked: 5, max_in_flight: 3, ..Limits::default() };
+        let limits = Limits { max_unacked: 5, max_in_flight: 3, rate: None, ..Limits::default() };
         let mut session = open_with(limits, Admission::default(), now);
         let mut witness = Witness::default();
         for step in steps {
@@ -627,10 +643,10 @@ proptest! {
                 Step::Commit(which) => {
                     let ticket = *which.get(&witness.tickets);
                     witness.commit(ticket);
-                    session.on_committed(ticket, now)
+                    session.on_committed(ticket, 0, now)
                 }
                 Step::Deliver(qos) => {
-                    if let Err(error) = session.deliver("a", Bytes::new(), qos, false) {
+                    if let Err(error) = session.deliver("a", Bytes::new(), qos, false, None) {
                         prop_assert!(matches!(error, NotDelivered::WindowFull | NotDelivered::NotConnected));
                     }
                     vec![]
@@ -651,7 +667,7 @@ proptest! {
         }
         for ticket in witness.tickets.clone() {
             witness.commit(ticket);
-            let effects = session.on_committed(ticket, now);
+            let effects = session.on_committed(ticket, 0, now);
             witness.see(&effects)?;
         }
         prop_assert_eq!(witness.answered, witness.taken.len(), "at rest everything is answered");

@@ -1,0 +1,127 @@
+//! The node that is measured: this program in a process of its own, on a directory of its own, which both go when the
+//! measurement ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use voltree_runtime::clock;
+use voltree_storage::{DataDir, read_head, recount};
+
+/// How long what was published may take to be folded.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) struct BenchNode {
+    dir: PathBuf,
+    process: Child,
+    pub(super) mqtt: SocketAddr,
+    pub(super) http: SocketAddr,
+}
+
+impl Drop for BenchNode {
+    fn drop(&mut self) {
+        // Both may be gone already.
+        self.process.kill().ok();
+        self.process.wait().ok();
+        std::fs::remove_dir_all(&self.dir).ok();
+    }
+}
+
+impl BenchNode {
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let dir =
+            std::env::temp_dir().join(format!("voltree-ingest-{}-{}", std::process::id(), clock::now_ms()));
+        std::fs::create_dir_all(&dir).context("creating the directory of the measurement")?;
+        let config = dir.join("voltree.toml");
+        let text = format!(
+            "[node]\nid = \"bench\"\ndata_dir = {:?}\n[log]\nlevel = \"warn\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [mqtt]\nlisten = \"127.0.0.1:0\"\nrate_per_s = 0\n[devices]\nunknown = \"adopt\"\n",
+            dir.join("data")
+        );
+        std::fs::write(&config, text)?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting the node")?;
+        let stdout = process.stdout.take().context("the node has no output")?;
+        let (mut mqtt, mut http) = (None, None);
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let line = line.trim();
+            let after = |prefix| {
+                line.strip_prefix(prefix).and_then(|rest: &str| rest.trim_end_matches('/').parse().ok())
+            };
+            mqtt = mqtt.or_else(|| after("mqtt     mqtt://"));
+            http = http.or_else(|| after("console  http://"));
+            if line.starts_with("data  ") {
+                break;
+            }
+        }
+        let (Some(mqtt), Some(http)) = (mqtt, http) else {
+            process.kill().ok();
+            process.wait().ok();
+            bail!("the node did not say where it listens");
+        };
+        Ok(Self { dir, process, mqtt, http })
+    }
+
+    /// CPU seconds that it has used.
+    pub(super) fn cpu(&self) -> anyhow::Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name in brackets may hold anything; user and system time are the 12th and 13th field after it.
+        let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: f64 =
+            fields.get(11..13).unwrap_or_default().iter().filter_map(|t| t.parse::<f64>().ok()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "it is about a hundred")]
+        let per_second = rustix::param::clock_ticks_per_second() as f64;
+        Ok(ticks / per_second)
+    }
+
+    pub(super) fn memory_mib(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        let kib: f64 = kib.context("the system does not say what memory it takes")?.trim().parse()?;
+        Ok(kib / 1_024.0)
+    }
+
+    /// Waits until the node has nothing left to do with what came: its CPU time stands still.
+    pub(super) fn wait_until_folded(&self, _devices: u32) -> anyhow::Result<()> {
+        let begun = clock::monotonic();
+        let mut last = self.cpu()?;
+        loop {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = self.cpu()?;
+            if now - last < 0.05 {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("the node is still at work {} s after the last message", PATIENCE.as_secs());
+            }
+            last = now;
+        }
+    }
+
+    /// Stops the node and counts what it stored.
+    pub(super) fn stop_and_count(mut self) -> anyhow::Result<f64> {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = self.process.wait()?;
+        if !status.success() {
+            bail!("the node ended with {status}");
+        }
+        let data = DataDir::open(&self.dir.join("data"))?;
+        let head = read_head(&data)?;
+        let counted = recount(&data, head.devices(), &mut |_, _| {})?;
+        let sealed: u64 = counted.stored.values().sum();
+        let open: usize = head.devices().map(|device| head.open_times(device).len()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "no round stores 2^53 messages")]
+        Ok(sealed as f64 + open as f64)
+    }
+}
