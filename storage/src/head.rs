@@ -128,7 +128,7 @@ impl Head {
 
     /// The newest value of a series.
     pub fn latest(&self, device: &DeviceId, metric: &MetricName) -> Option<LatestValue> {
-        self.devices.get(device)?.latest(metric).cloned()
+        self.devices.get(device)?.latest(metric)
     }
 
     /// What is known of a device besides its rows.

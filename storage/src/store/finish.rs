@@ -163,12 +163,7 @@ impl Store {
         let mut points: BTreeMap<MetricName, Vec<Moment>> = BTreeMap::new();
         let Some(bucket) = self.raw.find(hour.day())? else { return Ok(BySeries::new()) };
         for (_, bytes) in bucket.parts(device, hour, hour)? {
-            let read = Frame::open(&bytes).and_then(|frame| {
-                for name in frame.series_names() {
-                    frame.values(name, points.entry(name.clone()).or_default())?;
-                }
-                Ok(())
-            });
+            let read = Frame::open(&bytes).and_then(|frame| frame.all_values(&mut points));
             if let Err(error) = read {
                 self.report(&bucket, device, hour, &error);
             }
