@@ -8,6 +8,7 @@
 mod catalog;
 mod peek;
 mod queue;
+mod reading;
 mod recovery;
 mod segment;
 mod writer;
@@ -262,7 +263,8 @@ impl JournalSlot {
         let bytes = self.disk.read_at(path, *offset, len).file("read", path)?;
         let mut entries = Vec::new();
         let (mut last, mut seen) = (from, 0);
-        recovery::decode_piece(path, *offset, &bytes, wanted, |lsn, entry| {
+        let piece = recovery::Bytes { disk: self.disk.as_ref(), path, offset: *offset, bytes: &bytes };
+        recovery::decode_piece(piece, wanted, |lsn, entry| {
             if lsn > from {
                 (last, seen) = (lsn, seen + 1);
                 entries.extend(entry.map(|entry| (lsn, Arc::new(entry))));
