@@ -61,7 +61,7 @@ impl Default for JournalOptions {
             sync_deadline: Duration::from_millis(50),
             segment_bytes: 64 * 1024 * 1024,
             tail_entries: 65_536,
-            tail_bytes: 32 * 1024 * 1024,
+            tail_bytes: 8 * 1024 * 1024,
             min_free_bytes: 64 * 1024 * 1024,
             keep_bytes: 256 * 1024 * 1024,
         }

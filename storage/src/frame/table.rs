@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use voltree_model::{MetricName, Origin, Timestamp, Unit};
 
 use crate::head::OpenReading;
+use crate::rollup::Moment;
 use crate::{Row, Sample};
 
 /// Some rows of one device, as columns; their times ascend.
@@ -126,6 +127,28 @@ impl Table {
         let mut all = tables.next().unwrap_or_default();
         tables.for_each(|table| all.append(table));
         all
+    }
+
+    /// Hands the samples of each series to `each`, in the order of time, and whether every row has one.
+    pub(crate) fn each_series(&self, mut each: impl FnMut(&MetricName, &[Moment], bool)) {
+        let mut by_name: BTreeMap<&MetricName, Vec<&Column>> = BTreeMap::new();
+        for column in &self.columns {
+            by_name.entry(&column.name).or_default().push(column);
+        }
+        let mut points = Vec::with_capacity(self.len());
+        for (name, columns) in by_name {
+            points.clear();
+            for column in &columns {
+                let moment = |(row, value): (usize, f64)| Some(Moment { at: *self.times.get(row)?, value });
+                points.extend(column.cells().filter_map(moment));
+            }
+            // A series whose unit changed has two columns.
+            if columns.len() > 1 {
+                points.sort_by_key(|point| point.at);
+                points.dedup_by_key(|point| point.at);
+            }
+            each(name, &points, points.len() == self.len());
+        }
     }
 
     /// Adds rows that are all later.

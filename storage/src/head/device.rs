@@ -7,6 +7,7 @@ use std::time::Duration;
 use voltree_model::{DeviceId, Ledger, MetricName, Origin, Reading, Timestamp};
 
 use super::{DeviceJob, OpenReading};
+use crate::bucket::Hour;
 use crate::checkpoint::{DeviceCheckpoint, LatestValue};
 use crate::{Entry, Lsn, Row, SeriesPoint};
 
@@ -15,6 +16,9 @@ const SEAL_AT_READINGS: u64 = 4_096;
 /// How old the oldest open reading may grow: long enough that an hour's frame is rewritten a few times only, short enough
 /// that little of the journal is read again after a crash and an operator sees readings become stored.
 const SEAL_AT_AGE: Duration = Duration::from_secs(10 * 60);
+/// How long after the end of an hour what is open of it is sealed: before the store takes the hour for complete and packs
+/// it for good.
+const SEAL_AFTER_HOUR: Duration = Duration::from_secs(60);
 /// The least time between two seals of a device whose stragglers keep coming.
 const SEAL_PACE: Duration = Duration::from_secs(60);
 
@@ -129,7 +133,9 @@ impl DeviceHead {
     }
 
     fn is_old(&self, now: Timestamp) -> bool {
-        self.unsealed_since.is_some_and(|since| now.since(since) >= SEAL_AT_AGE)
+        self.unsealed_since.is_some_and(|since| {
+            now.since(since) >= SEAL_AT_AGE || Hour::of(since).end().plus(SEAL_AFTER_HOUR) <= now
+        })
     }
 
     fn paced(&self, now: Timestamp) -> bool {

@@ -193,6 +193,14 @@ impl<R: FnMut(Error)> HourParts<R> {
         }
     }
 
+    /// All rows, if they are in one part that was just merged.
+    pub(super) fn only_table(&self) -> Option<&Table> {
+        match self.parts.as_slice() {
+            [Part { rows: Rows::Columns(table), .. }] => Some(table),
+            _ => None,
+        }
+    }
+
     /// The parts that changed, as they are to be stored.
     pub(super) fn into_changes(mut self, device: &DeviceId, hour: Hour) -> Result<Changes, Error> {
         let mut changes = Changes::default();
