@@ -4,15 +4,20 @@
 //! panics, and never allocates more than the row count allows.
 
 pub(crate) mod column;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use voltree_model::{MetricName, Origin, Timestamp, Unit};
 
 use crate::rollup::Moment;
-use crate::{Error, Row, Sample, SeriesPoint, record};
-use column::{Packing, Reader, presence};
+use crate::{Error, Row, SeriesPoint, record};
+use column::{Reader, presence};
+use table::Column;
+
+pub(crate) use column::Packing;
+pub(crate) use table::Table;
 
 const MAGIC: &[u8; 4] = b"VTFR";
 /// The version that is written.
@@ -50,14 +55,6 @@ struct SeriesHead {
     unit: Option<Unit>,
     /// How many rows have a value.
     present: u32,
-}
-
-/// A series while its rows are gathered.
-struct Column {
-    name: MetricName,
-    unit: Option<Unit>,
-    rows: Vec<usize>,
-    values: Vec<f64>,
 }
 
 /// A frame whose checksum was found good, ready to be read by column.
@@ -99,34 +96,38 @@ impl FrameSpan {
 impl<'a> Frame<'a> {
     /// Encodes rows; there must be at least one.
     pub fn encode(rows: &BTreeMap<Timestamp, Row>) -> Result<Vec<u8>, Error> {
-        let (Some((first, _)), Some((last, _))) = (rows.first_key_value(), rows.last_key_value()) else {
+        Self::encode_table(&Table::of_rows(rows), Packing::Tight)
+    }
+
+    /// Encodes a table; it must have at least one row.
+    pub(crate) fn encode_table(table: &Table, packing: Packing) -> Result<Vec<u8>, Error> {
+        let Some((first, last)) = table.span() else {
             return Err(Error::Compress { why: "there are no rows".to_owned() });
         };
-        let count = u32::try_from(rows.len()).ok().filter(|_| rows.len() <= MAX_ROWS);
+        let count = u32::try_from(table.len()).ok().filter(|_| table.len() <= MAX_ROWS);
         let count =
-            count.ok_or_else(|| Error::Compress { why: format!("{} rows are too many", rows.len()) })?;
+            count.ok_or_else(|| Error::Compress { why: format!("{} rows are too many", table.len()) })?;
         let mut bytes = [MAGIC.as_slice(), &[VERSION], &count.to_le_bytes()].concat();
-        bytes.extend_from_slice(&first.as_millis().to_le_bytes());
-        bytes.extend_from_slice(&last.as_millis().to_le_bytes());
+        bytes.extend_from_slice(&first.to_le_bytes());
+        bytes.extend_from_slice(&last.to_le_bytes());
 
-        let columns = gather(rows);
-        let directory = record::encode(&directory(rows, &columns))
+        let directory = record::encode(&Directory::of(table))
             .map_err(|source| Error::Encode { what: "a frame's directory", source })?;
         column::push(&mut bytes, &directory);
-        let epochs = rows.values().map(|row| i64::from(row.origin.epoch));
-        let sequences = rows.values().map(|row| row.origin.sequence.cast_signed());
-        column::push_integers(
-            &mut bytes,
-            &rows.keys().map(|at| at.as_millis()).collect::<Vec<_>>(),
-            Packing::Tight,
-        )?;
-        column::push_integers(&mut bytes, &epochs.collect::<Vec<_>>(), Packing::Tight)?;
-        column::push_integers(&mut bytes, &sequences.collect::<Vec<_>>(), Packing::Tight)?;
-        for column in columns {
-            if column.rows.len() < rows.len() {
-                column::push(&mut bytes, &presence(&column.rows, rows.len()));
+        let epochs = table.origins.iter().map(|origin| i64::from(origin.epoch));
+        let sequences = table.origins.iter().map(|origin| origin.sequence.cast_signed());
+        column::push_integers(&mut bytes, &table.times, packing)?;
+        column::push_integers(&mut bytes, &epochs.collect::<Vec<_>>(), packing)?;
+        column::push_integers(&mut bytes, &sequences.collect::<Vec<_>>(), packing)?;
+        for Column { rows, values, .. } in &table.columns {
+            if values.len() < table.len() {
+                let bits = match rows {
+                    Some(rows) => presence(rows.iter().copied(), table.len()),
+                    None => presence(0..values.len(), table.len()),
+                };
+                column::push(&mut bytes, &bits);
             }
-            column::push_floats(&mut bytes, &column.values, Packing::Tight)?;
+            column::push_floats(&mut bytes, values, packing)?;
         }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         Ok(bytes)
@@ -197,25 +198,22 @@ impl<'a> Frame<'a> {
 
     /// All rows.
     pub fn rows(&self) -> Result<BTreeMap<Timestamp, Row>, Error> {
-        let row = |origin: &Origin| Row { origin: *origin, stored: vec![*origin], samples: Vec::new() };
-        let mut rows: Vec<Row> = self.origins()?.iter().map(row).collect();
-        for (index, stored) in &self.directory.stored {
-            let row = usize::try_from(*index).ok().and_then(|index| rows.get_mut(index));
-            row.ok_or(corrupt("its directory names a row that is not there"))?.stored.clone_from(stored);
+        self.table().map(Table::into_rows)
+    }
+
+    /// All rows, as columns.
+    pub(crate) fn table(&self) -> Result<Table, Error> {
+        let mut stored = BTreeMap::new();
+        for (index, of_row) in &self.directory.stored {
+            let row = usize::try_from(*index).ok().filter(|index| *index < self.span.rows);
+            stored.insert(row.ok_or(corrupt("its directory names a row that is not there"))?, of_row.clone());
         }
         let mut reader = self.values;
+        let mut columns = Vec::new();
         for head in &self.directory.series {
-            let (present, values) = self.series_values(&mut reader, head)?;
-            for (index, value) in present.into_iter().zip(values) {
-                let sample = Sample { name: head.name.clone(), value, unit: head.unit.clone() };
-                rows.get_mut(index).ok_or(corrupt("it has a value for no row"))?.samples.push(sample);
-            }
+            columns.push(self.column(&mut reader, head)?);
         }
-        for row in &mut rows {
-            row.samples.sort_by(|a, b| a.name.cmp(&b.name));
-            row.samples.dedup_by(|a, b| a.name == b.name);
-        }
-        Ok(self.times.iter().map(|at| Timestamp::from_millis(*at)).zip(rows).collect())
+        Ok(Table { times: self.times.clone(), origins: self.origins()?, stored, columns })
     }
 
     /// One series, in the order of time; only its own columns are decompressed.
@@ -228,8 +226,7 @@ impl<'a> Frame<'a> {
                 self.skip(&mut reader, head)?;
                 continue;
             }
-            let (present, values) = self.series_values(&mut reader, head)?;
-            for (index, value) in present.into_iter().zip(values) {
+            for (index, value) in self.column(&mut reader, head)?.cells() {
                 let (Some(at), Some(origin)) = (self.times.get(index), origins.get(index)) else {
                     return Err(corrupt("it has a value for no row"));
                 };
@@ -253,9 +250,7 @@ impl<'a> Frame<'a> {
                 continue;
             }
             columns += 1;
-            let (present, values) = self.series_values(&mut reader, head)?;
-            let times = present.into_iter().map(|index| self.times.get(index).copied().unwrap_or_default());
-            points.extend(times.zip(values).map(|(at, value)| Moment { at, value }));
+            self.push_moments(&mut reader, head, points)?;
         }
         if columns > 1 {
             points.get_mut(before..).unwrap_or_default().sort_by_key(|point| point.at);
@@ -263,30 +258,42 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// The names of its series, each once.
-    pub(crate) fn series_names(&self) -> BTreeSet<&MetricName> {
-        self.directory.series.iter().map(|head| &head.name).collect()
+    /// Appends the values of every series, those of each column in the order of time.
+    pub(crate) fn all_values(&self, points: &mut BTreeMap<MetricName, Vec<Moment>>) -> Result<(), Error> {
+        let mut reader = self.values;
+        for head in &self.directory.series {
+            self.push_moments(&mut reader, head, points.entry(head.name.clone()).or_default())?;
+        }
+        Ok(())
     }
 
-    fn series_values(
+    fn push_moments(
         &self,
         reader: &mut Reader<'a>,
         head: &SeriesHead,
-    ) -> Result<(Vec<usize>, Vec<f64>), Error> {
-        let present = usize::try_from(head.present).map_err(|_| corrupt("a series is too long"))?;
-        let rows = if present < self.span.rows {
-            column::present_rows(reader.block()?, self.span.rows)
-        } else {
-            (0..self.span.rows).collect()
+        points: &mut Vec<Moment>,
+    ) -> Result<(), Error> {
+        let column = self.column(reader, head)?;
+        let moment = |(row, value): (usize, f64)| Some(Moment { at: *self.times.get(row)?, value });
+        points.extend(column.cells().filter_map(moment));
+        Ok(())
+    }
+
+    fn column(&self, reader: &mut Reader<'a>, head: &SeriesHead) -> Result<Column, Error> {
+        let present = usize::try_from(head.present).ok().filter(|present| *present <= self.span.rows);
+        let present = present.ok_or(corrupt("a series has more values than there are rows"))?;
+        let rows = match present < self.span.rows {
+            true => Some(column::present_rows(reader.block()?, self.span.rows)),
+            false => None,
         };
-        if rows.len() != present {
+        if rows.as_ref().is_some_and(|rows| rows.len() != present) {
             return Err(corrupt("a series has another length than its directory says"));
         }
         let values = match self.version {
             FIRST_VERSION => reader.numbers(present)?,
             _ => reader.floats(present)?,
         };
-        Ok((rows, values))
+        Ok(Column { name: head.name.clone(), unit: head.unit.clone(), rows, values })
     }
 
     fn skip(&self, reader: &mut Reader<'a>, head: &SeriesHead) -> Result<(), Error> {
@@ -298,41 +305,18 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Turns rows into columns, one per series and unit.
-fn gather(rows: &BTreeMap<Timestamp, Row>) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::new();
-    for (index, row) in rows.values().enumerate() {
-        // Rows are mostly alike, so a sample's column is mostly the one after the last sample's.
-        let mut next = 0;
-        for sample in &row.samples {
-            let wanted = |column: &Column| column.name == sample.name && column.unit == sample.unit;
-            let found =
-                (next..columns.len()).chain(0..next).find(|index| columns.get(*index).is_some_and(wanted));
-            let column = found.unwrap_or(columns.len());
-            if found.is_none() {
-                let (name, unit) = (sample.name.clone(), sample.unit.clone());
-                columns.push(Column { name, unit, rows: Vec::new(), values: Vec::new() });
-            }
-            if let Some(column) = columns.get_mut(column) {
-                column.rows.push(index);
-                column.values.push(sample.value);
-            }
-            next = column + 1;
+impl Directory {
+    fn of(table: &Table) -> Self {
+        let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let head = |column: &Column| SeriesHead {
+            name: column.name.clone(),
+            unit: column.unit.clone(),
+            present: short(column.values.len()),
+        };
+        Self {
+            series: table.columns.iter().map(head).collect(),
+            stored: table.stored.iter().map(|(index, stored)| (short(*index), stored.clone())).collect(),
         }
-    }
-    columns
-}
-
-fn directory(rows: &BTreeMap<Timestamp, Row>, columns: &[Column]) -> Directory {
-    let head = |column: &Column| SeriesHead {
-        name: column.name.clone(),
-        unit: column.unit.clone(),
-        present: u32::try_from(column.rows.len()).unwrap_or(u32::MAX),
-    };
-    let unusual = (0..).zip(rows.values()).filter(|(_, row)| row.stored != [row.origin]);
-    Directory {
-        series: columns.iter().map(head).collect(),
-        stored: unusual.map(|(index, row)| (index, row.stored.clone())).collect(),
     }
 }
 

@@ -20,7 +20,7 @@ use job::{Job, Outcome};
 pub use device::DeviceSummary;
 pub(crate) use job::{DeviceJob, Job as SealJobKind, Outcome as SealedKind};
 pub use job::{SealJob, Sealed};
-pub(crate) use open::OpenReading;
+pub(crate) use open::{OpenReading, Series};
 
 /// How many open readings a head may hold before it seals without waiting for age: they are memory, about a kilobyte each
 /// for a reading of eight metrics.
@@ -128,7 +128,7 @@ impl Head {
 
     /// The newest value of a series.
     pub fn latest(&self, device: &DeviceId, metric: &MetricName) -> Option<LatestValue> {
-        self.devices.get(device)?.latest(metric).cloned()
+        self.devices.get(device)?.latest(metric)
     }
 
     /// What is known of a device besides its rows.

@@ -9,6 +9,7 @@ mod catalog;
 mod commit;
 mod peek;
 mod queue;
+mod reading;
 mod recovery;
 mod segment;
 mod writer;
@@ -61,7 +62,7 @@ impl Default for JournalOptions {
             sync_deadline: Duration::from_millis(50),
             segment_bytes: 64 * 1024 * 1024,
             tail_entries: 65_536,
-            tail_bytes: 32 * 1024 * 1024,
+            tail_bytes: 8 * 1024 * 1024,
             min_free_bytes: 64 * 1024 * 1024,
             keep_bytes: 256 * 1024 * 1024,
         }
@@ -271,7 +272,8 @@ impl JournalSlot {
         let bytes = self.disk.read_at(path, *offset, len).file("read", path)?;
         let mut entries = Vec::new();
         let (mut last, mut seen) = (from, 0);
-        recovery::decode_piece(path, *offset, &bytes, wanted, |lsn, entry| {
+        let piece = recovery::Bytes { disk: self.disk.as_ref(), path, offset: *offset, bytes: &bytes };
+        recovery::decode_piece(piece, wanted, |lsn, entry| {
             if lsn > from {
                 (last, seen) = (lsn, seen + 1);
                 entries.extend(entry.map(|entry| (lsn, Arc::new(entry))));

@@ -40,6 +40,9 @@ pub enum RecordError {
         /// How many.
         bytes: usize,
     },
+    /// Not put together as its version is.
+    #[error("the record is not put together as its version is")]
+    Malformed,
     /// The value can't be encoded.
     #[error("the value can't be encoded")]
     Encode(#[source] Box<bincode::error::EncodeError>),
@@ -59,7 +62,8 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, RecordError> {
 
 /// Encodes a record of at most `LIMIT` bytes.
 pub(crate) fn encode_within<T: Serialize, const LIMIT: usize>(value: &T) -> Result<Vec<u8>, RecordError> {
-    let mut bytes = vec![VERSION];
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(VERSION);
     bincode::serde::encode_into_std_write(value, &mut bytes, format())
         .map_err(|error| RecordError::Encode(Box::new(error)))?;
     if bytes.len() > LIMIT {

@@ -173,7 +173,11 @@ fn to_twelve_digits(value: f64, scale: f64) -> f64 {
 
 /// The minutes of an hour that have samples; the samples are in the order of time, each time once.
 pub(crate) fn minutes_of(points: &[Moment]) -> Vec<Rollup> {
-    let patience = Patience::of_hour(points);
+    minutes_with(points, Patience::of_hour(points))
+}
+
+/// The same, for whoever knows the patience of the hour.
+pub(crate) fn minutes_with(points: &[Moment], patience: Patience) -> Vec<Rollup> {
     let minutes = points.chunk_by(|a, b| a.at.div_euclid(MINUTE_MS) == b.at.div_euclid(MINUTE_MS));
     minutes.filter_map(|minute| Rollup::of_samples(minute, patience)).collect()
 }

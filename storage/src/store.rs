@@ -25,8 +25,8 @@ use crate::checkpoint::{self, Changes, Checkpoint, Checkpoints, DeviceCheckpoint
 use crate::head::{DeviceJob, OpenReading, SealJobKind, SealedKind};
 use crate::retention::Kind;
 use crate::{
-    Absorbed, AgeLimits, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, Records, SealJob,
-    Sealed, SeriesPoint, SledEngine, records,
+    AgeLimits, BucketEvent, DataDir, Disk, Engine, Error, Frame, Lsn, Positions, Records, SealJob, Sealed,
+    SeriesPoint, SledEngine, records,
 };
 use finish::Unfinished;
 use parts::HourParts;
@@ -288,12 +288,9 @@ impl Store {
     ) -> Result<(), Error> {
         let stored = bucket.parts(device, hour, hour)?;
         let mut parts = HourParts::new(stored, |why| self.report(bucket, device, hour, &why));
-        for reading in readings {
-            match parts.absorb(reading) {
-                Absorbed::Stored => tally.stored += 1,
-                Absorbed::Duplicate => tally.duplicate += 1,
-            }
-        }
+        let stored = parts.absorb_all(readings);
+        tally.stored += stored;
+        tally.duplicate += u64::try_from(readings.len()).unwrap_or(u64::MAX).saturating_sub(stored);
         if is_over {
             parts.merge_all();
         } else {

@@ -3,6 +3,8 @@
 //! The only file that knows pco. Every column says how it was encoded, so that each can have what suits it: what
 //! devices say is mostly decimal, and decimals shrink best as integers. Whatever the codec, bits come back as they were.
 
+mod order;
+
 use pco::data_types::Number;
 use pco::standalone;
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
@@ -25,19 +27,25 @@ const PLAIN: u8 = 5;
 
 /// Values with more digits after the point are no decimals to us.
 const POWERS_OF_TEN: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// A float of this size has no digits after the point: three halves of 2^52.
+const ROUND: f64 = 6_755_399_441_055_744.0;
 /// Integers beyond this have gaps as floats.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-/// More effort than this shortens the columns of devices by little.
-const LEVEL: usize = 4;
-
-/// Shorter columns are compressed once only.
-const WORTH_TWO_TRIES: usize = 1_024;
+/// What pco is asked to do for a column; more effort shortens the columns of devices by little, and the shorter ones not
+/// at all.
+const LEVEL_OF_LONG: usize = 8;
+const LEVEL_OF_SHORT: usize = 4;
+const LEVEL_OF_QUICK: usize = 0;
+/// From so many numbers on a column is long.
+const LONG: usize = 2_048;
 
 /// What matters of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     /// Its size.
     Tight,
+    /// How fast it is written: it will soon be written again, with others.
+    Quick,
     /// How fast it is read: for columns so short that there is little to gain.
     Plain,
 }
@@ -160,10 +168,12 @@ pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64], packing: Packing)
         return Ok(());
     }
     let column = match Decimals::of(values) {
-        Some(Decimals { exponent, integers }) => match narrow(&integers) {
-            Some(integers) => [&[DECIMALS_32, exponent], shortest(&integers)?.as_slice()].concat(),
-            None => [&[DECIMALS_64, exponent], shortest(&integers)?.as_slice()].concat(),
-        },
+        Some(Decimals { exponent, integers: Integers::Narrow(integers) }) => {
+            [&[DECIMALS_32, exponent], shortest(&integers, packing)?.as_slice()].concat()
+        }
+        Some(Decimals { exponent, integers: Integers::Wide(integers) }) => {
+            [&[DECIMALS_64, exponent], shortest(&integers, packing)?.as_slice()].concat()
+        }
         None => [&[FLOATS], compress(values, &ChunkConfig::default())?.as_slice()].concat(),
     };
     push(bytes, &column);
@@ -174,7 +184,7 @@ pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64], packing: Packing)
 pub(crate) fn push_integers(bytes: &mut Vec<u8>, integers: &[i64], packing: Packing) -> Result<(), Error> {
     let column = match uncompressed(integers.iter().map(|integer| integer.cast_unsigned()), packing) {
         Some(column) => column,
-        None => [&[INTEGERS], shortest(integers)?.as_slice()].concat(),
+        None => [&[INTEGERS], shortest(integers, packing)?.as_slice()].concat(),
     };
     push(bytes, &column);
     Ok(())
@@ -186,7 +196,7 @@ fn uncompressed(numbers: impl Iterator<Item = u64> + Clone, packing: Packing) ->
     if numbers.clone().all(|number| number == first) {
         return Some([&[CONSTANT], first.to_le_bytes().as_slice()].concat());
     }
-    if packing == Packing::Tight {
+    if packing != Packing::Plain {
         return None;
     }
     let mut column = vec![PLAIN];
@@ -197,25 +207,60 @@ fn uncompressed(numbers: impl Iterator<Item = u64> + Clone, packing: Packing) ->
 /// Decimal values as integers.
 struct Decimals {
     exponent: u8,
-    integers: Vec<i64>,
+    integers: Integers,
+}
+
+enum Integers {
+    Narrow(Vec<i32>),
+    Wide(Vec<i64>),
 }
 
 impl Decimals {
     /// The smallest scale that brings every value back bit by bit; `None` if there is none.
     fn of(values: &[f64]) -> Option<Self> {
         let mut exponent = 0;
-        for value in values {
-            while scaled(*value, POWERS_OF_TEN[exponent]).is_none() {
-                exponent += 1;
-                if exponent == POWERS_OF_TEN.len() {
-                    return None;
-                }
-            }
+        // Mostly the first few values show all digits that there are.
+        for value in values.iter().take(16) {
+            exponent = exponent_of(*value, exponent)?;
         }
-        let power = POWERS_OF_TEN[exponent];
-        let integers = values.iter().map(|value| scaled(*value, power)).collect::<Option<_>>()?;
-        Some(Self { exponent: u8::try_from(exponent).ok()?, integers })
+        loop {
+            let power = *POWERS_OF_TEN.get(exponent)?;
+            if let Some(integers) = narrow(values, power) {
+                return Some(Self {
+                    exponent: u8::try_from(exponent).ok()?,
+                    integers: Integers::Narrow(integers),
+                });
+            }
+            let Some(unlike) = values.iter().find(|value| scaled(**value, power).is_none()) else {
+                let integers = values.iter().map(|value| scaled(*value, power)).collect::<Option<_>>()?;
+                return Some(Self {
+                    exponent: u8::try_from(exponent).ok()?,
+                    integers: Integers::Wide(integers),
+                });
+            };
+            exponent = exponent_of(*unlike, exponent)?;
+        }
     }
+}
+
+/// The smallest scale from one on that brings a value back.
+fn exponent_of(value: f64, from: usize) -> Option<usize> {
+    (from..POWERS_OF_TEN.len()).find(|exponent| scaled(value, POWERS_OF_TEN[*exponent]).is_some())
+}
+
+/// The values at a scale if each fits and comes back bit by bit; without a branch for each, as all of them mostly do.
+fn narrow(values: &[f64], power: f64) -> Option<Vec<i32>> {
+    let mut same = true;
+    let integer = |value: &f64| {
+        // Adding this makes a float round to a whole number; what is too large for that is not brought back.
+        let rounded = (value * power + ROUND) - ROUND;
+        #[expect(clippy::cast_possible_truncation, reason = "compared with what it came from")]
+        let integer = rounded as i32;
+        same &= (f64::from(integer) / power).to_bits() == value.to_bits();
+        integer
+    };
+    let integers = values.iter().map(integer).collect();
+    same.then_some(integers)
 }
 
 fn scaled(value: f64, power: f64) -> Option<i64> {
@@ -233,19 +278,20 @@ fn to_float(integer: i64) -> f64 {
     integer as f64
 }
 
-fn narrow(integers: &[i64]) -> Option<Vec<i32>> {
-    integers.iter().map(|integer| i32::try_from(*integer).ok()).collect()
-}
-
-/// The numbers as they are or by their differences, whichever is shorter: pco's own guess is wrong on noisy columns.
-fn shortest<T: Number>(numbers: &[T]) -> Result<Vec<u8>, Error> {
-    let config = ChunkConfig::default().with_compression_level(LEVEL).with_mode_spec(ModeSpec::Classic);
-    let by_difference = compress(numbers, &config.clone().with_delta_spec(DeltaSpec::TryConsecutive(1)))?;
-    if numbers.len() < WORTH_TWO_TRIES {
-        return Ok(by_difference);
-    }
-    let as_they_are = compress(numbers, &config.with_delta_spec(DeltaSpec::NoOp))?;
-    Ok(if as_they_are.len() < by_difference.len() { as_they_are } else { by_difference })
+/// The numbers as they are or by their differences, whichever promises to be shorter: pco's own guess is wrong on noisy
+/// columns, and to try both takes twice as long.
+fn shortest<T: Number + Into<i64>>(numbers: &[T], packing: Packing) -> Result<Vec<u8>, Error> {
+    let level = match packing {
+        Packing::Quick => LEVEL_OF_QUICK,
+        Packing::Tight | Packing::Plain if numbers.len() < LONG => LEVEL_OF_SHORT,
+        Packing::Tight | Packing::Plain => LEVEL_OF_LONG,
+    };
+    let delta = match order::differences_are_shorter(numbers) {
+        true => DeltaSpec::TryConsecutive(1),
+        false => DeltaSpec::NoOp,
+    };
+    let config = ChunkConfig::default().with_compression_level(level).with_mode_spec(ModeSpec::Classic);
+    compress(numbers, &config.with_delta_spec(delta))
 }
 
 fn compress<T: Number>(numbers: &[T], config: &ChunkConfig) -> Result<Vec<u8>, Error> {
@@ -253,7 +299,7 @@ fn compress<T: Number>(numbers: &[T], config: &ChunkConfig) -> Result<Vec<u8>, E
 }
 
 /// A bit for each row, set where the ascending `rows` name it.
-pub(crate) fn presence(rows: &[usize], count: usize) -> Vec<u8> {
+pub(crate) fn presence(rows: impl Iterator<Item = usize>, count: usize) -> Vec<u8> {
     let mut bits = vec![0_u8; count.div_ceil(8)];
     for row in rows {
         if let Some(byte) = bits.get_mut(row / 8) {

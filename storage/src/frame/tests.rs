@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use voltree_model::Metric;
 
 use super::*;
+use crate::Sample;
 
 fn value() -> impl Strategy<Value = f64> {
     prop_oneof![

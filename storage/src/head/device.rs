@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use voltree_model::{DeviceId, Ledger, Metric, MetricName, Origin, Reading, Timestamp};
+use voltree_model::{DeviceId, Ledger, MetricName, Origin, Reading, Timestamp};
 
 use super::{DeviceJob, OpenReading};
+use crate::bucket::Hour;
 use crate::checkpoint::{DeviceCheckpoint, LatestValue};
 use crate::{Entry, Lsn, Row, SeriesPoint};
 
@@ -15,6 +16,9 @@ const SEAL_AT_READINGS: u64 = 4_096;
 /// How old the oldest open reading may grow: long enough that an hour's frame is rewritten a few times only, short enough
 /// that little of the journal is read again after a crash and an operator sees readings become stored.
 const SEAL_AT_AGE: Duration = Duration::from_secs(10 * 60);
+/// How long after the end of an hour what is open of it is sealed: before the store takes the hour for complete and packs
+/// it for good.
+const SEAL_AFTER_HOUR: Duration = Duration::from_secs(60);
 /// The least time between two seals of a device whose stragglers keep coming.
 const SEAL_PACE: Duration = Duration::from_secs(60);
 
@@ -42,6 +46,9 @@ pub(super) struct DeviceHead {
     open: BTreeMap<Timestamp, Vec<Arc<OpenReading>>>,
     /// The last one, sealed or not: the next one's series are mostly its.
     last_open: Option<Arc<OpenReading>>,
+    /// The last one, as long as its values are not in the state's latest: mostly the next one's take their place, and
+    /// nobody has asked for them meanwhile.
+    newest: Option<Arc<OpenReading>>,
     pending: u64,
     /// The earliest time of an entry that is not sealed.
     unsealed_since: Option<Timestamp>,
@@ -55,6 +62,7 @@ impl DeviceHead {
             state: Arc::unwrap_or_clone(checkpoint),
             open: BTreeMap::new(),
             last_open: None,
+            newest: None,
             pending: 0,
             unsealed_since: None,
             last_asked: None,
@@ -78,26 +86,11 @@ impl DeviceHead {
     }
 
     fn apply_reading(&mut self, lsn: Lsn, origin: Origin, reading: &Reading) {
-        let Reading { device: _, at, metrics, attributes, left_out } = reading;
+        let Reading { device: _, at, metrics: _, attributes, left_out } = reading;
         let state = &mut self.state;
         state.readings += 1;
         for rejection in left_out {
             *state.ledger.metrics_left_out.entry(rejection.reason).or_default() += 1;
-        }
-        for Metric { name, value, unit } in metrics {
-            match state.latest.get_mut(name) {
-                Some(latest) if *at < latest.at => {}
-                Some(latest) => {
-                    (latest.at, latest.value) = (*at, *value);
-                    if latest.unit != *unit {
-                        latest.unit.clone_from(unit);
-                    }
-                }
-                None => {
-                    let latest = LatestValue { at: *at, value: *value, unit: unit.clone() };
-                    state.latest.insert(name.clone(), latest);
-                }
-            }
         }
         if state.last_seen.is_none_or(|seen| *at >= seen) {
             state.last_seen = Some(*at);
@@ -105,8 +98,27 @@ impl DeviceHead {
         }
         let open = Arc::new(OpenReading::new(lsn, origin, reading, self.last_open.as_deref()));
         self.last_open = Some(Arc::clone(&open));
+        self.keep_newest(Arc::clone(&open));
         self.open.entry(*at).or_default().push(open);
         self.pending += 1;
+    }
+
+    fn keep_newest(&mut self, open: Arc<OpenReading>) {
+        if let Some(before) = self.newest.take()
+            && !(before.at <= open.at && before.has_series_with(&open))
+        {
+            take_over(&mut self.state.latest, &before);
+        }
+        self.newest = Some(open);
+    }
+
+    /// The device as of its last entry.
+    fn state(&self) -> DeviceCheckpoint {
+        let mut state = self.state.clone();
+        if let Some(newest) = &self.newest {
+            take_over(&mut state.latest, newest);
+        }
+        state
     }
 
     pub(super) fn seal_due(&self, now: Timestamp, at_rest: bool) -> bool {
@@ -121,7 +133,9 @@ impl DeviceHead {
     }
 
     fn is_old(&self, now: Timestamp) -> bool {
-        self.unsealed_since.is_some_and(|since| now.since(since) >= SEAL_AT_AGE)
+        self.unsealed_since.is_some_and(|since| {
+            now.since(since) >= SEAL_AT_AGE || Hour::of(since).end().plus(SEAL_AFTER_HOUR) <= now
+        })
     }
 
     fn paced(&self, now: Timestamp) -> bool {
@@ -132,7 +146,7 @@ impl DeviceHead {
         (self.state.applied > self.sealed).then(|| DeviceJob {
             device: device.clone(),
             readings: self.open.values().flatten().cloned().collect(),
-            state: self.state.clone(),
+            state: self.state(),
             asked_at: now,
         })
     }
@@ -145,6 +159,7 @@ impl DeviceHead {
         self.last_asked = Some(asked_at);
         if checkpoint.applied > self.state.applied {
             self.state = checkpoint.clone();
+            self.newest = None;
         } else {
             self.state.ledger.stored = checkpoint.ledger.stored;
             self.state.ledger.duplicate = checkpoint.ledger.duplicate;
@@ -164,18 +179,17 @@ impl DeviceHead {
         Ledger { pending: self.pending, ..self.state.ledger.clone() }
     }
 
-    pub(super) fn latest(&self, metric: &MetricName) -> Option<&LatestValue> {
-        self.state.latest.get(metric)
+    pub(super) fn latest(&self, metric: &MetricName) -> Option<LatestValue> {
+        let known = self.state.latest.get(metric);
+        let newest = self.newest.as_ref().filter(|newest| known.is_none_or(|known| known.at <= newest.at));
+        let newest = newest.and_then(|newest| Some((newest.at, newest.value(metric)?)));
+        let newest = newest.map(|(at, (value, unit))| LatestValue { at, value, unit });
+        newest.or_else(|| known.cloned())
     }
 
     pub(super) fn summary(&self) -> DeviceSummary {
-        DeviceSummary {
-            created_at: Some(self.state.created_at),
-            last_seen: self.state.last_seen,
-            latest: self.state.latest.clone(),
-            attributes: self.state.attributes.clone(),
-            readings: self.state.readings,
-        }
+        let DeviceCheckpoint { created_at, last_seen, latest, attributes, readings, .. } = self.state();
+        DeviceSummary { created_at: Some(created_at), last_seen, latest, attributes, readings }
     }
 
     pub(super) fn open_points(
@@ -201,6 +215,24 @@ impl DeviceHead {
 
     pub(super) fn open_times(&self) -> Vec<i64> {
         self.open.keys().map(|at| at.as_millis()).collect()
+    }
+}
+
+/// Takes over the values of a reading, but for series that have later ones.
+fn take_over(latest: &mut BTreeMap<MetricName, LatestValue>, reading: &OpenReading) {
+    let at = reading.at;
+    for ((name, unit), value) in reading.series().iter().zip(reading.values()) {
+        match latest.get_mut(name) {
+            Some(latest) if at < latest.at => {}
+            Some(latest) => {
+                (latest.at, latest.value) = (at, *value);
+                latest.unit.clone_from(unit);
+            }
+            None => {
+                let value = LatestValue { at, value: *value, unit: unit.clone() };
+                latest.insert(name.clone(), value);
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use voltree_model::{Metric, MetricName, Origin, Reading, Timestamp, Unit};
 use crate::Lsn;
 
 /// What a value is of, and what it is measured in.
-pub(super) type Series = (MetricName, Option<Unit>);
+pub(crate) type Series = (MetricName, Option<Unit>);
 
 /// A reading that no seal covers yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,21 @@ impl OpenReading {
     fn has_series_of(&self, metrics: &[Metric]) -> bool {
         let same = |((name, unit), metric): (&Series, &Metric)| *name == metric.name && *unit == metric.unit;
         self.series.len() == metrics.len() && self.series.iter().zip(metrics).all(same)
+    }
+
+    /// What its values are of.
+    pub(crate) fn series(&self) -> &[Series] {
+        &self.series
+    }
+
+    /// Its values, in the order of its series.
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// Whether the values of both are of the same, in the same order.
+    pub(crate) fn has_series_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.series, &other.series) || self.series == other.series
     }
 
     /// What was measured.

@@ -4,6 +4,7 @@
 
 use voltree_model::{DeviceId, Origin};
 
+use super::reading::Parsed;
 use crate::record::{self, RecordError};
 use crate::{Entry, RecordChange};
 
@@ -18,6 +19,10 @@ pub(super) struct Peeked {
 
 /// Reads the beginning of an encoded entry.
 pub(super) fn peek(payload: &[u8]) -> Result<Peeked, RecordError> {
+    if let Some(reading) = Parsed::of(payload)? {
+        let (origin, device) = reading.owner()?;
+        return Ok(Peeked { device: Some(device), origin: Some(origin), change: None });
+    }
     match record::decode_begin::<u32>(payload)? {
         0 => {
             let (_, origin, device) = record::decode_begin::<(u32, Origin, DeviceId)>(payload)?;

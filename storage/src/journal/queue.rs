@@ -9,6 +9,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use super::STOP_CHECK;
+use super::reading::{self, KnownNames};
 use crate::clock;
 use crate::record::{self, RecordError};
 use crate::{Entry, Error, Lsn};
@@ -31,7 +32,13 @@ pub enum AppendError {
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) entry: Arc<Entry>,
-    pub(super) bytes: Vec<u8>,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Whole(Vec<u8>),
+    Reading(reading::Encoded),
 }
 
 /// One call of `append`.
@@ -73,17 +80,50 @@ impl Waiting {
 
 impl Append {
     fn bytes(&self) -> u64 {
-        self.entries.iter().map(|encoded| u64::try_from(encoded.bytes.len()).unwrap_or(u64::MAX)).sum()
+        self.entries.iter().map(Encoded::most_bytes).sum()
     }
 }
 
 /// Encodes what is to be appended.
 pub(super) fn encode(entries: Vec<Entry>) -> Result<Vec<Encoded>, AppendError> {
-    let encode = |entry| match record::encode(&entry) {
-        Ok(bytes) => Ok(Encoded { entry: Arc::new(entry), bytes }),
-        Err(error) => Err(AppendError::Unencodable(Arc::new(error))),
-    };
-    entries.into_iter().map(encode).collect()
+    let mut all: Vec<Encoded> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let form = encode_one(&entry, all.last()).map_err(|why| AppendError::Unencodable(Arc::new(why)))?;
+        all.push(Encoded { entry: Arc::new(entry), form });
+    }
+    Ok(all)
+}
+
+fn encode_one(entry: &Entry, before: Option<&Encoded>) -> Result<Form, RecordError> {
+    let Entry::Reading { origin, reading } = entry else { return record::encode(entry).map(Form::Whole) };
+    let before = before.and_then(|before| match (before.entry.as_ref(), &before.form) {
+        (Entry::Reading { reading, .. }, Form::Reading(encoded)) => Some((reading, encoded)),
+        _ => None,
+    });
+    reading::encode(*origin, reading, before).map(Form::Reading)
+}
+
+impl Encoded {
+    /// How long its payload is at most: names that the segment has already are left out of it.
+    fn most_bytes(&self) -> u64 {
+        let bytes = match (&self.form, self.entry.as_ref()) {
+            (Form::Whole(whole), _) => whole.len(),
+            (Form::Reading(encoded), Entry::Reading { reading, .. }) => encoded.most_bytes(reading),
+            (Form::Reading(_), _) => 0,
+        };
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Adds the payload of a record that is to begin at `offset` of its segment.
+    pub(super) fn push(&self, bytes: &mut Vec<u8>, offset: u64, known: &mut KnownNames) {
+        match (&self.form, self.entry.as_ref()) {
+            (Form::Whole(whole), _) => bytes.extend_from_slice(whole),
+            (Form::Reading(encoded), Entry::Reading { reading, .. }) => {
+                encoded.push(bytes, reading, offset, known);
+            }
+            (Form::Reading(_), _) => {}
+        }
+    }
 }
 
 impl Queue {

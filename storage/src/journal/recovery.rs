@@ -6,18 +6,24 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::catalog::{Catalog, Segment};
 use super::peek::{Peeked, peek};
+use super::reading::{Parsed, ReadNames};
 use super::segment::{self, HEADER_BYTES};
 use voltree_model::DeviceId;
 
 use crate::error::FileContext;
-use crate::record::{self, RecordError};
+use crate::head::Series;
+use crate::record::{self, MAX_RECORD_BYTES, RecordError};
 use crate::{Disk, Entry, Error, Lsn, Positions};
 
 /// The extension of a segment's copy while it is being made.
 const COPY: &str = "copy";
+
+/// How much is read of a record for its names; mostly that is all of it.
+const NAMES_BYTES: usize = 4_096;
 
 /// A record of a segment on disk, its checksum good.
 struct Scanned<'a> {
@@ -76,9 +82,11 @@ pub(super) fn scan_all(
         if next.is_none() && never_begun(&bytes, *first) {
             continue;
         }
+        let mut names = ReadNames::new();
+        let whole = Bytes { disk, path: &path, offset: 0, bytes: &bytes };
         let scan = scan(&path, &bytes, *first, next.is_none(), |scanned| {
             if scanned.lsn > from {
-                each(scanned.lsn, decode(&path, scanned.offset, scanned.payload)?);
+                each(scanned.lsn, whole.decode(scanned.offset, scanned.payload, &mut names)?);
             }
             Ok(())
         })?;
@@ -94,28 +102,94 @@ pub(super) fn scan_all(
 
 /// Decodes a piece of a segment that is known to be good; of entries whose owner is not wanted nothing but their number.
 pub(super) fn decode_piece(
-    path: &Path,
-    offset: u64,
-    bytes: &[u8],
+    piece: Bytes<'_>,
     wanted: impl Fn(Option<&DeviceId>) -> bool,
     mut each: impl FnMut(Lsn, Option<Entry>) -> ControlFlow<()>,
 ) -> Result<(), Error> {
+    let Bytes { path, offset, bytes, .. } = piece;
+    let mut names = ReadNames::new();
     let mut at = 0;
     while at < bytes.len() {
         let here = offset + to_u64(at);
-        let record = segment::record_at(bytes, at).ok_or_else(|| Error::CorruptJournal {
-            path: path.to_owned(),
-            offset: here,
-            why: "a record that was committed no longer matches its checksum",
-        })?;
+        let record = segment::record_at(bytes, at).ok_or_else(|| no_longer_matches(path, here))?;
         let peeked = peek(record.payload).map_err(|source| undecodable(path, here, source))?;
-        let entry = wanted(peeked.device.as_ref()).then(|| decode(path, here, record.payload)).transpose()?;
+        let entry = wanted(peeked.device.as_ref())
+            .then(|| piece.decode(here, record.payload, &mut names))
+            .transpose()?;
         if each(record.lsn, entry).is_break() {
             break;
         }
         at = record.end;
     }
     Ok(())
+}
+
+/// Some bytes of a segment, and where the others are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) path: &'a Path,
+    pub(super) offset: u64,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Bytes<'_> {
+    /// Decodes the entry of a record; its names may stand further up in the segment.
+    fn decode(&self, offset: u64, payload: &[u8], names: &mut ReadNames) -> Result<Entry, Error> {
+        let bad = |source| undecodable(self.path, offset, source);
+        let Some(parsed) = Parsed::of(payload).map_err(bad)? else {
+            return record::decode(payload).map_err(bad);
+        };
+        let Some(place) = parsed.names_at() else {
+            let series = parsed.names().map_err(bad)?;
+            let entry = parsed.entry(&series).map_err(bad)?;
+            if let Ok(place) = u32::try_from(offset) {
+                names.insert(place, series);
+            }
+            return Ok(entry);
+        };
+        let series = match names.get(&place) {
+            Some(series) => Arc::clone(series),
+            None => {
+                let series = self.names_at(u64::from(place))?;
+                names.insert(place, Arc::clone(&series));
+                series
+            }
+        };
+        parsed.entry(&series).map_err(bad)
+    }
+
+    /// The names in the record at an offset of the segment.
+    fn names_at(&self, offset: u64) -> Result<Arc<[Series]>, Error> {
+        let inside = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
+        let inside = inside.and_then(|at| segment::record_at(self.bytes, at));
+        let read;
+        let record = match inside {
+            Some(record) => Some(record),
+            None => {
+                read = self.read_record(offset)?;
+                segment::record_at(&read, 0)
+            }
+        };
+        let record = record.ok_or_else(|| no_longer_matches(self.path, offset))?;
+        let bad = |source| undecodable(self.path, offset, source);
+        let parsed = Parsed::of(record.payload).and_then(|parsed| parsed.ok_or(RecordError::Malformed));
+        parsed.and_then(|parsed| parsed.names()).map_err(bad)
+    }
+
+    fn read_record(&self, offset: u64) -> Result<Vec<u8>, Error> {
+        let read = |len| self.disk.read_at(self.path, offset, len).file("read", self.path);
+        let bytes = read(NAMES_BYTES)?;
+        match segment::record_len(&bytes).filter(|len| *len > bytes.len() && *len <= MAX_RECORD_BYTES) {
+            Some(len) => read(len),
+            None => Ok(bytes),
+        }
+    }
+}
+
+fn no_longer_matches(path: &Path, offset: u64) -> Error {
+    let why = "a record that was committed no longer matches its checksum";
+    Error::CorruptJournal { path: path.to_owned(), offset, why }
 }
 
 /// Creates a segment, durably, before anything is written to it.
@@ -219,10 +293,6 @@ fn scan(
         scan = Scan { good: record.end, next: record.lsn.next() };
     }
     Ok(scan)
-}
-
-fn decode(path: &Path, offset: u64, payload: &[u8]) -> Result<Entry, Error> {
-    record::decode(payload).map_err(|source| undecodable(path, offset, source))
 }
 
 fn undecodable(path: &Path, offset: u64, source: RecordError) -> Error {

@@ -56,14 +56,22 @@ pub(super) fn check_header(bytes: &[u8], first: Lsn) -> Result<(), &'static str>
     Err("the header does not match the file's name")
 }
 
-/// Adds a record to a buffer.
-pub(super) fn push_record(buffer: &mut Vec<u8>, lsn: Lsn, committed: Lsn, payload: &[u8]) {
-    let len = u32::try_from(payload.len()).expect("an encoded entry is limited to a few MiB");
-    buffer.extend_from_slice(&len.to_le_bytes());
-    buffer.extend_from_slice(&checksum(len, lsn.0, committed.0, payload).to_le_bytes());
+/// Adds a record to a buffer; `payload` adds what is in it.
+pub(super) fn push_record(
+    buffer: &mut Vec<u8>,
+    lsn: Lsn,
+    committed: Lsn,
+    payload: impl FnOnce(&mut Vec<u8>),
+) {
+    let begin = buffer.len();
+    buffer.extend_from_slice(&[0; 8]);
     buffer.extend_from_slice(&lsn.0.to_le_bytes());
     buffer.extend_from_slice(&committed.0.to_le_bytes());
-    buffer.extend_from_slice(payload);
+    payload(buffer);
+    let (header, payload) = buffer[begin..].split_at_mut(RECORD_HEADER_BYTES);
+    let len = u32::try_from(payload.len()).expect("an encoded entry is limited to a few MiB");
+    header[..4].copy_from_slice(&len.to_le_bytes());
+    header[4..8].copy_from_slice(&checksum(len, lsn.0, committed.0, payload).to_le_bytes());
 }
 
 /// The record at an offset, if the bytes there are one.
@@ -83,6 +91,12 @@ pub(super) fn record_at(bytes: &[u8], offset: usize) -> Option<Record<'_>> {
     })
 }
 
+/// How long the record is that begins with these bytes, whether it is good or not.
+pub(super) fn record_len(header: &[u8]) -> Option<usize> {
+    let len = u32::from_le_bytes(*header.first_chunk::<4>()?);
+    usize::try_from(len).ok()?.checked_add(RECORD_HEADER_BYTES)
+}
+
 /// Whether anything after a bad record shows that the record was once committed, and so was not torn but damaged.
 pub(super) fn was_committed(bytes: &[u8], bad_offset: usize, bad_lsn: Lsn) -> bool {
     (bad_offset + 1..bytes.len()).any(|offset| {
@@ -100,10 +114,12 @@ fn plausible(bytes: &[u8], offset: usize, after: Lsn) -> bool {
 }
 
 fn checksum(len: u32, lsn: u64, committed: u64, payload: &[u8]) -> u32 {
+    let mut header = [0; 20];
+    header[..4].copy_from_slice(&len.to_le_bytes());
+    header[4..12].copy_from_slice(&lsn.to_le_bytes());
+    header[12..].copy_from_slice(&committed.to_le_bytes());
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&len.to_le_bytes());
-    hasher.update(&lsn.to_le_bytes());
-    hasher.update(&committed.to_le_bytes());
+    hasher.update(&header);
     hasher.update(payload);
     hasher.finalize()
 }
@@ -130,12 +146,12 @@ mod tests {
     #[test]
     fn a_bad_record_counts_as_damaged_only_if_a_later_group_knew_it() {
         let mut same_group = Vec::new();
-        push_record(&mut same_group, Lsn(5), Lsn(4), b"five");
+        push_record(&mut same_group, Lsn(5), Lsn(4), |payload| payload.extend(b"five"));
         let second = same_group.len();
-        push_record(&mut same_group, Lsn(6), Lsn(4), b"six");
+        push_record(&mut same_group, Lsn(6), Lsn(4), |payload| payload.extend(b"six"));
         assert!(!was_committed(&same_group, 0, Lsn(5)));
         let mut later_group = same_group.get(..second).unwrap().to_vec();
-        push_record(&mut later_group, Lsn(6), Lsn(5), b"six");
+        push_record(&mut later_group, Lsn(6), Lsn(5), |payload| payload.extend(b"six"));
         assert!(was_committed(&later_group, 0, Lsn(5)));
     }
 
@@ -147,7 +163,7 @@ mod tests {
             lsn in 1..u64::MAX,
         ) {
             let mut bytes = noise.clone();
-            push_record(&mut bytes, Lsn(lsn), Lsn(lsn - 1), &payload);
+            push_record(&mut bytes, Lsn(lsn), Lsn(lsn - 1), |bytes| bytes.extend(&payload));
             let record = record_at(&bytes, noise.len()).unwrap();
             prop_assert_eq!((record.lsn, record.committed), (Lsn(lsn), Lsn(lsn - 1)));
             prop_assert_eq!((record.payload, record.end), (payload.as_slice(), bytes.len()));

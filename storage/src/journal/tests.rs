@@ -171,9 +171,10 @@ fn a_flipped_byte_before_the_last_group_is_refused_with_file_and_offset() {
     let disk = MemoryDisk::default();
     write_each(&open(&disk, options()).unwrap(), (1..=5).map(|n| reading("a", n)));
     let path = last_segment(&disk);
-    let record = (disk.read(&path).unwrap().len() - segment::HEADER_BYTES) / 5;
-    let offset = segment::HEADER_BYTES + 2 * record;
-    for byte in offset..offset + record {
+    let bytes = disk.read(&path).unwrap();
+    let after = |offset: usize| segment::record_at(&bytes, offset).unwrap().end;
+    let offset = after(after(segment::HEADER_BYTES));
+    for byte in offset..after(offset) {
         disk.flip(&path, byte).unwrap();
         let error = open(&disk, options()).unwrap_err().to_string();
         assert!(error.contains(&path.display().to_string()), "{error}");
@@ -503,6 +504,28 @@ fn entries_of_others_are_passed_over_in_memory_and_on_disk() {
         assert_eq!((last, numbers), (Lsn(12), vec![4, 6, 8, 10, 12]));
         assert_eq!(slot.read_of(Lsn(40), 10, is_b).unwrap(), (Lsn(40), vec![]));
     }
+}
+
+#[test]
+fn names_that_stand_further_up_in_a_segment_are_found_from_anywhere() {
+    let disk = MemoryDisk::default();
+    let options = JournalOptions { tail_entries: 1, ..options() };
+    let slot = open(&disk, options).unwrap();
+    let count = 2_000;
+    write_each(&slot, (1..=count).map(|n| reading("a", n)));
+    let last = usize::try_from(count).unwrap();
+    for from in [0, last / 2, last - 3] {
+        let read = slot.read(Lsn(u64::try_from(from).unwrap()), 2).unwrap();
+        let (lsn, entry) = &read[0];
+        assert_eq!((lsn.0, entry.as_ref()), (u64::try_from(from + 1).unwrap(), &reading("a", lsn.0)));
+    }
+    let bytes = disk.read(&last_segment(&disk)).unwrap();
+    let name = b"soc_percent";
+    assert_eq!(bytes.windows(name.len()).filter(|window| window == name).count(), 1);
+    drop(slot);
+    let slot = open(&disk, options).unwrap();
+    write_each(&slot, (count + 1..=count + 3).map(|n| reading("a", n)));
+    assert_eq!(all(&slot).len(), last + 3);
 }
 
 #[test]

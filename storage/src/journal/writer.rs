@@ -12,6 +12,7 @@ use voltree_model::{DeviceId, Origin};
 
 use super::catalog::Written;
 use super::queue::{Append, AppendError, Done};
+use super::reading::KnownNames;
 use super::recovery::{create_segment, to_u64};
 use super::segment::{HEADER_BYTES, push_record};
 use super::{JournalSlot, JournalStats};
@@ -29,6 +30,8 @@ pub(super) struct Writer {
     file: Option<Box<dyn DiskFile>>,
     /// How much of the last segment is written.
     len: u64,
+    /// Which names the last segment has, as far as this writer put them there.
+    known: KnownNames,
     committed: Lsn,
     last_sync_began: Option<Instant>,
     /// A group was begun and not finished.
@@ -61,7 +64,14 @@ impl Group {
 
 impl Writer {
     pub(super) fn new(committed: Lsn) -> Self {
-        Self { file: None, len: 0, committed, last_sync_began: None, unfinished: false }
+        Self {
+            file: None,
+            len: 0,
+            known: KnownNames::default(),
+            committed,
+            last_sync_began: None,
+            unfinished: false,
+        }
     }
 
     pub(super) fn run(&mut self, slot: &JournalSlot, stop: &AtomicBool) -> Result<(), Error> {
@@ -90,6 +100,7 @@ impl Writer {
         let last = last.filter(|(_, len)| *len <= full_at(slot));
         let Some((path, len)) = last else { return self.begin_segment(slot) };
         self.file = Some(slot.disk.open_append(&path).file("open", &path)?);
+        self.known = KnownNames::default();
         self.len = len;
         Ok(())
     }
@@ -172,14 +183,16 @@ impl Writer {
         self.write(slot, group)
     }
 
-    fn add(&self, slot: &JournalSlot, group: &mut Group, append: Append) {
+    fn add(&mut self, slot: &JournalSlot, group: &mut Group, append: Append) {
         for encoded in append.entries {
             if group.has(slot, &encoded.entry) {
                 continue;
             }
             let lsn = group.written.last().map_or(self.committed, |written| written.lsn).next();
             let offset = self.len + group.bytes();
-            push_record(&mut group.buffer, lsn, self.committed, &encoded.bytes);
+            push_record(&mut group.buffer, lsn, self.committed, |bytes| {
+                encoded.push(bytes, offset, &mut self.known);
+            });
             let end = self.len + group.bytes();
             group.written.push(Written { lsn, entry: encoded.entry, offset, end });
         }

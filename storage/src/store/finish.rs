@@ -12,8 +12,9 @@ use super::Store;
 use super::parts::HourParts;
 use super::rollups::{Level, with_day};
 use crate::bucket::{Bucket, Day, Hour, parse_device, parse_key};
+use crate::frame::Table;
 use crate::rollup::block::BySeries;
-use crate::rollup::{Moment, Rollup, minutes_of};
+use crate::rollup::{Moment, Patience, Rollup, minutes_of, minutes_with};
 use crate::{Error, Frame, snapshot};
 
 /// How long after its end an hour is thought to be complete: clocks differ, and links are slow.
@@ -163,12 +164,7 @@ impl Store {
         let mut points: BTreeMap<MetricName, Vec<Moment>> = BTreeMap::new();
         let Some(bucket) = self.raw.find(hour.day())? else { return Ok(BySeries::new()) };
         for (_, bytes) in bucket.parts(device, hour, hour)? {
-            let read = Frame::open(&bytes).and_then(|frame| {
-                for name in frame.series_names() {
-                    frame.values(name, points.entry(name.clone()).or_default())?;
-                }
-                Ok(())
-            });
+            let read = Frame::open(&bytes).and_then(|frame| frame.all_values(&mut points));
             if let Err(error) = read {
                 self.report(&bucket, device, hour, &error);
             }
@@ -198,8 +194,9 @@ impl Store {
                 .collect()
         };
         let full = hours.len() == budget;
-        self.merge_parts(&hours)?;
-        self.finish(hours.clone(), now)?;
+        let rolled_up = self.merge_parts(&hours, now)?;
+        self.finish(hours.difference(&rolled_up).cloned().collect(), now)?;
+        self.finish_days(rolled_up.into_iter().map(|(hour, device)| (hour.day(), device)).collect(), now)?;
         let mut unfinished = self.unfinished.lock();
         unfinished.hours.retain(|hour| !hours.contains(hour));
         if full {
@@ -222,21 +219,34 @@ impl Store {
         self.compact_one_day()
     }
 
-    /// Makes one part of the parts of each hour.
-    fn merge_parts(&self, hours: &BTreeSet<(Hour, DeviceId)>) -> Result<(), Error> {
-        let mut unsynced = Unsynced::default();
+    /// Makes one part of the parts of each hour, and its rollups while its rows are at hand; says of which.
+    fn merge_parts(
+        &self,
+        hours: &BTreeSet<(Hour, DeviceId)>,
+        now: Timestamp,
+    ) -> Result<BTreeSet<(Hour, DeviceId)>, Error> {
+        let (mut frames, mut rollups) = (Unsynced::default(), Unsynced::default());
+        let mut rolled_up = BTreeSet::new();
         for (hour, device) in hours {
             let Some(bucket) = self.raw.find(hour.day())? else { continue };
             let stored = bucket.parts(device, *hour, *hour)?;
             let mut parts = HourParts::new(stored, |why| self.report(&bucket, device, *hour, &why));
             parts.merge_all();
+            let is_wanted = !self.ages.refuses(device, hour.start(), now);
+            if let Some(table) = parts.only_table().filter(|_| is_wanted) {
+                let minutes = minutes_of_table(table);
+                rollups.put(self.rollups.write(Level::Minutes, device, *hour, &minutes)?)?;
+                rolled_up.insert((*hour, device.clone()));
+            }
             let changes = parts.into_changes(device, *hour)?;
             if !changes.parts.is_empty() {
                 bucket.write(changes.parts, changes.gone)?;
-                unsynced.put(bucket)?;
+                frames.put(bucket)?;
             }
         }
-        unsynced.sync()
+        frames.sync()?;
+        rollups.sync()?;
+        Ok(rolled_up)
     }
 
     /// Copies the buckets of a day that is finished, which leaves behind what was written over; says whether another
@@ -296,6 +306,24 @@ impl Store {
         unfinished.saved_through = Some(through);
         Ok(())
     }
+}
+
+/// The minutes of all series of an hour.
+fn minutes_of_table(table: &Table) -> BySeries {
+    let mut all = BySeries::new();
+    let mut shared = None;
+    table.each_series(|name, points, is_every_row| {
+        // Series that are in every row have their times in common.
+        let patience = match is_every_row {
+            true => *shared.get_or_insert_with(|| Patience::of_hour(points)),
+            false => Patience::of_hour(points),
+        };
+        let minutes = minutes_with(points, patience);
+        if !minutes.is_empty() {
+            all.insert(name.clone(), minutes);
+        }
+    });
+    all
 }
 
 fn is_over(end: Timestamp, now: Timestamp) -> bool {

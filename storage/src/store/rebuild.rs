@@ -42,9 +42,7 @@ impl Store {
         for ((hour, device), readings) in hours {
             let stored = bucket.parts(device, hour, hour)?;
             let mut parts = HourParts::new(stored, |why| self.report(&bucket, device, hour, &why));
-            for reading in &readings {
-                parts.absorb(reading);
-            }
+            parts.absorb_all(&readings.iter().collect::<Vec<_>>());
             parts.merge_tail();
             let changes = parts.into_changes(device, hour)?;
             bucket.write(changes.parts, changes.gone)?;

@@ -1,0 +1,249 @@
+//! A reading as the journal writes it: names and units once a segment, and then only where in it they stand.
+//!
+//! Most of what a device says is the same each time but for its numbers. A reading with names that the segment has not seen
+//! carries them itself, so a segment never needs another one to be read. The first version wrote every reading with all
+//! its names, as it writes other entries still.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use voltree_model::{DeviceId, Metric, MetricName, MetricRejection, Origin, Reading, Timestamp};
+
+use crate::Entry;
+use crate::head::Series;
+use crate::record::{self, MAX_RECORD_BYTES, RecordError};
+
+/// What such a record begins with; others begin with the version of [`record`].
+const VERSION: u8 = 2;
+/// No record stands at the beginning of a segment, so this says that the names follow.
+const HERE: u32 = 0;
+/// Version, where the names are, lengths of the beginning and of the names.
+const HEADER_BYTES: usize = 1 + 4 + 4 + 4;
+/// So many sets of names are remembered for a segment.
+const MOST_KNOWN: usize = 4_096;
+
+/// What a reading says besides its values and their names.
+type Begin = (Origin, DeviceId, Timestamp, Vec<(MetricName, String)>, Vec<MetricRejection>);
+
+/// A reading's names and its beginning, encoded.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    begin: Vec<u8>,
+    names: Arc<[u8]>,
+}
+
+/// Where in a segment which names stand.
+#[derive(Debug, Default)]
+pub(super) struct KnownNames {
+    places: HashMap<Arc<[u8]>, u32>,
+    last: Option<(Arc<[u8]>, u32)>,
+}
+
+/// The names of readings by the place in their segment, as far as they were read.
+pub(super) type ReadNames = HashMap<u32, Arc<[Series]>>;
+
+/// A record of this kind in its pieces.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parsed<'a> {
+    begin: &'a [u8],
+    names_at: u32,
+    names: &'a [u8],
+    values: &'a [u8],
+}
+
+/// Encodes a reading; `before` is one whose names may be the same.
+pub(super) fn encode(
+    origin: Origin,
+    reading: &Reading,
+    before: Option<(&Reading, &Encoded)>,
+) -> Result<Encoded, RecordError> {
+    let Reading { device, at, metrics, attributes, left_out } = reading;
+    let begin = record::encode(&(origin, device, at, attributes, left_out))?;
+    let before = before.filter(|(other, _)| same_series(&other.metrics, metrics));
+    let names = match before {
+        Some((_, encoded)) => Arc::clone(&encoded.names),
+        None => {
+            let series: Vec<_> = metrics.iter().map(|metric| (&metric.name, &metric.unit)).collect();
+            record::encode(&series)?.into()
+        }
+    };
+    let encoded = Encoded { begin, names };
+    let bytes = encoded.most_bytes(reading);
+    if bytes > MAX_RECORD_BYTES {
+        return Err(RecordError::TooLarge { bytes, limit: MAX_RECORD_BYTES });
+    }
+    Ok(encoded)
+}
+
+fn same_series(a: &[Metric], b: &[Metric]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && a.unit == b.unit)
+}
+
+impl Encoded {
+    /// How long the record is if it carries its names.
+    pub(super) fn most_bytes(&self, reading: &Reading) -> usize {
+        HEADER_BYTES + self.begin.len() + self.names.len() + reading.metrics.len() * 8
+    }
+
+    /// Adds the record of a reading that is to begin at `offset` of its segment.
+    pub(super) fn push(&self, bytes: &mut Vec<u8>, reading: &Reading, offset: u64, known: &mut KnownNames) {
+        let names_at = known.place(&self.names, offset);
+        let names: &[u8] = if names_at == HERE { &self.names } else { &[] };
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&names_at.to_le_bytes());
+        bytes.extend_from_slice(&short(self.begin.len()).to_le_bytes());
+        bytes.extend_from_slice(&short(names.len()).to_le_bytes());
+        bytes.extend_from_slice(&self.begin);
+        bytes.extend_from_slice(names);
+        for metric in &reading.metrics {
+            bytes.extend_from_slice(&metric.value.to_bits().to_le_bytes());
+        }
+    }
+}
+
+fn short(len: usize) -> u32 {
+    u32::try_from(len).expect("an encoded entry is limited to a few MiB")
+}
+
+impl KnownNames {
+    /// Where names stand already; if nowhere, they will at `offset`.
+    fn place(&mut self, names: &Arc<[u8]>, offset: u64) -> u32 {
+        if let Some((last, place)) = &self.last
+            && (Arc::ptr_eq(last, names) || last == names)
+        {
+            return *place;
+        }
+        let known = self.places.get(names).copied();
+        let place = known.or_else(|| u32::try_from(offset).ok());
+        let Some(place) = place.filter(|_| known.is_some() || self.places.len() < MOST_KNOWN) else {
+            return HERE;
+        };
+        self.last = Some((Arc::clone(names), place));
+        if known.is_none() {
+            self.places.insert(Arc::clone(names), place);
+            return HERE;
+        }
+        place
+    }
+}
+
+impl<'a> Parsed<'a> {
+    /// Takes a record apart; `None` if it is of another kind.
+    pub(super) fn of(payload: &'a [u8]) -> Result<Option<Self>, RecordError> {
+        let Some((&VERSION, rest)) = payload.split_first() else { return Ok(None) };
+        let number = |rest: &'a [u8]| {
+            let (number, rest) = rest.split_first_chunk::<4>().ok_or(RecordError::Malformed)?;
+            Ok::<_, RecordError>((u32::from_le_bytes(*number), rest))
+        };
+        let part = |rest: &'a [u8], len: u32| {
+            let len = usize::try_from(len).map_err(|_| RecordError::Malformed)?;
+            rest.split_at_checked(len).ok_or(RecordError::Malformed)
+        };
+        let (names_at, rest) = number(rest)?;
+        let (begin, rest) = number(rest)?;
+        let (names, rest) = number(rest)?;
+        let (begin, rest) = part(rest, begin)?;
+        let (names, values) = part(rest, names)?;
+        Ok(Some(Self { begin, names_at, names, values }))
+    }
+
+    /// Whose it is and which number it has.
+    pub(super) fn owner(&self) -> Result<(Origin, DeviceId), RecordError> {
+        record::decode_begin(self.begin)
+    }
+
+    /// Where in the segment the names are, if not here.
+    pub(super) fn names_at(&self) -> Option<u32> {
+        (self.names_at != HERE).then_some(self.names_at)
+    }
+
+    /// The names that it carries.
+    pub(super) fn names(&self) -> Result<Arc<[Series]>, RecordError> {
+        let series: Vec<Series> = record::decode(self.names)?;
+        Ok(series.into())
+    }
+
+    /// The entry, given its names.
+    pub(super) fn entry(&self, series: &[Series]) -> Result<Entry, RecordError> {
+        let (origin, device, at, attributes, left_out): Begin = record::decode(self.begin)?;
+        let (values, rest) = self.values.as_chunks::<8>();
+        if values.len() != series.len() || !rest.is_empty() {
+            return Err(RecordError::Malformed);
+        }
+        let metric = |((name, unit), bits): (&Series, &[u8; 8])| Metric {
+            name: name.clone(),
+            value: f64::from_bits(u64::from_le_bytes(*bits)),
+            unit: unit.clone(),
+        };
+        let metrics = series.iter().zip(values).map(metric).collect();
+        Ok(Entry::Reading { origin, reading: Reading { device, at, metrics, attributes, left_out } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reading(names: &[&str], value: f64) -> Reading {
+        let metric = |name: &&str| Metric { name: MetricName::new(name).unwrap(), value, unit: None };
+        Reading {
+            device: DeviceId::new("pack-01").unwrap(),
+            at: Timestamp::from_millis(-5),
+            metrics: names.iter().map(metric).collect(),
+            attributes: vec![(MetricName::new("firmware").unwrap(), "1.2".to_owned())],
+            left_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn names_are_written_once_and_a_reading_comes_back() {
+        let mut known = KnownNames::default();
+        let mut offset = 24;
+        let mut places: ReadNames = HashMap::new();
+        let mut inline = Vec::new();
+        let sets: [&[&str]; 5] = [&["a", "b"], &["a", "b"], &["c"], &["a", "b"], &[]];
+        for (sequence, names) in (1..).zip(sets) {
+            let origin = Origin { epoch: 2, sequence };
+            let reading = reading(names, f64::NAN);
+            let mut bytes = Vec::new();
+            encode(origin, &reading, None).unwrap().push(&mut bytes, &reading, offset, &mut known);
+            let parsed = Parsed::of(&bytes).unwrap().unwrap();
+            assert_eq!(parsed.owner().unwrap(), (origin, reading.device.clone()));
+            inline.push(parsed.names_at().is_none());
+            let names = match parsed.names_at() {
+                Some(place) => Arc::clone(places.get(&place).unwrap()),
+                None => parsed.names().unwrap(),
+            };
+            let back = parsed.entry(&names).unwrap();
+            assert_eq!(format!("{back:?}"), format!("{:?}", Entry::Reading { origin, reading }));
+            places.insert(u32::try_from(offset).unwrap(), names);
+            offset += 100;
+        }
+        assert_eq!(inline, [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn a_reading_takes_the_names_of_another_only_if_they_are_the_same() {
+        let origin = Origin { epoch: 0, sequence: 1 };
+        let first = reading(&["a", "b"], 1.0);
+        let encoded = encode(origin, &first, None).unwrap();
+        let alike = encode(origin, &reading(&["a", "b"], 2.0), Some((&first, &encoded))).unwrap();
+        assert!(Arc::ptr_eq(&encoded.names, &alike.names));
+        let other = encode(origin, &reading(&["a"], 2.0), Some((&first, &encoded))).unwrap();
+        assert_ne!(encoded.names, other.names);
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let bytes = [&[VERSION], bytes.as_slice()].concat();
+            if let Ok(Some(parsed)) = Parsed::of(&bytes) {
+                parsed.owner().ok();
+                parsed.names().ok();
+                parsed.entry(&[]).ok();
+            }
+        }
+    }
+}
