@@ -72,11 +72,11 @@ pub struct CommandView {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// Close the charge switch, or open it.
-    SetCharge(bool),
+    Charge(bool),
     /// Close the discharge switch, or open it.
-    SetDischarge(bool),
+    Discharge(bool),
     /// Set the state of charge, in percent.
-    SetSoc(f64),
+    Soc(f64),
 }
 
 impl Record for CommandView {
@@ -87,9 +87,9 @@ impl Record for CommandView {
 impl From<Action> for Order {
     fn from(action: Action) -> Self {
         match action {
-            Action::SetCharge(closed) => Self::SwitchCharge(closed),
-            Action::SetDischarge(closed) => Self::SwitchDischarge(closed),
-            Action::SetSoc(soc) => Self::SetSoc(Percent(soc)),
+            Action::Charge(closed) => Self::SwitchCharge(closed),
+            Action::Discharge(closed) => Self::SwitchDischarge(closed),
+            Action::Soc(soc) => Self::SetSoc(Percent(soc)),
         }
     }
 }
