@@ -4,6 +4,7 @@
 //! before somebody has decided what is to become of that; then to send it, batch by batch, each acknowledged when it is
 //! on the node's disk.
 
+mod columns;
 mod file;
 mod send;
 
@@ -59,6 +60,8 @@ pub(crate) enum Format {
     CsvLong,
     /// CSV as voltree export writes it with csv-wide.
     CsvWide,
+    /// Parquet as voltree export writes it.
+    Parquet,
     /// A recorded battery: CSV with a header line, a column a series.
     Recording,
 }

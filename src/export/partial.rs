@@ -28,7 +28,7 @@ pub(super) struct Partial {
     note: Note,
 }
 
-fn beside(place: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(place: &Path, ending: &str) -> PathBuf {
     let mut name = place.file_name().unwrap_or_default().to_owned();
     name.push(ending);
     place.with_file_name(name)

@@ -44,7 +44,7 @@ impl Sheet {
             None => name.to_string(),
         };
         match self.format {
-            Format::Line => Ok(String::new()),
+            Format::Line | Format::Parquet => Ok(String::new()),
             Format::CsvLong => records([LONG.map(Cow::Borrowed)]),
             Format::CsvWide => {
                 let fixed = WIDE.map(Cow::Borrowed).into_iter();
@@ -80,6 +80,7 @@ impl Sheet {
                 out.push_str(&records(samples.iter().map(row))?);
             }
             Format::CsvWide => out.push_str(&self.wide(device, at, samples)?),
+            Format::Parquet => bail!("Parquet is no text"),
         }
         Ok(0)
     }
@@ -112,6 +113,27 @@ fn records<R: IntoIterator<Item = C>, C: AsRef<str>>(
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
+/// The texts of a device as one line more of its reading of that time.
+pub(super) fn push_texts(
+    out: &mut String,
+    device: &DeviceId,
+    at: Timestamp,
+    texts: &BTreeMap<MetricName, String>,
+) -> anyhow::Result<()> {
+    let text = |(name, text): (&'_ MetricName, &'_ String)| {
+        (Cow::Owned(name.to_string()), FieldValue::Text(Cow::Owned(text.clone())))
+    };
+    let (tags, time) = (vec![("device".into(), device.as_str().into())], Some(nanoseconds(at)?));
+    let fields = texts.iter().map(text).collect();
+    write_line(out, &Line { measurement: OWN_MEASUREMENT.into(), tags, fields, time });
+    Ok(())
+}
+
+fn nanoseconds(at: Timestamp) -> anyhow::Result<i64> {
+    let time = at.as_millis().checked_mul(1_000_000);
+    time.with_context(|| format!("{at} can't be said in nanoseconds; export it as CSV"))
+}
+
 /// A line for each unit, as a line's tags are those of all its fields.
 fn push_lines(
     out: &mut String,
@@ -119,8 +141,7 @@ fn push_lines(
     at: Timestamp,
     samples: &[&Sample],
 ) -> anyhow::Result<u64> {
-    let time = at.as_millis().checked_mul(1_000_000);
-    let time = time.with_context(|| format!("{at} can't be said in nanoseconds; export it as CSV"))?;
+    let time = nanoseconds(at)?;
     let mut by_unit: BTreeMap<Option<&str>, Vec<_>> = BTreeMap::new();
     let mut left_out = 0;
     for sample in samples {

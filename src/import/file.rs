@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use voltree_model::{DeviceId, Metric, MetricName, Reading, Timestamp, Unit};
 use voltree_protocols::influx::{LineError, Lines, Mapping, Precision};
 
-use super::Format;
+use super::{Format, columns};
 use crate::export::{LONG, WIDE};
 use crate::replay::{self, ColumnOptions};
 
@@ -52,6 +52,7 @@ impl Source for Opened {
             Format::Line => lines(self.file()?, take),
             Format::CsvLong => long(self.file()?, take),
             Format::CsvWide => wide(self.file()?, take),
+            Format::Parquet => columns::rows(self.file()?.into_inner(), take),
             Format::Recording => {
                 let recording = replay::load(&self.path, &self.columns)?;
                 recording.into_rows().into_iter().try_for_each(take)
@@ -65,6 +66,9 @@ impl Source for Opened {
 fn guess(path: &Path) -> anyhow::Result<Format> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut reader = BufReader::new(file);
+    if columns::is_beginning(reader.fill_buf().with_context(|| format!("reading {}", path.display()))?) {
+        return Ok(Format::Parquet);
+    }
     let mut line = String::new();
     while line.trim().is_empty() || line.starts_with('#') {
         line.clear();
@@ -125,26 +129,42 @@ fn long(reader: BufReader<File>, take: &mut dyn FnMut(Reading) -> anyhow::Result
     if reader.headers()? != &csv::StringRecord::from(LONG.to_vec()) {
         bail!("the header must be {}", LONG.join(","));
     }
-    let mut open: Option<Reading> = None;
+    let mut open = Grouped::new(take);
     for record in reader.records() {
         let record = record?;
         let line = record.position().map_or(0, csv::Position::line);
         let (device, at, metric) = long_row(&record).with_context(|| format!("line {line}"))?;
-        match &mut open {
+        open.add(device, at, metric)?;
+    }
+    open.finish()
+}
+
+/// Values one by one, of which those of one device and time that follow each other are one reading.
+pub(super) struct Grouped<'a> {
+    open: Option<Reading>,
+    take: &'a mut dyn FnMut(Reading) -> anyhow::Result<()>,
+}
+
+impl<'a> Grouped<'a> {
+    pub(super) fn new(take: &'a mut dyn FnMut(Reading) -> anyhow::Result<()>) -> Self {
+        Self { open: None, take }
+    }
+
+    pub(super) fn add(&mut self, device: DeviceId, at: Timestamp, metric: Metric) -> anyhow::Result<()> {
+        match &mut self.open {
             Some(reading) if reading.device == device && reading.at == at => reading.metrics.push(metric),
             _ => {
-                let next = Reading {
-                    device,
-                    at,
-                    metrics: vec![metric],
-                    attributes: Vec::new(),
-                    left_out: Vec::new(),
-                };
-                open.replace(next).map_or(Ok(()), &mut *take)?;
+                let (metrics, attributes, left_out) = (vec![metric], Vec::new(), Vec::new());
+                let next = Reading { device, at, metrics, attributes, left_out };
+                self.open.replace(next).map_or(Ok(()), &mut *self.take)?;
             }
         }
+        Ok(())
     }
-    open.map_or(Ok(()), take)
+
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        self.open.map_or(Ok(()), self.take)
+    }
 }
 
 fn long_row(record: &csv::StringRecord) -> anyhow::Result<(DeviceId, Timestamp, Metric)> {

@@ -52,6 +52,12 @@ impl Archive {
         latest.into_iter().map(|(name, latest)| (name, latest.unit)).collect()
     }
 
+    /// The newest texts of a device, if it has any, and when it was heard last.
+    pub fn attributes(&self, device: &DeviceId) -> Option<(Timestamp, BTreeMap<MetricName, String>)> {
+        let known = self.head.device(device)?;
+        known.last_seen.map(|at| (at, known.attributes)).filter(|(_, texts)| !texts.is_empty())
+    }
+
     /// When the days begin that have rows, ascending.
     pub fn days(&self) -> Result<Vec<Timestamp>, Error> {
         let names = in_order(self.engine.as_ref(), &self.root)?;

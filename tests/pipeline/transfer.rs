@@ -4,13 +4,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::RowAccessor as _;
 use serde_json::json;
+use voltree_model::Timestamp;
 
 use crate::storage_tools::{text, voltree};
 use crate::support::node::{BOUND, Node, Site, VOLTREE};
 use crate::support::{now_ms, until};
 
-const FORMATS: [&str; 3] = ["line", "csv-long", "csv-wide"];
+const FORMATS: [&str; 4] = ["line", "csv-long", "csv-wide", "parquet"];
+/// What only line protocol says.
+const TEXTS: &str = "voltree,device=pack-1 firmware=\"1.2 \\\"b\\\", é\",place=\"shed\" ";
 
 async fn post(node: &Node, body: String) {
     let client = reqwest::Client::new();
@@ -40,7 +45,33 @@ fn body(base: i64) -> String {
             body += &format!("meter,device=m.2,phase=L1 power={} {at}\n", value(4));
         }
     }
+    body += &format!("{TEXTS}{}\n", base + 599 * 432_000 + 599 % 7);
     body
+}
+
+/// The rows of a Parquet file as the long form of CSV has them.
+fn as_csv(file: &Path) -> String {
+    let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(["time", "device", "metric", "value", "unit"]).unwrap();
+    for row in reader.get_row_iter(None).unwrap() {
+        let row = row.unwrap();
+        let at = Timestamp::from_millis(row.get_timestamp_millis(0).unwrap()).to_string();
+        let text = |column| row.get_string(column).map_or("", String::as_str);
+        let value = row.get_double(3).unwrap().to_string();
+        csv.write_record([&at, text(1), text(2), &value, text(4)]).unwrap();
+    }
+    String::from_utf8(csv.into_inner().unwrap()).unwrap()
+}
+
+/// An export in one form as it is after an import of another.
+fn after_import(exported: &[u8], format: &str, imported: &str) -> Vec<u8> {
+    if format != "line" || imported == "line" {
+        return exported.to_owned();
+    }
+    let text = text(exported);
+    let lines = text.split_inclusive('\n').filter(|line| !line.starts_with(TEXTS));
+    lines.collect::<String>().into_bytes()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +102,9 @@ async fn an_export_that_is_imported_and_exported_again_is_the_same_byte_for_byte
     let left: Vec<_> = left.filter(|name| name.to_str().unwrap().starts_with(".voltree")).collect();
     assert!(left.is_empty(), "the copies are gone: {left:?}");
     let lines = text(&exported[0]);
-    assert_eq!(lines.lines().count(), 600 * 3 + 200 + 1, "{}", &lines[..500]);
+    assert_eq!(lines.lines().count(), 600 * 3 + 200 + 1 + 1, "{}", &lines[..500]);
+    assert_eq!(lines.lines().filter(|line| line.starts_with(TEXTS)).count(), 1);
+    assert!(as_csv(&files[3]) == text(&exported[1]), "Parquet says what CSV says");
     assert!(text(&exported[2]).starts_with("time,device,"), "{}", &text(&exported[2])[..200]);
 
     for (index, file) in files.iter().enumerate() {
@@ -84,7 +117,8 @@ async fn an_export_that_is_imported_and_exported_again_is_the_same_byte_for_byte
         assert_eq!(node.stop().await, Some(0));
         for (format, expected) in FORMATS.iter().zip(&exported) {
             let again = export(&second.data(), format, &second.dir.path().join("again"), &[]);
-            assert!(again == *expected, "imported as {}, exported as {format}", FORMATS[index]);
+            let expected = after_import(expected, format, FORMATS[index]);
+            assert!(again == expected, "imported as {}, exported as {format}", FORMATS[index]);
         }
     }
 
