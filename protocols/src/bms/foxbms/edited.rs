@@ -173,7 +173,7 @@ mod tests {
         let mut now = Duration::ZERO;
         while now < Duration::from_secs(3) {
             now = now.max(sim.next_broadcast().unwrap());
-            for frame in sim.broadcast(now).into_iter().flat_map(|reply| reply.frames) {
+            for frame in sim.broadcast(now).frames {
                 edited.take(&frame);
                 known.take(&frame);
             }
