@@ -60,7 +60,10 @@ pub fn parse_telemetry(
     received_at: Timestamp,
     own_time: impl FnOnce() -> Timestamp,
 ) -> Result<Reading, PayloadRejection> {
-    let telemetry: Telemetry<'_> = serde_json::from_slice(payload)
+    // Once for all of it is cheaper than text by text.
+    let text = std::str::from_utf8(payload)
+        .map_err(|error| PayloadRejection::new(RejectReason::BadPayload, &error.to_string()))?;
+    let telemetry: Telemetry<'_> = serde_json::from_str(text)
         .map_err(|error| PayloadRejection::new(RejectReason::BadPayload, &error.to_string()))?;
     check_device(topic_device, &telemetry.device_id)?;
     let at = reading_time(&telemetry.timestamp, received_at, own_time)?;

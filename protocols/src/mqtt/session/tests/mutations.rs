@@ -35,11 +35,11 @@ fn conversation_of_3_1_1() -> BytesMut {
 fn conversation_of_5() -> BytesMut {
     use rumqttc::v5::mqttbytes::QoS as WireQoS;
     use rumqttc::v5::mqttbytes::v5 as wire;
-    let properties = wire::ConnectProperties {
+    let properties = ConnectProperties {
         session_expiry_interval: Some(60),
         receive_maximum: Some(5),
         max_packet_size: Some(1_000),
-        ..wire::ConnectProperties::new()
+        ..ConnectProperties::new()
     };
     let connect = wire::Connect {
         keep_alive: 10,
@@ -72,7 +72,9 @@ fn conversation_of_5() -> BytesMut {
         wire::Packet::Unsubscribe(unsubscribe),
     ];
     let mut bytes = BytesMut::new();
-    packets.into_iter().for_each(|packet| drop(packet.write(&mut bytes, None).unwrap()));
+    for packet in packets {
+        packet.write(&mut bytes, None).unwrap();
+    }
     // PUBACK with a reason, PUBREL, PINGREQ, and a DISCONNECT that changes the expiry.
     bytes.extend_from_slice(&[0x40, 3, 0, 3, 0x10, 0x62, 2, 0, 7, 0xC0, 0]);
     bytes.extend_from_slice(&[0xE0, 7, 4, 5, 0x11, 0, 0, 0, 9]);
