@@ -16,10 +16,9 @@ const DIFFERENCES: u8 = 1;
 /// Adds a column of numbers.
 pub(super) fn push(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = i64> + Clone) {
     let mut last = 0_i64;
-    let differences =
+    let mut rest =
         numbers.clone().map(move |number| number.wrapping_sub(std::mem::replace(&mut last, number)));
     // The first difference is the first number itself, and stands alone.
-    let mut rest = differences.clone();
     let first = rest.next().unwrap_or_default();
     if size(rest.clone()) + size(std::iter::once(first)) < size(numbers.clone()) {
         bytes.push(DIFFERENCES);
