@@ -26,6 +26,9 @@ pub(crate) struct StorageBench {
     /// Measure little data: for a look, not for a claim.
     #[arg(long)]
     quick: bool,
+    /// Measure only this; may be given again.
+    #[arg(long, value_name = "PART")]
+    only: Vec<measure::Part>,
     /// How many devices.
     #[arg(long, value_name = "N")]
     devices: Option<u32>,
@@ -84,7 +87,7 @@ pub(crate) fn run(options: &StorageBench) -> anyhow::Result<()> {
         },
     };
     let place = measure::Place::new(options.data.as_deref())?;
-    let figures = measure::all(&place, sizes)?;
+    let figures = measure::all(&place, sizes, &options.only)?;
     say(&if options.json { json(sizes, &figures) } else { table(&figures) });
     Ok(())
 }

@@ -21,7 +21,9 @@ pub(crate) use table::Table;
 
 const MAGIC: &[u8; 4] = b"VTFR";
 /// The version that is written.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Has no packed columns. Still read, and as good.
+const SECOND_VERSION: u8 = 2;
 /// All columns are pco's floats or integers, without a codec of their own. Still read.
 const FIRST_VERSION: u8 = 1;
 /// Magic, version, rows, first and last time.
@@ -76,7 +78,7 @@ impl FrameSpan {
         if reader.take(MAGIC.len())? != MAGIC {
             return Err(corrupt("it does not begin like a frame"));
         }
-        if !matches!(reader.u8()?, FIRST_VERSION | VERSION) {
+        if !matches!(reader.u8()?, FIRST_VERSION | SECOND_VERSION | VERSION) {
             return Err(corrupt("its version is not known here"));
         }
         let rows = usize::try_from(reader.u32()?).map_err(|_| corrupt("it has too many rows"))?;
@@ -170,9 +172,9 @@ impl<'a> Frame<'a> {
         self.directory.series.iter().map(|series| u64::from(series.present)).sum()
     }
 
-    /// Whether it was written by an earlier version than is written now.
+    /// Whether it would be smaller if it were written now.
     pub(crate) fn is_old(&self) -> bool {
-        self.version != VERSION
+        self.version == FIRST_VERSION
     }
 
     fn origins(&self) -> Result<Vec<Origin>, Error> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use rustix::time::{ClockId, clock_gettime};
 use voltree_model::Timestamp;
 use voltree_runtime::clock;
@@ -90,12 +91,35 @@ fn processor_time() -> Duration {
     Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
-/// Everything, one after the other.
-pub(super) fn all(place: &Place, sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
-    let mut figures = fleet(place, sizes)?;
-    figures.extend(history(place, sizes)?);
-    figures.extend(restart(place, sizes)?);
-    figures.push(sparse(place, sizes)?);
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Part {
+    /// Ingest, and what it takes on disk and in memory.
+    Fleet,
+    /// Questions about one device.
+    History,
+    /// Opening after a stop without order.
+    Restart,
+    /// What a small site that is mostly at rest writes.
+    Sparse,
+}
+
+/// All of it, or only some parts, one after the other.
+pub(super) fn all(place: &Place, sizes: Sizes, only: &[Part]) -> anyhow::Result<Vec<Figure>> {
+    let is_wanted = |part: Part| only.is_empty() || only.contains(&part);
+    let mut figures = Vec::new();
+    if is_wanted(Part::Fleet) {
+        figures.extend(fleet(place, sizes)?);
+    }
+    if is_wanted(Part::History) {
+        figures.extend(history(place, sizes)?);
+    }
+    if is_wanted(Part::Restart) {
+        figures.extend(restart(place, sizes)?);
+    }
+    if is_wanted(Part::Sparse) {
+        figures.push(sparse(place, sizes)?);
+    }
     figures.push(figure("resident memory, peak of the whole run", memory("VmHWM")?, "MiB", Some(200.0)));
     Ok(figures)
 }

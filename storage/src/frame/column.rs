@@ -4,8 +4,10 @@
 //! devices say is mostly decimal, and decimals shrink best as integers. Whatever the codec, bits come back as they were.
 
 mod order;
+mod packed;
 
 use pco::data_types::Number;
+use pco::errors::PcoError;
 use pco::standalone;
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
@@ -22,8 +24,14 @@ const DECIMALS_32: u8 = 2;
 const DECIMALS_64: u8 = 3;
 /// 64-bit integers.
 const INTEGERS: u8 = 4;
-/// Numbers of 64 bits as they are.
+/// Numbers of 64 bits as they are. Still read.
 const PLAIN: u8 = 5;
+/// A power of ten, then packed integers that many times as large as the values.
+const PACKED_DECIMALS: u8 = 6;
+/// Packed integers.
+const PACKED_INTEGERS: u8 = 7;
+/// The bits of floats as packed integers.
+const PACKED_FLOATS: u8 = 8;
 
 /// Values with more digits after the point are no decimals to us.
 const POWERS_OF_TEN: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -31,13 +39,10 @@ const POWERS_OF_TEN: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1
 const ROUND: f64 = 6_755_399_441_055_744.0;
 /// Integers beyond this have gaps as floats.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-/// What pco is asked to do for a column; more effort shortens the columns of devices by little, and the shorter ones not
-/// at all.
-const LEVEL_OF_LONG: usize = 8;
-const LEVEL_OF_SHORT: usize = 4;
-const LEVEL_OF_QUICK: usize = 0;
-/// From so many numbers on a column is long.
-const LONG: usize = 2_048;
+/// What pco is asked to do; more effort shortens the columns of devices by little.
+const LEVEL: usize = 8;
+/// From so many numbers on pco is worth what it costs.
+const LONG: usize = 1_024;
 
 /// What matters of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +51,6 @@ pub(crate) enum Packing {
     Tight,
     /// How fast it is written: it will soon be written again, with others.
     Quick,
-    /// How fast it is read: for columns so short that there is little to gain.
-    Plain,
 }
 
 /// What is left to read of a frame.
@@ -104,6 +107,15 @@ impl<'a> Reader<'a> {
             CONSTANT => Ok(vec![f64::from_bits(column.i64()?.cast_unsigned()); count]),
             FLOATS => decompress(column.0, count),
             PLAIN => Ok(column.plain(count)?.map(f64::from_bits).collect()),
+            PACKED_FLOATS => {
+                let bits = packed::read(column, count)?;
+                Ok(bits.into_iter().map(|bits| f64::from_bits(bits.cast_unsigned())).collect())
+            }
+            PACKED_DECIMALS => {
+                let power = column.power_of_ten()?;
+                let integers = packed::read(column, count)?;
+                Ok(integers.into_iter().map(|integer| to_float(integer) / power).collect())
+            }
             DECIMALS_32 => {
                 let power = column.power_of_ten()?;
                 let integers = decompress::<i32>(column.0, count)?;
@@ -124,6 +136,7 @@ impl<'a> Reader<'a> {
         match column.u8()? {
             CONSTANT => Ok(vec![column.i64()?; count]),
             INTEGERS => decompress(column.0, count),
+            PACKED_INTEGERS => packed::read(column, count),
             PLAIN => Ok(column.plain(count)?.map(u64::cast_signed).collect()),
             _ => Err(corrupt("a column's codec is not known here")),
         }
@@ -162,46 +175,83 @@ pub(crate) fn push(bytes: &mut Vec<u8>, block: &[u8]) {
 
 /// Adds a block of values.
 pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64], packing: Packing) -> Result<(), Error> {
-    let bits = values.iter().map(|value| value.to_bits());
-    if let Some(column) = uncompressed(bits, packing) {
-        push(bytes, &column);
-        return Ok(());
+    let pack = packing.is_for(values.len());
+    let begin = begin_block(bytes);
+    if let Some(constant) = constant(values.iter().map(|value| value.to_bits())) {
+        push_constant(bytes, constant);
+    } else if let Some(Decimals { exponent, integers }) = Decimals::of(values) {
+        match integers {
+            Integers::Narrow(integers) if pack => {
+                bytes.extend_from_slice(&[PACKED_DECIMALS, exponent]);
+                packed::push(bytes, integers.iter().map(|integer| i64::from(*integer)));
+            }
+            Integers::Wide(integers) if pack => {
+                bytes.extend_from_slice(&[PACKED_DECIMALS, exponent]);
+                packed::push(bytes, integers.iter().copied());
+            }
+            Integers::Narrow(integers) => {
+                bytes.extend_from_slice(&[DECIMALS_32, exponent]);
+                compress_integers(bytes, &integers)?;
+            }
+            Integers::Wide(integers) => {
+                bytes.extend_from_slice(&[DECIMALS_64, exponent]);
+                compress_integers(bytes, &integers)?;
+            }
+        }
+    } else if pack {
+        bytes.push(PACKED_FLOATS);
+        packed::push(bytes, values.iter().map(|value| value.to_bits().cast_signed()));
+    } else {
+        bytes.push(FLOATS);
+        compress(bytes, values, &ChunkConfig::default())?;
     }
-    let column = match Decimals::of(values) {
-        Some(Decimals { exponent, integers: Integers::Narrow(integers) }) => {
-            [&[DECIMALS_32, exponent], shortest(&integers, packing)?.as_slice()].concat()
-        }
-        Some(Decimals { exponent, integers: Integers::Wide(integers) }) => {
-            [&[DECIMALS_64, exponent], shortest(&integers, packing)?.as_slice()].concat()
-        }
-        None => [&[FLOATS], compress(values, &ChunkConfig::default())?.as_slice()].concat(),
-    };
-    push(bytes, &column);
+    end_block(bytes, begin);
     Ok(())
 }
 
 /// Adds a block of integers.
 pub(crate) fn push_integers(bytes: &mut Vec<u8>, integers: &[i64], packing: Packing) -> Result<(), Error> {
-    let column = match uncompressed(integers.iter().map(|integer| integer.cast_unsigned()), packing) {
-        Some(column) => column,
-        None => [&[INTEGERS], shortest(integers, packing)?.as_slice()].concat(),
-    };
-    push(bytes, &column);
+    let begin = begin_block(bytes);
+    if let Some(constant) = constant(integers.iter().map(|integer| integer.cast_unsigned())) {
+        push_constant(bytes, constant);
+    } else if packing.is_for(integers.len()) {
+        bytes.push(PACKED_INTEGERS);
+        packed::push(bytes, integers.iter().copied());
+    } else {
+        bytes.push(INTEGERS);
+        compress_integers(bytes, integers)?;
+    }
+    end_block(bytes, begin);
     Ok(())
 }
 
-/// The column as it is or as one number, if that will do.
-fn uncompressed(numbers: impl Iterator<Item = u64> + Clone, packing: Packing) -> Option<Vec<u8>> {
-    let first = numbers.clone().next().unwrap_or_default();
-    if numbers.clone().all(|number| number == first) {
-        return Some([&[CONSTANT], first.to_le_bytes().as_slice()].concat());
+impl Packing {
+    /// Whether a column of so many numbers is packed rather than compressed.
+    fn is_for(self, count: usize) -> bool {
+        self == Self::Quick || count < LONG
     }
-    if packing != Packing::Plain {
-        return None;
-    }
-    let mut column = vec![PLAIN];
-    numbers.for_each(|number| column.extend_from_slice(&number.to_le_bytes()));
-    Some(column)
+}
+
+/// The number that all of them are.
+fn constant(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    let first = numbers.next().unwrap_or_default();
+    numbers.all(|number| number == first).then_some(first)
+}
+
+fn push_constant(bytes: &mut Vec<u8>, constant: u64) {
+    bytes.push(CONSTANT);
+    bytes.extend_from_slice(&constant.to_le_bytes());
+}
+
+/// Leaves room for a block's length.
+fn begin_block(bytes: &mut Vec<u8>) -> usize {
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.len()
+}
+
+fn end_block(bytes: &mut [u8], begin: usize) {
+    let len = u32::try_from(bytes.len() - begin).expect("a block is bounded by the rows of a frame");
+    bytes[begin - 4..begin].copy_from_slice(&len.to_le_bytes());
 }
 
 /// Decimal values as integers.
@@ -278,24 +328,20 @@ fn to_float(integer: i64) -> f64 {
     integer as f64
 }
 
-/// The numbers as they are or by their differences, whichever promises to be shorter: pco's own guess is wrong on noisy
-/// columns, and to try both takes twice as long.
-fn shortest<T: Number + Into<i64>>(numbers: &[T], packing: Packing) -> Result<Vec<u8>, Error> {
-    let level = match packing {
-        Packing::Quick => LEVEL_OF_QUICK,
-        Packing::Tight | Packing::Plain if numbers.len() < LONG => LEVEL_OF_SHORT,
-        Packing::Tight | Packing::Plain => LEVEL_OF_LONG,
-    };
+/// Adds the numbers as they are or by their differences, whichever promises to be shorter: pco's own guess is wrong on
+/// noisy columns, and to try both takes twice as long.
+fn compress_integers<T: Number + Into<i64>>(bytes: &mut Vec<u8>, numbers: &[T]) -> Result<(), Error> {
     let delta = match order::differences_are_shorter(numbers) {
         true => DeltaSpec::TryConsecutive(1),
         false => DeltaSpec::NoOp,
     };
-    let config = ChunkConfig::default().with_compression_level(level).with_mode_spec(ModeSpec::Classic);
-    compress(numbers, &config.with_delta_spec(delta))
+    let config = ChunkConfig::default().with_compression_level(LEVEL).with_mode_spec(ModeSpec::Classic);
+    compress(bytes, numbers, &config.with_delta_spec(delta))
 }
 
-fn compress<T: Number>(numbers: &[T], config: &ChunkConfig) -> Result<Vec<u8>, Error> {
-    standalone::simple_compress(numbers, config).map_err(|error| Error::Compress { why: error.to_string() })
+fn compress<T: Number>(bytes: &mut Vec<u8>, numbers: &[T], config: &ChunkConfig) -> Result<(), Error> {
+    let failed = |error: PcoError| Error::Compress { why: error.to_string() };
+    standalone::simple_compress_into(numbers, config, bytes).map(drop).map_err(failed)
 }
 
 /// A bit for each row, set where the ascending `rows` name it.
@@ -330,6 +376,11 @@ mod tests {
         ]
     }
 
+    /// Some of them repeated until they are a long column.
+    fn values() -> impl Strategy<Value = Vec<f64>> {
+        prop_oneof![9 => vec(value(), 1..200), 1 => vec(value(), 1..20).prop_map(|values| values.repeat(LONG.div_ceil(values.len())))]
+    }
+
     fn bits(values: &[f64]) -> Vec<u64> {
         values.iter().map(|value| value.to_bits()).collect()
     }
@@ -344,8 +395,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_come_back_bit_by_bit(values in vec(value(), 1..200), plain in any::<bool>()) {
-            let packing = if plain { Packing::Plain } else { Packing::Tight };
+        fn values_come_back_bit_by_bit(values in values(), quick in any::<bool>()) {
+            let packing = if quick { Packing::Quick } else { Packing::Tight };
             let mut block = Vec::new();
             push_floats(&mut block, &values, packing).unwrap();
             let back = Reader::new(&block).floats(values.len()).unwrap();
@@ -361,15 +412,16 @@ mod tests {
         }
 
         #[test]
-        fn integers_come_back(integers in vec(any::<i64>(), 1..200), plain in any::<bool>()) {
-            let packing = if plain { Packing::Plain } else { Packing::Tight };
+        fn integers_come_back(integers in vec(any::<i64>(), 1..200), long in any::<bool>(), quick in any::<bool>()) {
+            let packing = if quick { Packing::Quick } else { Packing::Tight };
+            let integers = if long { integers.repeat(LONG.div_ceil(integers.len())) } else { integers };
             let mut block = Vec::new();
             push_integers(&mut block, &integers, packing).unwrap();
             prop_assert_eq!(Reader::new(&block).integers(integers.len()).unwrap(), integers);
         }
 
         #[test]
-        fn random_blocks_never_panic(codec in 0..7_u8, bytes in vec(any::<u8>(), 0..100)) {
+        fn random_blocks_never_panic(codec in 0..10_u8, bytes in vec(any::<u8>(), 0..100)) {
             let mut block = Vec::new();
             push(&mut block, &[&[codec], bytes.as_slice()].concat());
             Reader::new(&block).floats(10).ok();

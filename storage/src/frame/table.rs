@@ -204,7 +204,7 @@ impl Table {
 fn in_order(reading: &OpenReading) -> Vec<(usize, &MetricName, Option<&Unit>)> {
     let series = reading.series().iter().enumerate().rev();
     let mut series: Vec<_> = series.map(|(index, (name, unit))| (index, name, unit.as_ref())).collect();
-    series.sort_by_key(|(_, series, _)| *series);
+    series.sort_by_key(|(_, name, _)| *name);
     series.dedup_by(|(_, earlier, _), (_, kept, _)| earlier == kept);
     series
 }

@@ -43,7 +43,7 @@ pub(super) struct DeviceHead {
     state: DeviceCheckpoint,
     /// Up to which entry the store has it.
     sealed: Lsn,
-    open: BTreeMap<Timestamp, Vec<Arc<OpenReading>>>,
+    open: BTreeMap<(Timestamp, Lsn), Arc<OpenReading>>,
     /// The last one, sealed or not: the next one's series are mostly its.
     last_open: Option<Arc<OpenReading>>,
     /// The last one, as long as its values are not in the state's latest: mostly the next one's take their place, and
@@ -99,7 +99,7 @@ impl DeviceHead {
         let open = Arc::new(OpenReading::new(lsn, origin, reading, self.last_open.as_deref()));
         self.last_open = Some(Arc::clone(&open));
         self.keep_newest(Arc::clone(&open));
-        self.open.entry(*at).or_default().push(open);
+        self.open.insert((*at, lsn), open);
         self.pending += 1;
     }
 
@@ -145,7 +145,7 @@ impl DeviceHead {
     pub(super) fn job(&self, device: &DeviceId, now: Timestamp) -> Option<DeviceJob> {
         (self.state.applied > self.sealed).then(|| DeviceJob {
             device: device.clone(),
-            readings: self.open.values().flatten().cloned().collect(),
+            readings: self.open.values().cloned().collect(),
             state: self.state(),
             asked_at: now,
         })
@@ -164,13 +164,9 @@ impl DeviceHead {
             self.state.ledger.stored = checkpoint.ledger.stored;
             self.state.ledger.duplicate = checkpoint.ledger.duplicate;
         }
-        self.open.retain(|_, readings| {
-            readings.retain(|reading| reading.lsn > checkpoint.applied);
-            !readings.is_empty()
-        });
-        self.pending =
-            self.open.values().map(|readings| u64::try_from(readings.len()).unwrap_or(u64::MAX)).sum();
-        let oldest = self.open.first_key_value().map(|(at, _)| *at);
+        self.open.retain(|(_, lsn), _| *lsn > checkpoint.applied);
+        self.pending = u64::try_from(self.open.len()).unwrap_or(u64::MAX);
+        let oldest = self.open.first_key_value().map(|((at, _), _)| *at);
         // What else is left came after the job was made.
         self.unsealed_since = oldest.or_else(|| (self.state.applied > self.sealed).then_some(asked_at));
     }
@@ -198,23 +194,34 @@ impl DeviceHead {
         from: Timestamp,
         to: Timestamp,
     ) -> Vec<SeriesPoint> {
-        if from >= to {
-            return Vec::new();
+        let mut points: Vec<SeriesPoint> = Vec::new();
+        for reading in self.open_between(from, to) {
+            let Some((value, unit)) = reading.value(metric) else { continue };
+            let point = SeriesPoint { at: reading.at, value, unit, origin: reading.origin };
+            // Of the readings of one moment the one with the highest origin counts.
+            match points.last_mut().filter(|last| last.at == point.at) {
+                Some(last) if last.origin > point.origin => {}
+                Some(last) => *last = point,
+                None => points.push(point),
+            }
         }
-        let moments = self.open.range(from..to);
-        moments.filter_map(|(_, readings)| winner(readings, metric)).collect()
+        points
     }
 
     pub(super) fn open_rows(&self, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Row)> {
-        if from >= to {
-            return Vec::new();
-        }
-        let readings = self.open.range(from..to).flat_map(|(at, readings)| readings.iter().map(|r| (*at, r)));
-        readings.map(|(at, reading)| (at, Row::new(reading.origin, &reading.metrics()))).collect()
+        let row = |reading: &Arc<OpenReading>| (reading.at, Row::new(reading.origin, &reading.metrics()));
+        self.open_between(from, to).map(row).collect()
+    }
+
+    fn open_between(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = &Arc<OpenReading>> {
+        let range = (from < to).then(|| self.open.range((from, Lsn(0))..(to, Lsn(0))));
+        range.into_iter().flatten().map(|(_, reading)| reading)
     }
 
     pub(super) fn open_times(&self) -> Vec<i64> {
-        self.open.keys().map(|at| at.as_millis()).collect()
+        let mut times: Vec<i64> = self.open.keys().map(|(at, _)| at.as_millis()).collect();
+        times.dedup();
+        times
     }
 }
 
@@ -234,13 +241,4 @@ fn take_over(latest: &mut BTreeMap<MetricName, LatestValue>, reading: &OpenReadi
             }
         }
     }
-}
-
-/// Of the readings of one moment that have the series, the one with the highest origin.
-fn winner(readings: &[Arc<OpenReading>], metric: &MetricName) -> Option<SeriesPoint> {
-    let point = |reading: &Arc<OpenReading>| {
-        let (value, unit) = reading.value(metric)?;
-        Some(SeriesPoint { at: reading.at, value, unit, origin: reading.origin })
-    };
-    readings.iter().filter_map(point).max_by_key(|point| point.origin)
 }

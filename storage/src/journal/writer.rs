@@ -250,8 +250,12 @@ impl Group {
     /// Whether the entry is written already, on disk or in this group; takes note of it if not.
     fn has(&mut self, slot: &JournalSlot, entry: &Entry) -> bool {
         let (Some(device), Some(origin)) = (entry.device(), entry.origin()) else { return false };
-        let last = self.origins.get(device).copied().or_else(|| slot.positions.last_origin(device));
-        if last.is_some_and(|last| origin <= last) {
+        if let Some(last) = self.origins.get_mut(device) {
+            let known = origin <= *last;
+            *last = origin.max(*last);
+            return known;
+        }
+        if slot.positions.last_origin(device).is_some_and(|last| origin <= last) {
             return true;
         }
         self.origins.insert(device.clone(), origin);

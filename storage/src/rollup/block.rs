@@ -15,7 +15,10 @@ use crate::integral::Integral;
 use crate::{Error, record};
 
 const MAGIC: &[u8; 4] = b"VTRU";
-const VERSION: u8 = 1;
+/// The version that is written.
+const VERSION: u8 = 2;
+/// Has no packed columns. Still read.
+const FIRST_VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
 /// More stretches than any block has.
 const MAX_STRETCHES: usize = 64;
@@ -70,7 +73,7 @@ pub(crate) struct Block<'a> {
 }
 
 /// Encodes the rollups of a device.
-pub(crate) fn encode(series: &BySeries, packing: Packing) -> Result<Vec<u8>, Error> {
+pub(crate) fn encode(series: &BySeries) -> Result<Vec<u8>, Error> {
     let mut columns = Vec::new();
     let mut clocks: Vec<Vec<Tick>> = Vec::new();
     let mut directory = Directory { clocks: Vec::new(), series: Vec::new() };
@@ -79,11 +82,11 @@ pub(crate) fn encode(series: &BySeries, packing: Packing) -> Result<Vec<u8>, Err
         let known = clocks.iter().position(|clock| *clock == ticks);
         let clock = known.unwrap_or(clocks.len());
         if known.is_none() {
-            directory.clocks.push(push_clock(&mut columns, &ticks, packing)?);
+            directory.clocks.push(push_clock(&mut columns, &ticks)?);
             clocks.push(ticks);
         }
         let offset = short(columns.len())?;
-        push_values(&mut columns, rollups, packing)?;
+        push_values(&mut columns, rollups)?;
         let len = short(columns.len())? - offset;
         directory.series.push(SeriesHead { name: name.clone(), clock: short(clock)?, offset, len });
     }
@@ -113,11 +116,11 @@ impl Tick {
     }
 }
 
-fn push_clock(columns: &mut Vec<u8>, ticks: &[Tick], packing: Packing) -> Result<ClockHead, Error> {
+fn push_clock(columns: &mut Vec<u8>, ticks: &[Tick]) -> Result<ClockHead, Error> {
     let offset = short(columns.len())?;
     let mut push = |field: fn(&Tick) -> i64| {
         let numbers: Vec<i64> = ticks.iter().map(field).collect();
-        column::push_integers(columns, &numbers, packing)
+        column::push_integers(columns, &numbers, Packing::Tight)
     };
     push(|tick| tick.count)?;
     push(|tick| tick.first_at)?;
@@ -133,10 +136,10 @@ fn push_clock(columns: &mut Vec<u8>, ticks: &[Tick], packing: Packing) -> Result
     Ok(ClockHead { stretches: short(ticks.len())?, offset, len: short(columns.len())? - offset, gaps })
 }
 
-fn push_values(columns: &mut Vec<u8>, rollups: &[Rollup], packing: Packing) -> Result<(), Error> {
+fn push_values(columns: &mut Vec<u8>, rollups: &[Rollup]) -> Result<(), Error> {
     let mut push = |field: fn(&Rollup) -> f64| {
         let values: Vec<f64> = rollups.iter().map(field).collect();
-        column::push_floats(columns, &values, packing)
+        column::push_floats(columns, &values, Packing::Tight)
     };
     push(|rollup| rollup.min)?;
     push(|rollup| rollup.max)?;
@@ -156,7 +159,7 @@ impl<'a> Block<'a> {
             return Err(corrupt("its checksum does not match"));
         }
         let mut reader = Reader::new(body);
-        if reader.take(MAGIC.len())? != MAGIC || reader.u8()? != VERSION {
+        if reader.take(MAGIC.len())? != MAGIC || !matches!(reader.u8()?, FIRST_VERSION | VERSION) {
             return Err(corrupt("it does not begin like a rollup of a version that is known here"));
         }
         let directory =
@@ -263,8 +266,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rollups_come_back_as_they_were(series in by_series(), plain in any::<bool>()) {
-            let bytes = encode(&series, if plain { Packing::Plain } else { Packing::Tight }).unwrap();
+        fn rollups_come_back_as_they_were(series in by_series()) {
+            let bytes = encode(&series).unwrap();
             let block = Block::open(&bytes).unwrap();
             // As text, because that tells 0 from -0.
             prop_assert_eq!(format!("{:?}", block.all().unwrap()), format!("{series:?}"));
@@ -278,7 +281,7 @@ mod tests {
         fn a_damaged_block_is_noticed_and_one_with_a_good_checksum_never_panics(
             series in by_series(), at in any::<prop::sample::Index>(), to in any::<u8>(),
         ) {
-            let mut bytes = encode(&series, Packing::Tight).unwrap();
+            let mut bytes = encode(&series).unwrap();
             let index = at.index(bytes.len());
             bytes[index] = !bytes[index];
             prop_assert!(Block::open(&bytes).is_err());

@@ -11,7 +11,6 @@ use voltree_model::{DeviceId, MetricName};
 
 use crate::bucket::{Bucket, Buckets, Day, Hour, key};
 use crate::error::Error;
-use crate::frame::column::Packing;
 use crate::rollup::Rollup;
 use crate::rollup::block::{self, Block, BySeries};
 use crate::{BucketEvent, Engine};
@@ -62,13 +61,6 @@ impl Level {
             Self::Minutes => hour,
             Self::Hours => hour.day().first_hour(),
             Self::Days => hour.day().begin_of(DAYS_PER_BLOCK).first_hour(),
-        }
-    }
-
-    const fn packing(self) -> Packing {
-        match self {
-            Self::Minutes => Packing::Tight,
-            Self::Hours | Self::Days => Packing::Plain,
         }
     }
 }
@@ -128,7 +120,7 @@ impl Rollups {
         hour: Hour,
         series: &BySeries,
     ) -> Result<Bucket, Error> {
-        let bytes = block::encode(series, level.packing())?;
+        let bytes = block::encode(series)?;
         let bucket = self.level(level).open(hour.day())?;
         bucket.write(vec![(key(device, level.block_of(hour), 0), bytes)], Vec::new())?;
         Ok(bucket)
