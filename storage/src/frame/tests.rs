@@ -1,9 +1,10 @@
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use voltree_model::Metric;
+use voltree_model::{DeviceId, Metric, Reading};
 
 use super::*;
-use crate::Sample;
+use crate::head::OpenReading;
+use crate::{Lsn, Sample};
 
 fn value() -> impl Strategy<Value = f64> {
     prop_oneof![
@@ -79,6 +80,39 @@ proptest! {
                 .collect();
             prop_assert_eq!(points, expected);
         }
+    }
+
+    #[test]
+    fn tables_are_split_and_joined_like_rows(rows in rows(), at in any::<prop::sample::Index>()) {
+        let mut lower = Table::of_rows(&rows);
+        prop_assert_eq!(exact(&lower.clone().into_rows()), exact(&rows));
+        let upper = lower.split_off(at.index(rows.len()));
+        prop_assert_eq!(lower.len() + upper.len(), rows.len());
+        let (mut each_second, mut others) = (BTreeMap::new(), rows.clone());
+        for at in rows.keys().step_by(2) {
+            each_second.extend(others.remove_entry(at));
+        }
+        let apart = Table::join(vec![upper, lower]);
+        prop_assert_eq!(exact(&apart.into_rows()), exact(&rows));
+        let entangled = Table::join(vec![Table::of_rows(&each_second), Table::of_rows(&others)]);
+        prop_assert_eq!(exact(&entangled.into_rows()), exact(&rows));
+    }
+
+    #[test]
+    fn readings_make_the_same_table_as_their_rows(metrics in vec(vec(metric(), 0..6), 1..20), alike in any::<bool>()) {
+        let mut readings: Vec<OpenReading> = Vec::new();
+        let mut rows = BTreeMap::new();
+        for (at, number) in (0..).zip(1..=metrics.len()) {
+            let metrics = metrics[if alike { 0 } else { number - 1 }].clone();
+            let origin = Origin { epoch: 0, sequence: u64::try_from(number).unwrap() };
+            let at = Timestamp::from_millis(at);
+            rows.insert(at, Row::new(origin, &metrics));
+            let device = DeviceId::new("d").unwrap();
+            let reading = Reading { device, at, metrics, attributes: Vec::new(), left_out: Vec::new() };
+            readings.push(OpenReading::new(Lsn(origin.sequence), origin, &reading, readings.last()));
+        }
+        let table = Table::of_readings(&readings.iter().collect::<Vec<_>>());
+        prop_assert_eq!(exact(&table.into_rows()), exact(&rows));
     }
 
     #[test]
