@@ -63,7 +63,9 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     let routing = Routing { publisher: publisher.as_deref(), retain, said };
     let heard = relay && broker.route(&topic, &payload, qos, routing);
     let committed = match subject {
-        Subject::Native(topic) => native(broker, topic, &payload, qos, retain, relay, heard, now).await,
+        Subject::Native(topic) => {
+            native(broker, topic, &payload, Passage { qos, retain, relay, heard }, now).await
+        }
         // What an outside broker kept was said at a time that nobody knows.
         Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
     };
@@ -92,14 +94,21 @@ fn subject(broker: &Broker, topic: &str, payload: &[u8], now: Timestamp) -> Resu
     }
 }
 
+/// How a message came and went on.
+#[derive(Debug, Clone, Copy)]
+struct Passage {
+    qos: QoS,
+    retain: bool,
+    relay: bool,
+    /// Whether anybody subscribes to it.
+    heard: bool,
+}
+
 async fn native(
     broker: &Arc<Broker>,
     topic: DeviceTopic,
     payload: &[u8],
-    qos: QoS,
-    retain: bool,
-    relay: bool,
-    heard: bool,
+    Passage { qos, retain, relay, heard }: Passage,
     now: Timestamp,
 ) -> Committed {
     match topic {
