@@ -88,6 +88,8 @@ async fn live(options: ChaosOptions) -> anyhow::Result<()> {
         data_dir: options.data.unwrap_or_else(|| scratch.path().join("data")),
         http_listen: any_port,
         mqtt_listen: any_port,
+        // The publishers send again after every blow what was not acknowledged.
+        mqtt_rate: None,
         log_level: options.log,
         packs: packs.configs.clone(),
         admission: AdmissionRules::default(),

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{Site, VOLTREE};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,6 +45,25 @@ async fn every_message_that_the_load_counts_as_acknowledged_is_stored() {
         assert_eq!(stored, acknowledged, "{report}");
     }
     assert_eq!(node.stop().await, Some(0));
+    let data = site.data();
+    let check =
+        || Command::new(VOLTREE).args(["ledger", "--check-sequence", "--data"]).arg(&data).output().unwrap();
+    let checked = check();
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && told.starts_with("10 devices, "), "{told}");
+    assert!(told.contains(" 0 lost, 0 stored twice"), "{told}");
+    let node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "gap").await.unwrap();
+    for (at, number) in [(0, 1.0), (1, 2.0), (2, 2.0), (3, 5.0)] {
+        let payload = telemetry("gap", crate::support::now_ms() + at, &[("sequence", number)]);
+        publisher.publish(at.unsigned_abs(), &topic("gap"), &payload).await.unwrap();
+    }
+    publisher.settle().await.unwrap();
+    assert_eq!(node.stop().await, Some(0));
+    let checked = check();
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(!checked.status.success(), "a gap is a failure");
+    assert!(told.contains("gap: 4 messages, numbered up to 5, 2 lost, 1 stored twice"), "{told}");
 }
 
 #[test]

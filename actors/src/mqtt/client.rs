@@ -45,7 +45,10 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// How many publishes a client of 5.0 is told that it may have unanswered; reading stops there for everyone.
 const RECEIVE_MAXIMUM: u16 = 1024;
-const READ_BUFFER: usize = 16 * 1024;
+/// How much is read at once from a client that says little: ten thousand idle ones must not take much memory.
+const LEAST_READ: usize = 1024;
+/// And at most, from one that says much.
+const MOST_READ: usize = 16 * 1024;
 /// How many things a busy client's actor deals with before it looks for messages to itself.
 const TURNS_AT_ONCE: u32 = 32;
 /// While the journal is busy a client is not read again before its last publishes are committed, but in any case after
@@ -99,6 +102,8 @@ struct Connection {
     /// The name in the client's certificate, where it had to show one.
     certificate: Option<String>,
     incoming: BytesMut,
+    /// How much is read next.
+    read_size: usize,
     outgoing: BytesMut,
     codec: PacketCodec,
     session: Session,
@@ -279,7 +284,10 @@ impl ClientState {
         let after = if matches!(happening, Happening::Nothing) { After::Quiet } else { After::Busy };
         let effects = match happening {
             Happening::Read(Ok(0)) => connection.session.close(CloseReason::ConnectionLost),
-            Happening::Read(Ok(_)) => Vec::new(),
+            Happening::Read(Ok(bytes)) => {
+                connection.adapt(bytes);
+                Vec::new()
+            }
             Happening::Read(Err(error)) => {
                 tracing::debug!(client = self.number, %error, "the connection failed");
                 connection.session.close(CloseReason::ConnectionLost)
@@ -297,6 +305,7 @@ impl ClientState {
         connection.take_commits(&self.broker, self.number).await;
         connection.decode(&self.broker, self.number).await;
         connection.pause(&self.broker);
+        connection.let_go_of_buffers();
         connection.deliver_waiting();
         if self.flush().await { after } else { After::Ended }
     }
@@ -323,7 +332,8 @@ impl Connection {
             stream,
             peer: None,
             certificate: None,
-            incoming: BytesMut::with_capacity(READ_BUFFER),
+            incoming: BytesMut::new(),
+            read_size: LEAST_READ,
             outgoing: BytesMut::new(),
             codec: PacketCodec::default(),
             session: Session::new(limits, format!("voltree-{number}"), now()),
@@ -346,7 +356,7 @@ impl Connection {
         self.paused_until = self.paused_until.filter(|until| *until > now && !self.commits.is_empty());
         let reads = self.session.wants_read() && self.paused_until.is_none();
         if reads {
-            self.incoming.reserve(READ_BUFFER);
+            self.incoming.reserve(self.read_size);
         }
         let wake = self.session.poll_timeout().into_iter().chain(self.paused_until).min();
         let timeout = wake.map_or(TURN, |at| at.saturating_duration_since(now).min(TURN));
@@ -359,6 +369,25 @@ impl Connection {
             }
         };
         tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
+    }
+
+    /// An idle connection keeps no large buffer.
+    fn let_go_of_buffers(&mut self) {
+        if self.incoming.is_empty()
+            && self.incoming.capacity() > 4 * LEAST_READ
+            && self.read_size == LEAST_READ
+        {
+            self.incoming = BytesMut::new();
+        }
+    }
+
+    /// Reads more at once from a client that has more to say, and less from one that has not.
+    fn adapt(&mut self, read: usize) {
+        if read >= self.read_size {
+            self.read_size = (self.read_size * 2).min(MOST_READ);
+        } else if read < self.read_size / 4 {
+            self.read_size = (self.read_size / 2).max(LEAST_READ);
+        }
     }
 
     /// Leaves the next bytes in the socket until what was taken in is committed, if that makes fewer and larger reads.

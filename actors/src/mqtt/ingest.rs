@@ -64,8 +64,7 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     let heard = relay && broker.route(&topic, &payload, qos, routing);
     let committed = match subject {
         Subject::Native(topic) => {
-            let published = Published { payload: &payload, qos, retain, relay, heard };
-            native(broker, topic, published, now).await
+            native(broker, topic, &payload, Passage { qos, retain, relay, heard }, now).await
         }
         // What an outside broker kept was said at a time that nobody knows.
         Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
@@ -95,23 +94,23 @@ fn subject(broker: &Broker, topic: &str, payload: &[u8], now: Timestamp) -> Resu
     }
 }
 
-/// A message of the contract's own.
-struct Published<'a> {
-    payload: &'a [u8],
+/// How a message came and went on.
+#[derive(Debug, Clone, Copy)]
+struct Passage {
     qos: QoS,
     retain: bool,
-    /// Whether it was passed on, and whether anybody heard it.
     relay: bool,
+    /// Whether anybody subscribes to it.
     heard: bool,
 }
 
 async fn native(
     broker: &Arc<Broker>,
     topic: DeviceTopic,
-    published: Published<'_>,
+    payload: &[u8],
+    Passage { qos, retain, relay, heard }: Passage,
     now: Timestamp,
 ) -> Committed {
-    let Published { payload, qos, retain, relay, heard } = published;
     match topic {
         // An empty retained message only takes the last one away.
         DeviceTopic::Telemetry(_) if retain && payload.is_empty() => at_once_with(reason_code::SUCCESS),

@@ -106,9 +106,9 @@ fn hear(mut bytes: BytesMut) -> Result<(), TestCaseError> {
                 Effect::Ingest { ticket, .. } => {
                     session.on_committed(ticket, reason_code::NO_MATCHING_SUBSCRIBERS, now);
                 }
-                Effect::Send(packet) => codec.encode(packet, &mut written).unwrap(),
+                Effect::Send(packet) => prop_assert!(codec.encode(packet, &mut written).is_ok()),
                 Effect::Answer { packet, reasons } => {
-                    codec.encode_reasons(packet, &reasons, &mut written).unwrap();
+                    prop_assert!(codec.encode_reasons(packet, &reasons, &mut written).is_ok());
                 }
                 Effect::Repeat { .. }
                 | Effect::Disconnect(_)
