@@ -32,7 +32,7 @@ pub(super) fn check(data: &DataDir) -> anyhow::Result<BTreeMap<DeviceId, Sequenc
                 numbers.extend(row.samples.iter().filter(|s| s.name == name).filter_map(|s| number(s.value)));
             }
         }
-        for damage in day.damages() {
+        if let Some(damage) = day.damages().first() {
             anyhow::bail!("{} can't be read, so nothing can be said: {}", damage.what, damage.why);
         }
     }
@@ -45,7 +45,7 @@ pub(super) fn check(data: &DataDir) -> anyhow::Result<BTreeMap<DeviceId, Sequenc
     reason = "checked to be a number that counts"
 )]
 fn number(value: f64) -> Option<u64> {
-    (value >= 1.0 && value < 9.0e15 && value.fract() == 0.0).then_some(value as u64)
+    ((1.0..9.0e15).contains(&value) && value.fract() == 0.0).then_some(value as u64)
 }
 
 impl Sequence {

@@ -116,7 +116,7 @@ impl BenchNode {
         if !status.success() {
             bail!("the node ended with {status}");
         }
-        let data = DataDir::open(&self.dir.join("data"))?;
+        let data = DataDir::open(self.dir.join("data"))?;
         let head = read_head(&data)?;
         let counted = recount(&data, head.devices(), &mut |_, _| {})?;
         let sealed: u64 = counted.stored.values().sum();
