@@ -72,11 +72,11 @@ pub struct CommandView {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// Close the charge switch, or open it.
-    SetCharge(bool),
+    ChargeSwitch(bool),
     /// Close the discharge switch, or open it.
-    SetDischarge(bool),
+    DischargeSwitch(bool),
     /// Set the state of charge, in percent.
-    SetSoc(f64),
+    StateOfCharge(f64),
 }
 
 impl Record for CommandView {
@@ -87,9 +87,9 @@ impl Record for CommandView {
 impl From<Action> for Order {
     fn from(action: Action) -> Self {
         match action {
-            Action::SetCharge(closed) => Self::SwitchCharge(closed),
-            Action::SetDischarge(closed) => Self::SwitchDischarge(closed),
-            Action::SetSoc(soc) => Self::SetSoc(Percent(soc)),
+            Action::ChargeSwitch(closed) => Self::SwitchCharge(closed),
+            Action::DischargeSwitch(closed) => Self::SwitchDischarge(closed),
+            Action::StateOfCharge(soc) => Self::SetSoc(Percent(soc)),
         }
     }
 }
