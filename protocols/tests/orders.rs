@@ -31,8 +31,9 @@ async fn give(sim: &SimHandle, order: Order) -> Result<(), OrderFailure> {
     let address = LinkAddress::parse(path, 9600).expect("it is a port");
     let mut link = AnyLink::open(&address).await.expect("the port is there");
     let driver = Driver::Daly(DalyConfig::default());
-    let mut cycle =
-        driver.order(order, Timestamp::from_millis(1_774_000_000_000)).expect("Daly takes orders");
+    let mut cycle = driver
+        .order(order, &serde_json::Value::Null, Timestamp::from_millis(1_774_000_000_000))
+        .expect("Daly takes orders");
     timeout(Duration::from_secs(30), run_order(&mut link, &mut *cycle)).await.expect("an order ends")
 }
 
