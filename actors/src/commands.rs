@@ -72,11 +72,11 @@ pub struct CommandView {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// Close the charge switch, or open it.
-    Charge(bool),
+    ChargeSwitch(bool),
     /// Close the discharge switch, or open it.
-    Discharge(bool),
+    DischargeSwitch(bool),
     /// Set the state of charge, in percent.
-    Soc(f64),
+    StateOfCharge(f64),
 }
 
 impl Record for CommandView {
@@ -87,9 +87,9 @@ impl Record for CommandView {
 impl From<Action> for Order {
     fn from(action: Action) -> Self {
         match action {
-            Action::Charge(closed) => Self::SwitchCharge(closed),
-            Action::Discharge(closed) => Self::SwitchDischarge(closed),
-            Action::Soc(soc) => Self::SetSoc(Percent(soc)),
+            Action::ChargeSwitch(closed) => Self::SwitchCharge(closed),
+            Action::DischargeSwitch(closed) => Self::SwitchDischarge(closed),
+            Action::StateOfCharge(soc) => Self::SetSoc(Percent(soc)),
         }
     }
 }

@@ -26,8 +26,10 @@ pub use publishes::{Publish, PublishRecorder, ReadAs};
 pub use recorded::Recorded;
 pub use replay::{Replayed, replay_all};
 
-/// How much of a device's conversations is kept, roughly in bytes of memory.
+/// How much of a device's conversations is kept, in bytes of memory; a little more while one is under way.
 pub const KEPT_BYTES: usize = 32 * 1024;
+/// What a packed cycle costs besides its bytes.
+const PACKED_BYTES: usize = 32;
 /// What an entry costs besides its bytes.
 const ENTRY_BYTES: usize = 48;
 /// What a reading costs besides its cells.
@@ -126,8 +128,19 @@ pub struct FlightRecorder {
 #[derive(Debug, Default)]
 struct Kept {
     driver: Option<Driver>,
-    cycles: VecDeque<(usize, Cycle)>,
+    /// The latest incarnation that wrote.
+    incarnation: u64,
+    /// Cycles that are over, packed: nearly all of them are forgotten without having been looked at.
+    closed: VecDeque<Box<[u8]>>,
+    open: Option<Open>,
     bytes: usize,
+}
+
+/// The cycle that is being written.
+#[derive(Debug)]
+struct Open {
+    bytes: usize,
+    cycle: Cycle,
 }
 
 impl Default for FlightRecorder {
@@ -145,8 +158,9 @@ impl FlightRecorder {
     /// What is kept; none before somebody began to record.
     pub fn flight(&self) -> Option<Flight> {
         let kept = self.kept.lock();
-        let cycles = kept.cycles.iter().map(|(_, cycle)| cycle.clone()).collect();
-        Some(Flight { driver: kept.driver.clone()?, cycles })
+        let closed = kept.closed.iter().filter_map(|packed| unpack(packed));
+        let open = kept.open.iter().map(|open| open.cycle.clone());
+        Some(Flight { driver: kept.driver.clone()?, cycles: closed.chain(open).collect() })
     }
 
     /// A pen for one incarnation, which talks like this.
@@ -167,15 +181,16 @@ pub struct Pen {
 impl Pen {
     /// Begins a cycle.
     pub fn begin(&self, at: Timestamp, memory: Value) {
-        let cost = ENTRY_BYTES + memory.to_string().len() * 4;
+        let bytes = ENTRY_BYTES + memory.to_string().len() * 4;
         let mut kept = self.recorder.kept.lock();
-        if kept.cycles.back().is_some_and(|(_, last)| last.incarnation > self.incarnation) {
+        if kept.incarnation > self.incarnation {
             return;
         }
+        kept.close();
         let incarnation = self.incarnation;
+        kept.incarnation = incarnation;
         let cycle = Cycle { incarnation, at, memory, calls: Vec::new(), cut_short: false, end: None };
-        kept.cycles.push_back((cost, cycle));
-        kept.bytes += cost;
+        kept.open = Some(Open { bytes, cycle });
         kept.make_room(self.recorder.limit);
     }
 
@@ -216,34 +231,55 @@ impl Pen {
             End::Failed(why) | End::LinkFailed(why) | End::Panicked(why) => why.len(),
         };
         self.write(cost, |cycle| cycle.end = Some(end));
+        let mut kept = self.recorder.kept.lock();
+        if kept.open.as_ref().is_some_and(|open| open.cycle.end.is_some()) {
+            kept.close();
+            kept.make_room(self.recorder.limit);
+        }
     }
 
     fn write(&self, cost: usize, write: impl FnOnce(&mut Cycle)) {
         let mut kept = self.recorder.kept.lock();
-        let Some((size, cycle)) = kept.cycles.back_mut() else { return };
+        let Some(Open { bytes, cycle }) = &mut kept.open else { return };
         // What follows the end belongs to no cycle, such as a fault that strikes between two of them.
         if cycle.incarnation != self.incarnation || cycle.cut_short || cycle.end.is_some() {
             return;
         }
-        if *size + cost > self.recorder.limit {
+        if *bytes + cost > self.recorder.limit {
             cycle.cut_short = true;
             return;
         }
-        *size += cost;
+        *bytes += cost;
         write(cycle);
-        kept.bytes += cost;
         kept.make_room(self.recorder.limit);
     }
 }
 
 impl Kept {
+    fn close(&mut self) {
+        let Some(packed) = self.open.take().and_then(|open| pack(&open.cycle)) else { return };
+        self.bytes += packed.len() + PACKED_BYTES;
+        self.closed.push_back(packed);
+    }
+
     fn make_room(&mut self, limit: usize) {
-        while self.bytes > limit && self.cycles.len() > 1 {
-            if let Some((size, _)) = self.cycles.pop_front() {
-                self.bytes = self.bytes.saturating_sub(size);
-            }
+        let open = self.open.as_ref().map_or(0, |open| open.bytes);
+        while self.bytes + open > limit && self.closed.len() + usize::from(self.open.is_some()) > 1 {
+            let Some(oldest) = self.closed.pop_front() else { return };
+            self.bytes = self.bytes.saturating_sub(oldest.len() + PACKED_BYTES);
         }
     }
+}
+
+/// Puts a cycle into few bytes; every number stays what it is.
+fn pack(cycle: &Cycle) -> Option<Box<[u8]>> {
+    let mut packed = Vec::new();
+    ciborium::into_writer(cycle, &mut packed).ok()?;
+    Some(packed.into())
+}
+
+fn unpack(packed: &[u8]) -> Option<Cycle> {
+    ciborium::from_reader(packed).ok()
 }
 
 fn nanos(at: Duration) -> u64 {

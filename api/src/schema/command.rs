@@ -99,11 +99,11 @@ fn action(name: &str, params: Option<&Value>) -> Result<Action> {
     let unfit = || bad_argument("params", format!("expected one of {ACTIONS}"));
     let on = || param("on").and_then(Value::as_bool).ok_or_else(unfit);
     match name {
-        "set_charge" => Ok(Action::Charge(on()?)),
-        "set_discharge" => Ok(Action::Discharge(on()?)),
+        "set_charge" => Ok(Action::ChargeSwitch(on()?)),
+        "set_discharge" => Ok(Action::DischargeSwitch(on()?)),
         "set_soc" => {
             let percent = param("percent").and_then(Value::as_f64).filter(|soc| (0.0..=100.0).contains(soc));
-            percent.map(Action::Soc).ok_or_else(unfit)
+            percent.map(Action::StateOfCharge).ok_or_else(unfit)
         }
         _ => Err(bad_argument("action", format!("there is no such action; expected one of {ACTIONS}"))),
     }
@@ -112,9 +112,9 @@ fn action(name: &str, params: Option<&Value>) -> Result<Action> {
 impl From<CommandView> for Command {
     fn from(view: CommandView) -> Self {
         let (action, params) = match view.action {
-            Action::Charge(on) => ("set_charge", json!({ "on": on })),
-            Action::Discharge(on) => ("set_discharge", json!({ "on": on })),
-            Action::Soc(percent) => ("set_soc", json!({ "percent": percent })),
+            Action::ChargeSwitch(on) => ("set_charge", json!({ "on": on })),
+            Action::DischargeSwitch(on) => ("set_discharge", json!({ "on": on })),
+            Action::StateOfCharge(percent) => ("set_soc", json!({ "percent": percent })),
         };
         Self {
             id: ID(view.id),
