@@ -161,7 +161,9 @@ async fn packs_of_every_dialect_share_two_connections_across_dead_ones_and_a_res
     {
         site = battery(site, id, kind, address);
     }
-    let node = start(&bus, &site.max_ble_connections(2)).await;
+    // The node's directory goes with the site.
+    let site = site.max_ble_connections(2);
+    let node = start(&bus, &site).await;
     for (id, _, address) in types {
         until_heard(&node, &air, id, address, 3).await;
     }

@@ -15,6 +15,9 @@ pub(crate) const VOLTREE: &str = env!("CARGO_BIN_EXE_voltree");
 /// How long a node may take to start, answer or come to rest on a busy machine.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
+/// How many lines of its log a node shows when a test failed.
+const LAST_WORDS: usize = 80;
+
 /// A running node.
 pub(crate) struct Node {
     process: Child,
@@ -313,6 +316,19 @@ impl Drop for Node {
         // A process that has ended already needs no killing.
         self.process.kill().ok();
         self.process.wait().ok();
+        if std::thread::panicking() {
+            self.tell_last_words();
+        }
+    }
+}
+
+impl Node {
+    /// What the node logged last, for whoever has to find out why a test failed.
+    fn tell_last_words(&self) {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        println!("the node's log ends with:");
+        lines[lines.len().saturating_sub(LAST_WORDS)..].iter().for_each(|line| println!("{line}"));
     }
 }
 
