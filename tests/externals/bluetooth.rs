@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,6 +19,10 @@ const P81: &str = "C8:47:80:00:00:04";
 const A5: &str = "C8:47:80:00:00:05";
 const DEAD: &str = "C8:47:80:00:00:06";
 const ABSENT: &str = "C8:47:80:00:00:07";
+const LIBRE: &str = "C8:47:80:00:00:08";
+const DEAD_TOO: &str = "C8:47:80:00:00:09";
+/// How long a connection to a dead pack is tried, which is how long it can hold a slot.
+const SLOT: Duration = Duration::from_secs(8);
 
 /// A dbus-daemon of our own; it ends with this.
 struct Bus {
@@ -142,8 +146,15 @@ async fn until_heard(node: &Node, air: &Air, id: &str, address: &str, times: u64
 #[tokio::test(flavor = "multi_thread")]
 async fn packs_of_every_dialect_share_two_connections_across_dead_ones_and_a_reset_of_the_adapter() {
     let Some(bus) = Bus::start() else { return };
-    let packs =
-        [("jk", JK), ("jbd", JBD), ("daly-d2", D2), ("daly-p81", P81), ("daly-a5", A5), ("dead", DEAD)];
+    let packs = [
+        ("jk", JK),
+        ("jbd", JBD),
+        ("daly-d2", D2),
+        ("daly-p81", P81),
+        ("daly-a5", A5),
+        ("libre-solar", LIBRE),
+        ("dead", DEAD),
+    ];
     let packs: Vec<String> = packs.iter().map(|(kind, address)| format!("{kind}@{address}")).collect();
     let reset = ["--power-cycle-after", "15"].into_iter();
     let args: Vec<&str> = reset.chain(packs.iter().map(String::as_str)).collect();
@@ -154,6 +165,7 @@ async fn packs_of_every_dialect_share_two_connections_across_dead_ones_and_a_res
         ("d2", "daly_bms", D2),
         ("p81", "daly_bms", P81),
         ("a5", "daly_bms", A5),
+        ("libre", "libre_solar", LIBRE),
     ];
     let mut site = Site::new();
     for (id, kind, address) in
@@ -176,6 +188,37 @@ async fn packs_of_every_dialect_share_two_connections_across_dead_ones_and_a_res
     }
     let peak = air.said()["peak"].as_u64().unwrap();
     assert!((1..=2).contains(&peak), "{peak} connections at once");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_dead_packs_as_slots_delay_the_living_by_little_more_than_a_slot() {
+    let Some(bus) = Bus::start() else { return };
+    let (jk, dead, too) = (format!("jk@{JK}"), format!("dead@{DEAD}"), format!("dead@{DEAD_TOO}"));
+    let air = Air::start(&bus, &[&jk, &dead, &too]);
+    let mut site = battery(Site::new(), "jk", "jk_bms", JK);
+    for (id, address) in [("dead", DEAD), ("dead-too", DEAD_TOO)] {
+        site = battery(site, id, "daly_bms", address);
+    }
+    let site = site.max_ble_connections(2);
+    let node = start(&bus, &site).await;
+    until_heard(&node, &air, "jk", JK, 1).await;
+    let (begun, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    let mut read = air.counted(JK, "measurements");
+    until("the dead had their chance again and again", BOUND, || {
+        let now = air.counted(JK, "measurements");
+        if now > read {
+            longest = longest.max(last.elapsed());
+            (read, last) = (now, Instant::now());
+        }
+        let over = begun.elapsed() > SLOT * 4;
+        async move { if over { Ok(()) } else { Err("not yet".to_owned()) } }
+    })
+    .await;
+    longest = longest.max(last.elapsed());
+    println!("read {read} times, and {longest:?} apart at most");
+    assert!(longest < SLOT * 2, "{longest:?} between two readings, {read} readings in all: {}", air.said());
+    assert_eq!(air.said()["power_cycles"], 0, "the adapter works");
     assert_eq!(node.stop().await, Some(0));
 }
 
