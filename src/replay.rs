@@ -150,7 +150,12 @@ pub(crate) async fn publish(
     let (total, begun) = (rows.len(), clock::monotonic());
     let (sent, acknowledged) =
         tokio::join!(send(client, &device, rows), count(events, total, begun, progress));
-    acknowledged.with_context(|| format!("replaying to mqtt://{broker}; what was acknowledged is stored, and counts as duplicate if it is sent again"))?;
+    acknowledged.with_context(|| {
+        format!(
+            "replaying to mqtt://{broker}; what was acknowledged is stored, and counts as duplicate if it is sent again. A \
+             node slows down and sends away who publishes more than [mqtt] rate_per_s for half a minute; 0 there is no limit"
+        )
+    })?;
     sent?;
     Ok(Replayed { rows: total, took: begun.elapsed() })
 }
