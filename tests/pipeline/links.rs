@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::simulator::Simulator;
-use crate::support::{daly, pack, until};
+use crate::support::{daly, hush, pack, until};
 use serde_json::json;
 use voltree_protocols::sim::{LinePace, TcpSim};
 
@@ -73,7 +73,7 @@ async fn a_pack_that_is_configured_no_longer_keeps_its_name_type_and_history() {
     let mut site = Site::new().pack("pack", board.path(), 300);
     let node = site.start().await;
     state(&node, "pack", "ONLINE").await;
-    board.pause();
+    hush(std::slice::from_ref(&board)).await;
     let stored = node.ledger_at_rest(Some("pack")).await.stored;
     assert_eq!(node.stop().await, Some(0));
     site.forget_devices();

@@ -68,17 +68,25 @@ pub(crate) fn serve(device: impl DeviceSide + 'static) -> SimHandle {
     PtySim::spawn(device, LinePace::default()).unwrap()
 }
 
-/// Silences each pack right after it has answered a whole poll. One that falls silent in the middle of its answers may
-/// have said enough for a reading, and would not count it.
+/// Silences each pack between two polls. One that falls silent in the middle of its answers may have said enough for a
+/// reading, which is made when the rest has been waited for, seconds later.
 pub(crate) async fn hush(packs: &[SimHandle]) {
     for pack in packs {
-        let before = pack.stats().cycles_completed();
         let begun = Instant::now();
-        while pack.stats().cycles_completed() == before {
+        let mut before = pack.stats().cycles_completed();
+        loop {
             assert!(begun.elapsed() < Duration::from_secs(60), "a pack is not polled any more");
+            let cycles = pack.stats().cycles_completed();
+            if cycles > before {
+                pack.pause();
+                if !pack.stats().is_half_read() {
+                    break;
+                }
+                pack.resume();
+                before = cycles;
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        pack.pause();
     }
 }
 

@@ -4,7 +4,7 @@
 //! they have left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -99,6 +99,7 @@ pub struct SimStats {
     answers: AtomicU64,
     cycles_completed: AtomicU64,
     measurements: AtomicU64,
+    measured_since_cycle: AtomicBool,
     faults: [AtomicU64; Fault::ALL.len()],
 }
 
@@ -123,6 +124,12 @@ impl SimStats {
         self.measurements.load(Ordering::Acquire)
     }
 
+    /// Whether it gave such an answer after the last poll cycle it completed: a client that hears no more may still make a
+    /// reading of it.
+    pub fn is_half_read(&self) -> bool {
+        self.measured_since_cycle.load(Ordering::Acquire)
+    }
+
     /// How many answers a fault befell.
     pub fn faults(&self, fault: Fault) -> u64 {
         self.faults[fault.index()].load(Ordering::Acquire)
@@ -140,6 +147,9 @@ impl SimStats {
             return;
         }
         self.answers.fetch_add(1, Ordering::AcqRel);
+        if reply.measures || reply.ends_cycle {
+            self.measured_since_cycle.store(!reply.ends_cycle, Ordering::Release);
+        }
         self.cycles_completed.fetch_add(u64::from(reply.ends_cycle), Ordering::AcqRel);
         self.measurements.fetch_add(u64::from(reply.measures), Ordering::AcqRel);
     }
