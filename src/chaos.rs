@@ -30,6 +30,7 @@ use self::fleet::{Packs, Publishers};
 use self::plans::ChaosPlan;
 use self::report::{Memory, Report, Row, Spread};
 use self::watch::Seen;
+use crate::account::Account;
 use crate::cli::say;
 use crate::config::Config;
 use crate::environment::Environment;
@@ -360,7 +361,5 @@ impl Run {
 
 /// A line of this process's account of its memory, in KiB; 0 where the system keeps none.
 fn memory(line: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
-    found.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    Account::Own.memory_kib(line).unwrap_or_default()
 }

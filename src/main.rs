@@ -1,5 +1,6 @@
 //! What runs on this box: arguments, configuration, the supervision tree, shutdown. Nothing clever.
 
+mod account;
 mod backup;
 mod bench;
 mod chaos;

@@ -106,10 +106,10 @@ struct Held {
 /// Publishes at the rate, and counts in the store that nothing is missing.
 fn hold(load: Load) -> anyhow::Result<Held> {
     let node = BenchNode::start()?;
-    let before = node.cpu()?;
+    let before = node.account().cpu_s()?;
     let report = report(generator(&node, load, 1)?)?;
-    node.wait_until_folded(load.devices)?;
-    let cpu = node.cpu()? - before;
+    node.wait_until_folded()?;
+    let cpu = node.account().cpu_s()? - before;
     let messages = number(&report, "/sent")?;
     let stored = node.stop_and_count()?;
     if stored < messages {
@@ -129,7 +129,7 @@ fn idle_memory(clients: u32, publish_once: bool) -> anyhow::Result<f64> {
     let mut generator = generator(&node, Load { devices: clients, rate, seconds: 2 }, 1)?;
     let mut last = 0.0;
     while generator.try_wait()?.is_none() {
-        last = node.memory_mib()?;
+        last = f64::from(u32::try_from(node.account().memory_kib("VmRSS")?)?) / 1_024.0;
         std::thread::sleep(Duration::from_millis(50));
     }
     report(generator)?;

@@ -18,6 +18,7 @@ use voltree_runtime::{
 };
 
 use super::Test;
+use crate::account::Account;
 
 /// How many messages may wait for one worker.
 const INBOX: usize = 1_024;
@@ -177,12 +178,12 @@ pub(super) fn run(test: Test, size: Size) -> anyhow::Result<Vec<Figure>> {
 async fn measure(test: Test, size: Size) -> anyhow::Result<Vec<Figure>> {
     let fleet = Fleet::new(size.workers);
     fleet.up().await?;
-    let (rss, cpu, begun) = (rss_bytes()?, cpu_s()?, clock::monotonic());
+    let (rss, cpu, begun) = (rss_bytes()?, Account::Own.cpu_s()?, clock::monotonic());
     fleet.spawn().await?;
     let spawned = begun.elapsed();
     match test {
         Test::Spawn => {
-            let cpu = cpu_s()? - cpu;
+            let cpu = Account::Own.cpu_s()? - cpu;
             pause(Duration::from_millis(300)).await;
             let cold = rss_bytes()? - rss;
             fleet.warm().await?;
@@ -351,17 +352,5 @@ async fn pause(duration: Duration) {
 }
 
 fn rss_bytes() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("reading the resident set size")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
-    Ok(kib.context("the resident set size is not in /proc/self/status")? * 1024.0)
-}
-
-/// Processor time of this process, in seconds.
-fn cpu_s() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").context("reading the processor time")?;
-    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').collect::<Vec<_>>());
-    let ticks = |index: usize| fields.as_ref()?.get(index)?.parse::<f64>().ok();
-    let ticks = ticks(11).zip(ticks(12)).context("the processor time is not in /proc/self/stat")?;
-    Ok((ticks.0 + ticks.1) / 100.0)
+    Ok(f64::from(u32::try_from(Account::Own.memory_kib("VmRSS")?)?) * 1_024.0)
 }

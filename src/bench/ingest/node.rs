@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use voltree_runtime::clock;
 use voltree_storage::{DataDir, read_head, recount};
 
+use crate::account::Account;
+
 /// How long what was published may take to be folded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -72,32 +74,18 @@ impl BenchNode {
         Ok(Self { dir, process, mqtt, http })
     }
 
-    /// CPU seconds that it has used.
-    pub(super) fn cpu(&self) -> anyhow::Result<f64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name in brackets may hold anything; user and system time are the 12th and 13th field after it.
-        let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks: f64 =
-            fields.get(11..13).unwrap_or_default().iter().filter_map(|t| t.parse::<f64>().ok()).sum();
-        #[expect(clippy::cast_precision_loss, reason = "it is about a hundred")]
-        let per_second = rustix::param::clock_ticks_per_second() as f64;
-        Ok(ticks / per_second)
-    }
-
-    pub(super) fn memory_mib(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        let kib: f64 = kib.context("the system does not say what memory it takes")?.trim().parse()?;
-        Ok(kib / 1_024.0)
+    /// The system's account of it.
+    pub(super) fn account(&self) -> Account {
+        Account::Of(self.process.id())
     }
 
     /// Waits until the node has nothing left to do with what came: its CPU time stands still.
-    pub(super) fn wait_until_folded(&self, _devices: u32) -> anyhow::Result<()> {
+    pub(super) fn wait_until_folded(&self) -> anyhow::Result<()> {
         let begun = clock::monotonic();
-        let mut last = self.cpu()?;
+        let mut last = self.account().cpu_s()?;
         loop {
             std::thread::sleep(Duration::from_millis(500));
-            let now = self.cpu()?;
+            let now = self.account().cpu_s()?;
             if now - last < 0.05 {
                 return Ok(());
             }

@@ -13,6 +13,7 @@ use voltree_storage::{Cancel, aligned_edges};
 use super::Sizes;
 use super::mini_node::MiniNode;
 use super::workload::{BEGIN_MS, Battery, METRICS};
+use crate::account::Account;
 
 /// How many seconds of each device are taken in at once.
 const STEP_S: u32 = 60;
@@ -298,12 +299,9 @@ fn written() -> anyhow::Result<u64> {
     bytes.context("the system does not say how much this process has written")
 }
 
-fn memory(field: &str) -> anyhow::Result<f64> {
-    let status =
-        std::fs::read_to_string("/proc/self/status").context("reading the memory of this process")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    Ok(kib.context("the system does not say how much memory is used")? / 1_024.0)
+/// A line of this process's account of its memory, in MiB.
+fn memory(line: &str) -> anyhow::Result<f64> {
+    Ok(to_float(Account::Own.memory_kib(line)?) / 1_024.0)
 }
 
 fn bytes_of(dir: &Path) -> anyhow::Result<u64> {
