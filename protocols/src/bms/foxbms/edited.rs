@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use voltree_model::{PackReading, PackState, WithheldReason};
+use voltree_model::{PackReading, PackState};
 
 use super::dbc::{DbcTable, Groups};
 use super::messages::{CELLS_PER_FRAME, SENSORS_PER_FRAME};
-use super::pack::Round;
+use super::pack::{Round, sift};
 use crate::bms::listen::{Listener, Listening};
 use crate::bms::sieve::Sieve;
 use crate::can::CanFrame;
@@ -126,15 +126,7 @@ impl Listener for EditedListener {
         sieve.pack_current(self.value("Current").map(|amps| amps * sign));
         sieve.soc(self.value("MinimumSoc"));
         sieve.soh(self.value("Soh"));
-        for cell in self.cells.whole() {
-            match cell.and_then(|mv| u32::try_from(mv).ok()) {
-                Some(mv) => sieve.cell(mv),
-                None => sieve.no_cell(WithheldReason::SensorMissing),
-            }
-        }
-        for sensor in self.sensors.whole() {
-            sieve.temperature(sensor.and_then(|celsius| i32::try_from(celsius).ok()).map(f64::from));
-        }
+        sift(&mut sieve, &self.cells, &self.sensors);
         let mut reading = sieve.reading;
         self.state(&mut reading);
         self.add_alarms(&mut reading);

@@ -149,15 +149,7 @@ impl FoxbmsPack {
         // Of several strings the emptiest says how far the pack goes.
         sieve.soc(self.value(0x235, "MinimumSoc"));
         sieve.soh(self.value(0x235, "Soh"));
-        for cell in self.cells.whole() {
-            match cell.and_then(|mv| u32::try_from(mv).ok()) {
-                Some(mv) => sieve.cell(mv),
-                None => sieve.no_cell(WithheldReason::SensorMissing),
-            }
-        }
-        for sensor in self.sensors.whole() {
-            sieve.temperature(sensor.and_then(|celsius| i32::try_from(celsius).ok()).map(f64::from));
-        }
+        sift(&mut sieve, &self.cells, &self.sensors);
         let mut reading = sieve.reading;
         self.state(&mut reading);
         self.alarms(&mut reading);
@@ -222,6 +214,19 @@ pub(super) struct Kept {
 
 /// A round that was heard whole counts for the cycle in which it ended and the next.
 const ROUND_CYCLES: u8 = 2;
+
+/// Tells the cells and temperatures of the last whole rounds.
+pub(super) fn sift(sieve: &mut Sieve, cells: &Round<CELLS_PER_FRAME>, sensors: &Round<SENSORS_PER_FRAME>) {
+    for cell in cells.whole() {
+        match cell.and_then(|mv| u32::try_from(mv).ok()) {
+            Some(mv) => sieve.cell(mv),
+            None => sieve.no_cell(WithheldReason::SensorMissing),
+        }
+    }
+    for sensor in sensors.whole() {
+        sieve.temperature(sensor.and_then(|celsius| i32::try_from(celsius).ok()).map(f64::from));
+    }
+}
 
 /// Values that come N at a time, from the first group on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
