@@ -26,6 +26,7 @@ mod links;
 mod live;
 mod load;
 mod mapped;
+mod mqtt_5_client;
 mod mqtt_interoperability;
 mod mqtt_login;
 mod mqtt_properties;

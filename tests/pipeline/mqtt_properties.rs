@@ -3,62 +3,19 @@
 
 use std::time::{Duration, Instant};
 
+use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, Filter, LastWill, LastWillProperties, Packet, PubAckReason, PubRecReason, Publish,
-    PublishProperties, RetainForwardRule, SubscribeProperties, SubscribeReasonCode, UnsubAckReason,
+    ConnectProperties, Filter, LastWill, LastWillProperties, Packet, PubAckReason, PubRecReason,
+    PublishProperties, RetainForwardRule, UnsubAckReason,
 };
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
+use crate::mqtt_5_client::Client;
 use crate::support::mqtt::telemetry;
-use crate::support::node::{BOUND, Node, Site};
+use crate::support::node::{BOUND, Site};
 use crate::support::{now_ms, until};
 
-struct Client {
-    client: AsyncClient,
-    events: EventLoop,
-}
-
 impl Client {
-    async fn connect(node: &Node, id: &str, change: impl FnOnce(&mut MqttOptions)) -> (Self, bool) {
-        let mut options = MqttOptions::new(id, node.mqtt.ip().to_string(), node.mqtt.port());
-        change(&mut options);
-        let (client, events) = AsyncClient::new(options, 100);
-        let mut this = Self { client, events };
-        let present = this
-            .hear(
-                |packet| {
-                    if let Packet::ConnAck(answer) = packet { Some(answer.session_present) } else { None }
-                },
-            )
-            .await;
-        (this, present)
-    }
-
-    async fn hear<T>(&mut self, mut wanted: impl FnMut(Packet) -> Option<T>) -> T {
-        let hearing = async {
-            loop {
-                if let Event::Incoming(packet) = self.events.poll().await.unwrap()
-                    && let Some(found) = wanted(packet)
-                {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(BOUND, hearing).await.expect("nothing came")
-    }
-
-    async fn hear_publish(&mut self) -> Publish {
-        self.hear(|packet| if let Packet::Publish(publish) = packet { Some(publish) } else { None }).await
-    }
-
-    async fn subscribe(&mut self, filter: Filter, id: Option<usize>) -> Vec<SubscribeReasonCode> {
-        let properties = SubscribeProperties { id, user_properties: Vec::new() };
-        self.client.subscribe_many_with_properties([filter], properties).await.unwrap();
-        self.hear(|packet| if let Packet::SubAck(answer) = packet { Some(answer.return_codes) } else { None })
-            .await
-    }
-
     async fn publish(&mut self, topic: &str, retain: bool, payload: &str) -> PubAckReason {
         self.publish_with(topic, retain, payload, PublishProperties::default()).await
     }
@@ -174,8 +131,8 @@ async fn a_will_waits_for_its_client_to_come_back_and_says_what_it_was_to_say() 
         }
     };
     drop(Client::connect(&node, "back", with_will("back", 2)).await);
-    let (_back, present) = Client::connect(&node, "back", lasting).await;
-    assert!(present);
+    let (_back, answer) = Client::connect(&node, "back", lasting).await;
+    assert!(answer.session_present);
     let lost = Instant::now();
     drop(Client::connect(&node, "lost", with_will("lost", 2)).await);
     let heard = reader.hear_publish().await;
@@ -185,8 +142,8 @@ async fn a_will_waits_for_its_client_to_come_back_and_says_what_it_was_to_say() 
     assert_eq!(said.content_type.as_deref(), Some("text/plain"));
     assert_eq!(said.user_properties, [("why".to_owned(), "lost".to_owned())]);
     drop(Client::connect(&node, "anew", with_will("anew", 3_600)).await);
-    let (_anew, present) = Client::connect(&node, "anew", plain).await;
-    assert!(!present);
+    let (_anew, answer) = Client::connect(&node, "anew", plain).await;
+    assert!(!answer.session_present);
     assert_eq!(&reader.hear_publish().await.topic[..], b"devices/anew/status", "its session ended");
     assert_eq!(node.stop().await, Some(0));
 }
@@ -235,8 +192,8 @@ async fn properties_subscriptions_and_expiry_outlive_a_restart() {
     writer.publish_with("devices/a/commands", false, "waits", said()).await;
     assert_eq!(node.stop().await, Some(0));
     let node = site.start().await;
-    let (mut reader, present) = Client::connect(&node, "reader", lasting).await;
-    assert!(present);
+    let (mut reader, answer) = Client::connect(&node, "reader", lasting).await;
+    assert!(answer.session_present);
     let heard = reader.hear_publish().await;
     let marked = PublishProperties { subscription_identifiers: vec![9], ..said() };
     assert_eq!((&heard.payload[..], heard.properties), (&b"waits"[..], Some(marked)));
@@ -248,8 +205,8 @@ async fn properties_subscriptions_and_expiry_outlive_a_restart() {
         if away > Duration::from_millis(1_200) { Ok(()) } else { Err(format!("{away:?}")) }
     })
     .await;
-    let (_short, present) = Client::connect(&node, "short", brief).await;
-    assert!(!present, "it had ended meanwhile");
+    let (_short, answer) = Client::connect(&node, "short", brief).await;
+    assert!(!answer.session_present, "it had ended meanwhile");
     assert_eq!(node.stop().await, Some(0));
 }
 

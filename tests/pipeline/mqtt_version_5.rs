@@ -3,55 +3,27 @@
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectProperties, DisconnectReasonCode, Packet, Publish, PublishProperties,
+    ConnAck, ConnectProperties, DisconnectReasonCode, Filter, Packet, PublishProperties,
 };
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{Event, MqttOptions};
 
+use crate::mqtt_5_client::Client;
 use crate::support::node::{BOUND, Node, Site};
 
-struct Client {
-    client: AsyncClient,
-    events: EventLoop,
-}
-
-impl Client {
-    async fn connect(node: &Node, id: &str, clean_start: bool, expiry_s: Option<u32>) -> (Self, ConnAck) {
-        let mut options = MqttOptions::new(id, node.mqtt.ip().to_string(), node.mqtt.port());
+async fn connect(node: &Node, id: &str, clean_start: bool, expiry_s: Option<u32>) -> (Client, ConnAck) {
+    let change = |options: &mut MqttOptions| {
         options.set_clean_start(clean_start);
         options.set_connect_properties(ConnectProperties {
             session_expiry_interval: expiry_s,
             ..ConnectProperties::new()
         });
-        let (client, events) = AsyncClient::new(options, 100);
-        let mut this = Self { client, events };
-        let answer =
-            this.hear(|packet| if let Packet::ConnAck(answer) = packet { Some(answer) } else { None }).await;
-        (this, answer)
-    }
+    };
+    Client::connect(node, id, change).await
+}
 
-    async fn hear<T>(&mut self, mut wanted: impl FnMut(Packet) -> Option<T>) -> T {
-        let hearing = async {
-            loop {
-                if let Event::Incoming(packet) = self.events.poll().await.unwrap()
-                    && let Some(found) = wanted(packet)
-                {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(BOUND, hearing).await.expect("nothing came")
-    }
-
-    async fn hear_publish(&mut self) -> Publish {
-        self.hear(|packet| if let Packet::Publish(publish) = packet { Some(publish) } else { None }).await
-    }
-
-    async fn subscribe(&mut self, filter: &str, qos: QoS) {
-        self.client.subscribe(filter, qos).await.unwrap();
-        self.hear(|packet| matches!(packet, Packet::SubAck(_)).then_some(())).await;
-    }
-
-    async fn publish(&mut self, topic: &str, qos: QoS, payload: &'static str, said: PublishProperties) {
+impl Client {
+    /// Publishes, and waits for the last word of the exchange.
+    async fn publish_at(&mut self, topic: &str, qos: QoS, payload: &'static str, said: PublishProperties) {
         self.client.publish_with_properties(topic, qos, false, payload, said).await.unwrap();
         self.hear(|packet| matches!(packet, Packet::PubAck(_) | Packet::PubComp(_)).then_some(())).await;
     }
@@ -71,10 +43,10 @@ fn said() -> PublishProperties {
 async fn both_levels_hear_each_other_and_properties_reach_who_can_read_them() {
     let site = Site::new();
     let node = site.start().await;
-    let (mut reader, answer) = Client::connect(&node, "reader", true, None).await;
+    let (mut reader, answer) = connect(&node, "reader", true, None).await;
     let offered = answer.properties.expect("5.0 is told what is offered");
     assert_eq!((offered.receive_max, offered.subscription_identifiers_available), (Some(1024), None));
-    reader.subscribe("devices/+/commands", QoS::ExactlyOnce).await;
+    reader.subscribe(Filter::new("devices/+/commands", QoS::ExactlyOnce), None).await;
     let mut options = rumqttc::MqttOptions::new("old", node.mqtt.ip().to_string(), node.mqtt.port());
     options.set_clean_session(true);
     let (old, mut old_events) = rumqttc::AsyncClient::new(options, 10);
@@ -86,8 +58,8 @@ async fn both_levels_hear_each_other_and_properties_reach_who_can_read_them() {
         }
     };
     while !matches!(hear_old().await, rumqttc::Packet::SubAck(_)) {}
-    let (mut writer, _) = Client::connect(&node, "writer", true, None).await;
-    writer.publish("devices/a/commands", QoS::ExactlyOnce, "new", said()).await;
+    let (mut writer, _) = connect(&node, "writer", true, None).await;
+    writer.publish_at("devices/a/commands", QoS::ExactlyOnce, "new", said()).await;
     let heard = reader.hear_publish().await;
     assert_eq!(
         (heard.qos, &heard.payload[..], heard.properties),
@@ -109,24 +81,24 @@ async fn both_levels_hear_each_other_and_properties_reach_who_can_read_them() {
 async fn a_session_lasts_as_long_as_its_client_said_and_expired_messages_are_not_delivered() {
     let site = Site::new();
     let node = site.start().await;
-    let (mut reader, answer) = Client::connect(&node, "reader", true, Some(3_600)).await;
+    let (mut reader, answer) = connect(&node, "reader", true, Some(3_600)).await;
     assert!(!answer.session_present);
-    reader.subscribe("devices/+/commands", QoS::AtLeastOnce).await;
+    reader.subscribe(Filter::new("devices/+/commands", QoS::AtLeastOnce), None).await;
     drop(reader);
-    let (brief, _) = Client::connect(&node, "brief", false, None).await;
+    let (brief, _) = connect(&node, "brief", false, None).await;
     drop(brief);
-    let (mut writer, _) = Client::connect(&node, "writer", true, None).await;
+    let (mut writer, _) = connect(&node, "writer", true, None).await;
     let expired = PublishProperties { message_expiry_interval: Some(0), ..said() };
-    writer.publish("devices/a/commands", QoS::AtLeastOnce, "too late", expired).await;
+    writer.publish_at("devices/a/commands", QoS::AtLeastOnce, "too late", expired).await;
     let lasting = PublishProperties { message_expiry_interval: Some(3_600), ..said() };
-    writer.publish("devices/a/commands", QoS::AtLeastOnce, "in time", lasting).await;
-    let (mut reader, answer) = Client::connect(&node, "reader", false, Some(3_600)).await;
+    writer.publish_at("devices/a/commands", QoS::AtLeastOnce, "in time", lasting).await;
+    let (mut reader, answer) = connect(&node, "reader", false, Some(3_600)).await;
     assert!(answer.session_present);
     let heard = reader.hear_publish().await;
     assert_eq!(heard.payload, "in time");
     let left = heard.properties.unwrap().message_expiry_interval.unwrap();
     assert!((1..=3_600).contains(&left), "{left}");
-    let (_brief, answer) = Client::connect(&node, "brief", false, None).await;
+    let (_brief, answer) = connect(&node, "brief", false, None).await;
     assert!(!answer.session_present, "no expiry means that it ends with the connection");
     assert_eq!(node.stop().await, Some(0));
 }
@@ -135,10 +107,10 @@ async fn a_session_lasts_as_long_as_its_client_said_and_expired_messages_are_not
 async fn a_client_is_told_its_new_id_and_why_it_has_to_go() {
     let site = Site::new();
     let node = site.start().await;
-    let (_nameless, answer) = Client::connect(&node, "", true, None).await;
+    let (_nameless, answer) = connect(&node, "", true, None).await;
     assert!(answer.properties.unwrap().assigned_client_identifier.is_some_and(|id| !id.is_empty()));
-    let (mut first, _) = Client::connect(&node, "twin", true, None).await;
-    let (_second, _) = Client::connect(&node, "twin", true, None).await;
+    let (mut first, _) = connect(&node, "twin", true, None).await;
+    let (_second, _) = connect(&node, "twin", true, None).await;
     let told = async {
         loop {
             match first.events.poll().await {
