@@ -19,7 +19,7 @@ use voltree_protocols::sim::{
     SunspecSim, TelecomSim,
 };
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
 /// One cycle in virtual time, 10 ms a frame.
 fn cycle(poll: &mut dyn PollCycle, device: &mut impl DeviceSide) -> (Result<PackReading, PollError>, usize) {

@@ -17,7 +17,7 @@ use voltree_protocols::sim::{
     SimPack, SimStats,
 };
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
 fn simulated() -> DalySim {
     let mut pack = SimPack::new(PackConfig { profile: Profile::Rest, cells: 16, ..PackConfig::default() });

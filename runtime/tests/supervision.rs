@@ -13,7 +13,7 @@ use voltree_runtime::{
     run_tree,
 };
 
-const BOUND: Duration = Duration::from_secs(10);
+const BOUND: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 enum WorkerMsg {

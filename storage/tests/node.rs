@@ -25,7 +25,7 @@ use voltree_storage::{
     Store, read_ledgers,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const CHILD: &str = "VOLTREE_STORAGE_TEST_CHILD";
 const SEALED_AT: Timestamp = Timestamp::from_millis(0);
 

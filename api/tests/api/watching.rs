@@ -16,7 +16,7 @@ use crate::fleet::{begun, id, killed, reading};
 use crate::support::Api;
 
 /// No answer takes this long; what does not come by then does not come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 

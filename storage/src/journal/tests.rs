@@ -7,7 +7,7 @@ use super::*;
 use crate::MemoryDisk;
 
 const DIR: &str = "data/journal";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Answer = Receiver<Result<Lsn, AppendError>>;
 
