@@ -98,6 +98,15 @@ impl Intake {
         self.inbox.accept(inbound).await
     }
 
+    /// Takes several things in at once if there is room for all of them now, with one receipt for the lot; otherwise they
+    /// come back, to be brought one by one. So they do while faults are injected, which strike one at a time.
+    pub fn try_accept_all(&self, inbound: Vec<Inbound>) -> Result<Receipt, Refused<Vec<Inbound>>> {
+        if self.faults.are_armed() {
+            return Err(Refused::Busy(inbound));
+        }
+        self.inbox.try_accept_all(inbound)
+    }
+
     /// Takes something in like [`Self::accept`] does, from a device that does not wait for the commit.
     pub async fn accept_unreceipted(&self, inbound: Inbound) -> Result<(), Refused<Inbound>> {
         self.faults.pass(INTAKE_BEFORE_ACCEPT, &self.device).await.ok();

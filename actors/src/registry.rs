@@ -198,6 +198,11 @@ impl Registry {
         self.admit_mapped(id, id.as_str(), ADOPTED_OFFLINE_AFTER, now)
     }
 
+    /// The device that publishes under this id, if it is one already and nobody sent it away.
+    pub(crate) fn admitted(&self, id: &DeviceId) -> Option<Arc<DeviceEntry>> {
+        self.get(id).filter(|_| !self.gate.turns_away(id))
+    }
+
     /// The same for one that has a name where it comes from.
     pub(crate) fn admit_mapped(
         &self,
@@ -206,13 +211,12 @@ impl Registry {
         offline_after: Duration,
         now: Timestamp,
     ) -> Result<Arc<DeviceEntry>, NotAdopted> {
-        let turned_away = self.gate.turns_away(id);
-        match self.get(id) {
-            Some(known) if !turned_away => return Ok(known),
-            None if !turned_away && self.gate.admits(id) => {
-                return Ok(self.adopt_mapped(id, name, offline_after, now));
+        if !self.gate.turns_away(id) {
+            match self.get(id) {
+                Some(known) => return Ok(known),
+                None if self.gate.admits(id) => return Ok(self.adopt_mapped(id, name, offline_after, now)),
+                None => {}
             }
-            Some(_) | None => {}
         }
         self.gate.note(id, name, offline_after, now);
         Err(NotAdopted)

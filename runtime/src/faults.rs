@@ -146,6 +146,11 @@ impl Faults {
         cleared
     }
 
+    /// Whether any fault is active.
+    pub fn are_armed(&self) -> bool {
+        self.inner.armed.load(Ordering::Relaxed)
+    }
+
     /// The faults that are active now, with their numbers.
     pub fn active(&self) -> Vec<(u64, Fault)> {
         let mut state = self.inner.state.lock();
@@ -166,7 +171,7 @@ impl Faults {
     /// Whether a fault strikes whoever passes this point now for `target`; the point must carry it out.
     #[inline]
     pub fn trip(&self, point: FaultPoint, target: impl Display) -> Option<Tripped> {
-        if !self.inner.armed.load(Ordering::Relaxed) {
+        if !self.are_armed() {
             return None;
         }
         self.strike(point, &target.to_string())
@@ -282,7 +287,7 @@ impl Faults {
     /// The machine's wall clock, set off by the steps that are active at this point.
     pub fn now_ms(&self, point: FaultPoint) -> i64 {
         let now = clock::now_ms();
-        if !self.inner.armed.load(Ordering::Relaxed) {
+        if !self.are_armed() {
             return now;
         }
         let mut state = self.inner.state.lock();

@@ -169,6 +169,34 @@ impl<T> Inbox<T> {
         self.try_put(content, &mut Some(sender)).map(|()| receipt)
     }
 
+    /// Accepts items in their order if there is space for all of them now; otherwise they come back. The receipt is the
+    /// last one's: items are settled in their order, so that it tells of all.
+    pub fn try_accept_all(&self, contents: Vec<T>) -> Result<Receipt, Refused<Vec<T>>> {
+        if !self.is_open() {
+            return Err(Refused::Closed(contents));
+        }
+        let permits = u32::try_from(contents.len()).ok().and_then(|n| self.space.try_acquire_many(n).ok());
+        match permits {
+            Some(permits) => permits.forget(),
+            None => return Err(Refused::Busy(contents)),
+        }
+        let (sender, receipt) = oneshot::channel();
+        self.enqueue_all(contents, sender);
+        Ok(receipt)
+    }
+
+    fn enqueue_all(&self, contents: Vec<T>, receipt: oneshot::Sender<Outcome>) {
+        let since = clock::monotonic();
+        let mut queue = self.queue.lock();
+        for content in contents {
+            queue.push(Arc::new(content), since, None);
+        }
+        match queue.items.back_mut() {
+            Some(last) => last.receipt = Some(receipt),
+            None => drop(receipt),
+        }
+    }
+
     fn try_put(&self, content: T, receipt: &mut Option<oneshot::Sender<Outcome>>) -> Result<(), Refused<T>> {
         if !self.is_open() {
             return Err(Refused::Closed(content));
@@ -187,14 +215,7 @@ impl<T> Inbox<T> {
 
     fn enqueue(&self, content: T, receipt: Option<oneshot::Sender<Outcome>>) {
         let (since, content) = (clock::monotonic(), Arc::new(content));
-        let mut queue = self.queue.lock();
-        queue.last_number += 1;
-        let item = Item { number: queue.last_number, content, since, receipt, trouble: None };
-        if queue.items.capacity() == 0 {
-            // Most of a hundred thousand devices never have two items waiting.
-            queue.items.reserve_exact(1);
-        }
-        queue.items.push_back(item);
+        self.queue.lock().push(content, since, receipt);
     }
 
     /// The first `max` items, oldest first; they stay.
@@ -251,6 +272,18 @@ impl<T> Inbox<T> {
     /// How long the oldest item has been waiting.
     pub fn age(&self) -> Option<Duration> {
         self.queue.lock().items.front().map(|item| item.since.elapsed())
+    }
+}
+
+impl<T> Queue<T> {
+    fn push(&mut self, content: Arc<T>, since: Instant, receipt: Option<oneshot::Sender<Outcome>>) {
+        self.last_number += 1;
+        let item = Item { number: self.last_number, content, since, receipt, trouble: None };
+        if self.items.capacity() == 0 {
+            // Most of a hundred thousand devices never have two items waiting.
+            self.items.reserve_exact(1);
+        }
+        self.items.push_back(item);
     }
 }
 

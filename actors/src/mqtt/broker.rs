@@ -67,7 +67,7 @@ pub(super) struct Delivery {
 struct Member {
     /// The number of the connection that has it; 0 while its client is away.
     connection: u64,
-    outbox: Option<mpsc::Sender<Delivery>>,
+    outbox: Option<mpsc::Sender<Box<Delivery>>>,
     /// Whether it outlives the connection.
     lasting: bool,
     /// For how long; `None` for as long as there is room.
@@ -99,7 +99,8 @@ pub(super) struct Terms {
 /// What a client finds when it comes in.
 #[derive(Debug)]
 pub(super) struct Joined {
-    pub(super) deliveries: mpsc::Receiver<Delivery>,
+    /// Boxed: a channel keeps room for dozens of messages from the start, and most clients hear nothing for long.
+    pub(super) deliveries: mpsc::Receiver<Box<Delivery>>,
     pub(super) session_present: bool,
     pub(super) left: Left,
     /// The filters that the session has.
@@ -275,7 +276,7 @@ impl Broker {
         connection: u64,
         expiry: Option<Duration>,
         mut left: Left,
-        mut deliveries: mpsc::Receiver<Delivery>,
+        mut deliveries: mpsc::Receiver<Box<Delivery>>,
     ) {
         let mut members = self.members.write();
         let Some(member) = members.get(client_id).filter(|member| member.connection == connection) else {
@@ -292,7 +293,7 @@ impl Broker {
         let Some(member) = members.get_mut(client_id) else { return };
         // Nobody can add to the outbox while this lock is held.
         while let Ok(delivery) = deliveries.try_recv() {
-            left.waiting.push_back(delivery);
+            left.waiting.push_back(*delivery);
         }
         left.waiting.retain(|delivery| delivery.qos != QoS::AtMostOnce);
         member.left = left;

@@ -4,10 +4,12 @@
 //! told PUBACK sends again, and what was accepted from it is committed by the device's actor in any case. Supervised
 //! by: mqtt/clients, as a temporary child: it ends with its connection.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -16,7 +18,7 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rumqttc::Packet;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_util::either::Either;
@@ -29,7 +31,7 @@ use voltree_runtime::{ChildSpec, RestartPolicy, clock};
 
 use super::broker::{Broker, Delivery, Joined, Left, Said, Terms, Will, only_marks};
 use super::entrance::{Arrival, Wire};
-use super::ingest::{self, Committed, Incoming};
+use super::ingest::{Commit, Incoming, ingest_all};
 use super::tls::Tls;
 use crate::access::{Denied, Identity};
 use crate::fault_points::{MQTT_SESSION, NODE_CLOCK};
@@ -45,10 +47,8 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// How many publishes a client of 5.0 is told that it may have unanswered; reading stops there for everyone.
 const RECEIVE_MAXIMUM: u16 = 1024;
-/// How much is read at once from a client that says little: ten thousand idle ones must not take much memory.
-const LEAST_READ: usize = 1024;
-/// And at most, from one that says much.
-const MOST_READ: usize = 16 * 1024;
+/// How much is read at once.
+const READ_BYTES: usize = 16 * 1024;
 /// How many things a busy client's actor deals with before it looks for messages to itself.
 const TURNS_AT_ONCE: u32 = 32;
 /// While the journal is busy a client is not read again before its last publishes are committed, but in any case after
@@ -56,9 +56,6 @@ const TURNS_AT_ONCE: u32 = 32;
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How much is written at once before the client is heard again.
 const WRITE_BUFFER: usize = 256 * 1024;
-
-/// Resolves to a publish's ticket and the reason code of its commit, if that was kept.
-type Ticketed = Pin<Box<dyn Future<Output = (u64, Option<u8>)> + Send + Sync>>;
 
 /// What a client actor is told.
 #[derive(Debug)]
@@ -102,12 +99,12 @@ struct Connection {
     /// The name in the client's certificate, where it had to show one.
     certificate: Option<String>,
     incoming: BytesMut,
-    /// How much is read next.
-    read_size: usize,
     outgoing: BytesMut,
     codec: PacketCodec,
     session: Session,
-    commits: FuturesUnordered<Ticketed>,
+    /// Publishes that were decoded and are not taken in yet.
+    offered: Vec<(u64, Incoming)>,
+    commits: FuturesUnordered<Commit>,
     member: Option<Membership>,
     identity: Identity,
     /// Messages for the client that the window has no room for yet.
@@ -125,7 +122,7 @@ struct Membership {
     broker: Arc<Broker>,
     client_id: String,
     session: u64,
-    deliveries: mpsc::Receiver<Delivery>,
+    deliveries: mpsc::Receiver<Box<Delivery>>,
     _counted: Counted,
 }
 
@@ -226,7 +223,8 @@ enum After {
 
 enum Happening {
     Read(std::io::Result<usize>),
-    Committed(u64, Option<u8>),
+    /// Publishes with their reason codes; nothing if that can't be promised.
+    Committed(Option<Vec<(u64, u8)>>),
     Delivery(Option<Delivery>),
     Stopping,
     Nothing,
@@ -272,7 +270,10 @@ impl ClientState {
 
     /// Waits for one thing to happen and deals with it.
     async fn turn(&mut self) -> After {
-        self.shake_hands().await;
+        if self.arriving.is_some() {
+            // Boxed like all that happens once: what a turn may need at most is kept for every idle client.
+            Box::pin(self.shake_hands()).await;
+        }
         let Some(connection) = &mut self.connection else { return After::Ended };
         let client = connection.member.as_ref().map_or("", |member| &member.client_id);
         if self.broker.registry.faults().pass(MQTT_SESSION, client).await.is_err() {
@@ -284,15 +285,12 @@ impl ClientState {
         let after = if matches!(happening, Happening::Nothing) { After::Quiet } else { After::Busy };
         let effects = match happening {
             Happening::Read(Ok(0)) => connection.session.close(CloseReason::ConnectionLost),
-            Happening::Read(Ok(bytes)) => {
-                connection.adapt(bytes);
-                Vec::new()
-            }
+            Happening::Read(Ok(_)) => Vec::new(),
             Happening::Read(Err(error)) => {
                 tracing::debug!(client = self.number, %error, "the connection failed");
                 connection.session.close(CloseReason::ConnectionLost)
             }
-            Happening::Committed(ticket, kept) => connection.committed(ticket, kept),
+            Happening::Committed(kept) => connection.committed(kept),
             Happening::Delivery(Some(delivery)) => {
                 connection.waiting.push_back(delivery);
                 Vec::new()
@@ -304,8 +302,8 @@ impl ClientState {
         connection.carry_out(effects, &self.broker, self.number).await;
         connection.take_commits(&self.broker, self.number).await;
         connection.decode(&self.broker, self.number).await;
+        connection.take_in(&self.broker).await;
         connection.pause(&self.broker);
-        connection.let_go_of_buffers();
         connection.deliver_waiting();
         if self.flush().await { after } else { After::Ended }
     }
@@ -333,10 +331,10 @@ impl Connection {
             peer: None,
             certificate: None,
             incoming: BytesMut::new(),
-            read_size: LEAST_READ,
             outgoing: BytesMut::new(),
             codec: PacketCodec::default(),
             session: Session::new(limits, format!("voltree-{number}"), now()),
+            offered: Vec::new(),
             commits: FuturesUnordered::new(),
             member: None,
             identity: Identity::Anonymous,
@@ -355,39 +353,17 @@ impl Connection {
         let now = now();
         self.paused_until = self.paused_until.filter(|until| *until > now && !self.commits.is_empty());
         let reads = self.session.wants_read() && self.paused_until.is_none();
-        if reads {
-            self.incoming.reserve(self.read_size);
-        }
         let wake = self.session.poll_timeout().into_iter().chain(self.paused_until).min();
         let timeout = wake.map_or(TURN, |at| at.saturating_duration_since(now).min(TURN));
         let happening = async {
             tokio::select! {
-                Some((ticket, kept)) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(ticket, kept),
-                read = self.stream.read_buf(&mut self.incoming), if reads => Happening::Read(read),
+                Some(kept) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(kept),
+                read = read(&mut self.stream, &mut self.incoming), if reads => Happening::Read(read),
                 delivery = next_delivery(&mut self.member), if self.waiting.is_empty() => Happening::Delivery(delivery),
                 _ = self.stopping.wait_for(|stopping| *stopping) => Happening::Stopping,
             }
         };
         tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
-    }
-
-    /// An idle connection keeps no large buffer.
-    fn let_go_of_buffers(&mut self) {
-        if self.incoming.is_empty()
-            && self.incoming.capacity() > 4 * LEAST_READ
-            && self.read_size == LEAST_READ
-        {
-            self.incoming = BytesMut::new();
-        }
-    }
-
-    /// Reads more at once from a client that has more to say, and less from one that has not.
-    fn adapt(&mut self, read: usize) {
-        if read >= self.read_size {
-            self.read_size = (self.read_size * 2).min(MOST_READ);
-        } else if read < self.read_size / 4 {
-            self.read_size = (self.read_size / 2).max(LEAST_READ);
-        }
     }
 
     /// Leaves the next bytes in the socket until what was taken in is committed, if that makes fewer and larger reads.
@@ -399,18 +375,28 @@ impl Connection {
 
     /// Takes what else was committed by now, which mostly was so together, so that one write answers all of it.
     async fn take_commits(&mut self, broker: &Arc<Broker>, number: u64) {
-        while let Some(Some((ticket, kept))) = self.commits.next().now_or_never() {
-            let effects = self.committed(ticket, kept);
+        while let Some(Some(kept)) = self.commits.next().now_or_never() {
+            let effects = self.committed(kept);
             self.carry_out(effects, broker, number).await;
         }
     }
 
-    fn committed(&mut self, ticket: u64, kept: Option<u8>) -> Vec<Effect> {
-        if let Some(reason) = kept {
-            return self.session.on_committed(ticket, reason, now());
-        }
+    fn committed(&mut self, kept: Option<Vec<(u64, u8)>>) -> Vec<Effect> {
         // The promise can't be kept, so the client must send again: only closing tells it so.
-        self.session.close(CloseReason::ConnectionLost)
+        let Some(kept) = kept else { return self.session.close(CloseReason::ConnectionLost) };
+        let now = now();
+        kept.into_iter().flat_map(|(ticket, reason)| self.session.on_committed(ticket, reason, now)).collect()
+    }
+
+    /// Takes in what was decoded since the last time, all at once.
+    async fn take_in(&mut self, broker: &Arc<Broker>) {
+        if self.offered.is_empty() {
+            return;
+        }
+        let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
+        let commits = ingest_all(broker, std::mem::take(&mut self.offered), now);
+        // Only who publishes needs room for this.
+        self.commits.extend(Box::pin(commits).await);
     }
 
     /// Decodes what has been read, as far as the session wants it now.
@@ -418,7 +404,7 @@ impl Connection {
         while self.closing.is_none() && self.session.wants_read() {
             let effects = match self.codec.receive(&mut self.incoming) {
                 Ok(Some(packet)) => self.session.on_packet(packet, now()),
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => self.session.on_bad_packet(error),
             };
             if self.session.is_slowed() {
@@ -426,13 +412,19 @@ impl Connection {
             }
             self.carry_out(effects, broker, number).await;
         }
+        if self.incoming.is_empty() {
+            // An idle connection keeps no buffer.
+            self.incoming = BytesMut::new();
+        }
     }
 
     async fn carry_out(&mut self, effects: Vec<Effect>, broker: &Arc<Broker>, number: u64) {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Admit(request) => effects.extend(self.admit(request, broker, number).await),
+                Effect::Admit(request) => {
+                    effects.extend(Box::pin(self.admit(request, broker, number)).await);
+                }
                 Effect::Send(packet) => self.send(packet),
                 Effect::Answer { packet, reasons } => {
                     report(self.codec.encode_reasons(packet, &reasons, &mut self.outgoing));
@@ -452,22 +444,21 @@ impl Connection {
                     metrics::mqtt_message(qos);
                     let refused = self.refused(&topic, over_rate);
                     let publisher = self.member.as_ref().map(|member| member.client_id.clone());
-                    let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
-                    let said = properties.map(|properties| Arc::new(Said::of(*properties, now)));
+                    let said = properties.map(|properties| Arc::new(Said::of(*properties, crate::now())));
                     let incoming =
                         Incoming { topic, payload, qos, retain, relay: true, said, publisher, refused };
-                    let committed = ingest::ingest(broker, incoming, now).await;
-                    if qos != rumqttc::QoS::AtMostOnce {
-                        self.commits.push(ticketed(ticket, committed));
-                    }
+                    self.offered.push((ticket, incoming));
                 }
                 Effect::Subscribed { filters } => {
+                    // What it published before is to be found among what is retained.
+                    self.take_in(broker).await;
                     if let Some(member) = &self.member {
                         let retained = broker.subscribe(&member.client_id, member.session, filters);
                         self.waiting.extend(retained);
                     }
                 }
                 Effect::Unsubscribed { filters } => {
+                    self.take_in(broker).await;
                     if let Some(member) = &self.member {
                         broker.unsubscribe(&member.client_id, member.session, &filters);
                     }
@@ -584,6 +575,7 @@ impl Connection {
             self.stream.flush().await
         };
         let written = tokio::time::timeout(WRITE_PATIENCE, writing).await;
+        self.outgoing = BytesMut::new();
         matches!(written, Ok(Ok(())))
     }
 }
@@ -604,14 +596,28 @@ fn report(written: Result<(), EncodeError>) {
     }
 }
 
-fn ticketed(ticket: u64, committed: Committed) -> Ticketed {
-    Box::pin(async move { (ticket, committed.await) })
+thread_local! {
+    /// What is read goes through here, so that no connection keeps a buffer while it waits.
+    static READ: RefCell<[u8; READ_BYTES]> = const { RefCell::new([0; READ_BYTES]) };
+}
+
+/// Reads what is there, or waits for something; nothing is lost if it is cancelled.
+async fn read(stream: &mut Wire, incoming: &mut BytesMut) -> std::io::Result<usize> {
+    std::future::poll_fn(|context| {
+        READ.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+            incoming.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    })
+    .await
 }
 
 /// The next message for this client; never, before it was let in.
 async fn next_delivery(member: &mut Option<Membership>) -> Option<Delivery> {
     match member {
-        Some(member) => member.deliveries.recv().await,
+        Some(member) => member.deliveries.recv().await.map(|delivery| *delivery),
         None => std::future::pending().await,
     }
 }

@@ -21,6 +21,12 @@ use crate::intake::{self, Inbound};
 use crate::mqtt_device;
 use crate::registry::{DeviceEntry, LinkState, NotAdopted};
 
+pub(super) use batch::ingest_all;
+pub(super) use commit::Commit;
+
+mod batch;
+mod commit;
+
 /// How long a publish without acknowledgement may wait for space before it is rejected as busy.
 const QOS_0_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -238,18 +244,19 @@ async fn take_in(
     qos: QoS,
     now: Timestamp,
 ) -> Committed {
-    let device = &entry.id;
-    let reason =
-        parsed.as_ref().map_or_else(|rejected| reason_code_of(rejected.reason), |_| reason_code::SUCCESS);
-    let inbound = match parsed {
-        Ok(reading) if broker.registry.is_too_old(device, reading.at, now) => Inbound::Rejected {
-            at: now,
-            reason: RejectReason::TooOld,
-            detail: format!("{} is older than readings of this device are kept", reading.at),
-        },
-        Ok(reading) => Inbound::Reading(reading),
-        Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
-    };
+    let (reason, inbound) = judge(broker, &entry.id, parsed, now);
+    bring(broker, entry, inbound, reason, qos, now).await
+}
+
+/// Brings what a device's door is told there, waiting for room.
+async fn bring(
+    broker: &Arc<Broker>,
+    entry: &Arc<DeviceEntry>,
+    inbound: Inbound,
+    reason: u8,
+    qos: QoS,
+    now: Timestamp,
+) -> Committed {
     let accepting = entry.intake.accept(inbound);
     let accepted = match qos {
         QoS::AtMostOnce => tokio::time::timeout(QOS_0_PATIENCE, accepting).await,
@@ -265,7 +272,28 @@ async fn take_in(
             (RejectReason::Busy, "the device's inbox stayed full".to_owned())
         }
     };
-    reject(broker, Some(device.clone()), reason, detail, qos, now).await
+    reject(broker, Some(entry.id.clone()), reason, detail, qos, now).await
+}
+
+/// What a device's door is told of a publish, and with which reason code its sender is answered.
+fn judge(
+    broker: &Broker,
+    device: &DeviceId,
+    parsed: Result<Reading, PayloadRejection>,
+    now: Timestamp,
+) -> (u8, Inbound) {
+    let reason =
+        parsed.as_ref().map_or_else(|rejected| reason_code_of(rejected.reason), |_| reason_code::SUCCESS);
+    let inbound = match parsed {
+        Ok(reading) if broker.registry.is_too_old(device, reading.at, now) => Inbound::Rejected {
+            at: now,
+            reason: RejectReason::TooOld,
+            detail: format!("{} is older than readings of this device are kept", reading.at),
+        },
+        Ok(reading) => Inbound::Reading(reading),
+        Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
+    };
+    (reason, inbound)
 }
 
 /// Takes what a device says of itself; answers the reason code for it.

@@ -77,6 +77,22 @@ async fn a_closed_door_refuses_even_those_who_wait_and_keeps_what_was_accepted()
 }
 
 #[test]
+fn several_come_in_together_or_not_at_all_and_the_receipt_tells_of_the_last() {
+    let inbox = telemetry(3);
+    let mut receipt = inbox.try_accept_all(vec!["a", "b"]).unwrap();
+    assert_eq!(inbox.try_accept_all(vec!["c", "d"]).unwrap_err(), Refused::Busy(vec!["c", "d"]));
+    assert!(inbox.try_accept("c").is_ok(), "those that came back took no space");
+    inbox.settle(1);
+    assert!(receipt.try_recv().is_err());
+    inbox.settle(2);
+    assert_eq!(receipt.try_recv(), Ok(Outcome::Done));
+    assert!(inbox.try_accept_all(vec!["d", "e"]).is_ok());
+    assert_eq!(numbers(&inbox), [3, 4, 5]);
+    let closed = telemetry(3).with_door(|| false);
+    assert_eq!(closed.try_accept_all(vec!["a"]).unwrap_err(), Refused::Closed(vec!["a"]));
+}
+
+#[test]
 fn three_panics_or_errors_make_an_item_dead_and_kills_never_do() {
     crate::log_panics();
     let inbox = telemetry(2);

@@ -100,7 +100,7 @@ impl Members {
     pub(super) fn hand(&self, client_id: &str, delivery: Delivery) -> Handed {
         let Some(member) = self.by_id.get(client_id) else { return Handed::Away(None) };
         match &member.outbox {
-            Some(outbox) => match outbox.try_send(delivery) {
+            Some(outbox) => match outbox.try_send(Box::new(delivery)) {
                 Ok(()) => Handed::Taken,
                 Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Handed::NoRoom,
             },

@@ -105,7 +105,7 @@ impl Broker {
             let Some(member) = members.get_mut(&client_id) else { continue };
             // It may have come back in between.
             let fits = match &member.outbox {
-                Some(outbox) => outbox.try_send(delivery).is_ok(),
+                Some(outbox) => outbox.try_send(Box::new(delivery)).is_ok(),
                 None if member.left.waiting.len() < OUTBOX => {
                     member.left.waiting.push_back(delivery);
                     true

@@ -1,0 +1,108 @@
+//! Publishes that a client sent in one go: telemetry of one device is admitted once, comes to its door together and wakes
+//! its actor once. Whatever else is among them goes its own way, in its place in the order.
+
+use std::sync::Arc;
+
+use rumqttc::QoS;
+use voltree_model::{DeviceId, Timestamp};
+use voltree_protocols::mqtt::{DeviceTopic, parse_telemetry};
+use voltree_runtime::Refused;
+
+use super::{Broker, Commit, Incoming, Routing, bring, ingest, judge};
+use crate::intake::Inbound;
+use crate::registry::DeviceEntry;
+
+/// What came for one device and is not at its door yet.
+struct Batch {
+    entry: Arc<DeviceEntry>,
+    inbound: Vec<Inbound>,
+    tickets: Vec<(u64, u8)>,
+}
+
+/// Takes publishes in, each with its ticket, in their order. Waits while an inbox is full, like [`ingest`].
+pub(in crate::mqtt) async fn ingest_all(
+    broker: &Arc<Broker>,
+    offered: Vec<(u64, Incoming)>,
+    now: Timestamp,
+) -> Vec<Commit> {
+    let mut commits = Vec::new();
+    let mut gathered: Option<Batch> = None;
+    for (ticket, incoming) in offered {
+        let device = plain_telemetry(&incoming);
+        if let Some(batch) = gathered.take_if(|batch| device.as_ref() != Some(&batch.entry.id)) {
+            batch.bring(broker, now, &mut commits).await;
+        }
+        if gathered.is_none() {
+            gathered = device.and_then(|device| broker.registry.admitted(&device)).map(Batch::new);
+        }
+        match &mut gathered {
+            Some(batch) => batch.add(broker, ticket, incoming, now),
+            None => {
+                let qos = incoming.qos;
+                // Most are not alone, and a client that waits must not take the room of one that does.
+                let committed = Box::pin(ingest(broker, incoming, now)).await;
+                if qos != QoS::AtMostOnce {
+                    commits.push(Commit::One { ticket, committed });
+                }
+            }
+        }
+    }
+    if let Some(batch) = gathered {
+        batch.bring(broker, now, &mut commits).await;
+    }
+    commits
+}
+
+/// Whose telemetry it is, if it is nothing but that.
+fn plain_telemetry(incoming: &Incoming) -> Option<DeviceId> {
+    if incoming.refused.is_some() || incoming.retain || incoming.qos == QoS::AtMostOnce {
+        return None;
+    }
+    match DeviceTopic::parse(&incoming.topic) {
+        Ok(DeviceTopic::Telemetry(device)) => Some(device),
+        Ok(
+            DeviceTopic::Status(_)
+            | DeviceTopic::Commands(_)
+            | DeviceTopic::CommandAck(_)
+            | DeviceTopic::Config(_),
+        )
+        | Err(_) => None,
+    }
+}
+
+impl Batch {
+    fn new(entry: Arc<DeviceEntry>) -> Self {
+        Self { entry, inbound: Vec::new(), tickets: Vec::new() }
+    }
+
+    fn add(&mut self, broker: &Arc<Broker>, ticket: u64, incoming: Incoming, now: Timestamp) {
+        let Incoming { topic, payload, qos, retain, relay, said, publisher, .. } = incoming;
+        if relay {
+            let routing = Routing { publisher: publisher.as_deref(), retain, said };
+            broker.route(&topic, &payload, qos, routing);
+        }
+        let entry = &self.entry;
+        let parsed = parse_telemetry(&entry.id, &payload, now, || entry.own_time(now));
+        entry.publishes.record(now, &payload, &parsed);
+        let (reason, inbound) = judge(broker, &entry.id, parsed, now);
+        self.inbound.push(inbound);
+        self.tickets.push((ticket, reason));
+    }
+
+    async fn bring(self, broker: &Arc<Broker>, now: Timestamp, commits: &mut Vec<Commit>) {
+        let Self { entry, inbound, tickets } = self;
+        match entry.intake.try_accept_all(inbound) {
+            Ok(receipt) => {
+                entry.arrived(now);
+                commits.push(Commit::Batch { receipt, tickets });
+            }
+            Err(Refused::Busy(inbound) | Refused::Closed(inbound)) => {
+                for ((ticket, reason), inbound) in tickets.into_iter().zip(inbound) {
+                    let bringing = bring(broker, &entry, inbound, reason, QoS::AtLeastOnce, now);
+                    let committed = Box::pin(bringing).await;
+                    commits.push(Commit::One { ticket, committed });
+                }
+            }
+        }
+    }
+}
