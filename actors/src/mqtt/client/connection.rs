@@ -1,0 +1,417 @@
+//! A client's socket with its session: waits for what happens next, decodes, answers.
+//!
+//! Publishes that were read together are taken in together, and while the journal is busy reading waits for commits, so
+//! that everything that is done once for a read is done for more messages. An idle connection holds no buffer.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use rumqttc::Packet;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::sync::{mpsc, watch};
+use voltree_model::{RejectReason, Timestamp};
+use voltree_protocols::mqtt::{
+    Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Refusal, Session,
+};
+use voltree_protocols::mqtt::{EncodeError, Offer, PacketCodec, PublishProperties, TOPIC_ALIAS_MAXIMUM};
+use voltree_runtime::clock;
+
+use crate::access::{Denied, Identity};
+use crate::fault_points::NODE_CLOCK;
+use crate::metrics;
+use crate::mqtt::broker::{Broker, Delivery, Joined, Left, Said, Terms, Will, only_marks};
+use crate::mqtt::entrance::Wire;
+use crate::mqtt::ingest::{Commit, Incoming, ingest_all};
+
+/// The longest a turn waits for something to happen, so that a quiet connection is told from a frozen actor.
+const TURN: Duration = Duration::from_secs(30);
+/// How long a client may take to read what it is sent.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// How many publishes a client of 5.0 is told that it may have unanswered; reading stops there for everyone.
+const RECEIVE_MAXIMUM: u16 = 1024;
+/// How much is read at once.
+const READ_BYTES: usize = 16 * 1024;
+/// While the journal is busy a client is not read again before its last publishes are committed, but in any case after
+/// this long: the next read finds more, and everything that is done once for a read is done for more messages.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How much is written at once before the client is heard again.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// What a turn is about.
+pub(super) enum Happening {
+    Read(std::io::Result<usize>),
+    /// Publishes with their reason codes; nothing if that can't be promised.
+    Committed(Option<Vec<(u64, u8)>>),
+    Delivery(Option<Delivery>),
+    Stopping,
+    Nothing,
+}
+
+/// A client's socket and session.
+pub(super) struct Connection {
+    stream: Wire,
+    pub(super) peer: Option<SocketAddr>,
+    /// The name in the client's certificate, where it had to show one.
+    pub(super) certificate: Option<String>,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+    codec: PacketCodec,
+    pub(super) session: Session,
+    /// Publishes that were decoded and are not taken in yet.
+    offered: Vec<(u64, Incoming)>,
+    commits: FuturesUnordered<Commit>,
+    pub(super) member: Option<Membership>,
+    identity: Identity,
+    /// Messages for the client that the window has no room for yet.
+    pub(super) waiting: VecDeque<Delivery>,
+    /// Some of it only waits for the outgoing buffer to be written.
+    more_to_write: bool,
+    /// Until when its bytes stay in the socket, as long as it has publishes that are not committed.
+    paused_until: Option<Instant>,
+    stopping: watch::Receiver<bool>,
+    pub(super) closing: Option<CloseReason>,
+}
+
+/// A client that was let in.
+pub(super) struct Membership {
+    broker: Arc<Broker>,
+    pub(super) client_id: String,
+    session: u64,
+    deliveries: mpsc::Receiver<Box<Delivery>>,
+    _counted: Counted,
+}
+
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::mqtt_connections(1.0);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::mqtt_connections(-1.0);
+    }
+}
+
+/// However the actor ended, its client's session and will go to whom they belong.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(member) = self.member.take() else { return };
+        if let Some(will) = self.session.will() {
+            let terms = self.session.will_terms().clone();
+            member.broker.bequeath(Will::new(&member.client_id, will.clone(), terms, crate::now()));
+        }
+        let left = Left {
+            open: self.session.open_deliveries().cloned().collect(),
+            unreleased: self.session.unreleased().clone(),
+            waiting: std::mem::take(&mut self.waiting),
+        };
+        let expiry = self.session.session_expiry();
+        member.broker.leave(&member.client_id, member.session, expiry, left, member.deliveries);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(stream: Wire, number: u64, broker: &Broker) -> Self {
+        let (limits, stopping) = (Limits { rate: broker.rate, ..Limits::default() }, broker.stopping());
+        Self {
+            stream,
+            peer: None,
+            certificate: None,
+            incoming: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            codec: PacketCodec::default(),
+            session: Session::new(limits, format!("voltree-{number}"), now()),
+            offered: Vec::new(),
+            commits: FuturesUnordered::new(),
+            member: None,
+            identity: Identity::Anonymous,
+            waiting: VecDeque::new(),
+            more_to_write: false,
+            paused_until: None,
+            stopping,
+            closing: None,
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Happening {
+        if std::mem::take(&mut self.more_to_write) {
+            return Happening::Nothing;
+        }
+        let now = now();
+        self.paused_until = self.paused_until.filter(|until| *until > now && !self.commits.is_empty());
+        let reads = self.session.wants_read() && self.paused_until.is_none();
+        let wake = self.session.poll_timeout().into_iter().chain(self.paused_until).min();
+        let timeout = wake.map_or(TURN, |at| at.saturating_duration_since(now).min(TURN));
+        let happening = async {
+            tokio::select! {
+                Some(kept) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(kept),
+                read = read(&mut self.stream, &mut self.incoming), if reads => Happening::Read(read),
+                delivery = next_delivery(&mut self.member), if self.waiting.is_empty() => Happening::Delivery(delivery),
+                _ = self.stopping.wait_for(|stopping| *stopping) => Happening::Stopping,
+            }
+        };
+        tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
+    }
+
+    /// Leaves the next bytes in the socket until what was taken in is committed, if that makes fewer and larger reads.
+    pub(super) fn pause(&mut self, broker: &Broker) {
+        if self.paused_until.is_none() && !self.commits.is_empty() && broker.journal.is_busy() {
+            self.paused_until = Some(now() + LONGEST_PAUSE);
+        }
+    }
+
+    /// Takes what else was committed by now, which mostly was so together, so that one write answers all of it.
+    pub(super) async fn take_commits(&mut self, broker: &Arc<Broker>, number: u64) {
+        while let Some(Some(kept)) = self.commits.next().now_or_never() {
+            let effects = self.committed(kept);
+            self.carry_out(effects, broker, number).await;
+        }
+    }
+
+    pub(super) fn committed(&mut self, kept: Option<Vec<(u64, u8)>>) -> Vec<Effect> {
+        // The promise can't be kept, so the client must send again: only closing tells it so.
+        let Some(kept) = kept else { return self.session.close(CloseReason::ConnectionLost) };
+        let now = now();
+        kept.into_iter().flat_map(|(ticket, reason)| self.session.on_committed(ticket, reason, now)).collect()
+    }
+
+    /// Takes in what was decoded since the last time, all at once.
+    pub(super) async fn take_in(&mut self, broker: &Arc<Broker>) {
+        if self.offered.is_empty() {
+            return;
+        }
+        let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
+        let commits = ingest_all(broker, std::mem::take(&mut self.offered), now);
+        // Only who publishes needs room for this.
+        self.commits.extend(Box::pin(commits).await);
+    }
+
+    /// Decodes what has been read, as far as the session wants it now.
+    pub(super) async fn decode(&mut self, broker: &Arc<Broker>, number: u64) {
+        while self.closing.is_none() && self.session.wants_read() {
+            let effects = match self.codec.receive(&mut self.incoming) {
+                Ok(Some(packet)) => self.session.on_packet(packet, now()),
+                Ok(None) => break,
+                Err(error) => self.session.on_bad_packet(error),
+            };
+            if self.session.is_slowed() {
+                metrics::mqtt_slowed();
+            }
+            self.carry_out(effects, broker, number).await;
+        }
+        if self.incoming.is_empty() {
+            // An idle connection keeps no buffer.
+            self.incoming = BytesMut::new();
+        }
+    }
+
+    pub(super) async fn carry_out(&mut self, effects: Vec<Effect>, broker: &Arc<Broker>, number: u64) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Admit(request) => {
+                    effects.extend(Box::pin(self.admit(request, broker, number)).await);
+                }
+                Effect::Send(packet) => self.send(packet),
+                Effect::Answer { packet, reasons } => {
+                    report(self.codec.encode_reasons(packet, &reasons, &mut self.outgoing));
+                }
+                Effect::Repeat { publish, properties } => {
+                    self.send_said(Packet::Publish(publish), Some(*properties));
+                }
+                Effect::TooLarge { pkid } => {
+                    metrics::mqtt_undelivered();
+                    tracing::debug!(
+                        client = number,
+                        pkid,
+                        "an open delivery is larger than the client takes now"
+                    );
+                }
+                Effect::Ingest { ticket, topic, payload, qos, retain, properties, over_rate, .. } => {
+                    metrics::mqtt_message(qos);
+                    let refused = self.refused(&topic, over_rate);
+                    let publisher = self.member.as_ref().map(|member| member.client_id.clone());
+                    let said = properties.map(|properties| Arc::new(Said::of(*properties, crate::now())));
+                    let incoming =
+                        Incoming { topic, payload, qos, retain, relay: true, said, publisher, refused };
+                    self.offered.push((ticket, incoming));
+                }
+                Effect::Subscribed { filters } => {
+                    // What it published before is to be found among what is retained.
+                    self.take_in(broker).await;
+                    if let Some(member) = &self.member {
+                        let retained = broker.subscribe(&member.client_id, member.session, filters);
+                        self.waiting.extend(retained);
+                    }
+                }
+                Effect::Unsubscribed { filters } => {
+                    self.take_in(broker).await;
+                    if let Some(member) = &self.member {
+                        broker.unsubscribe(&member.client_id, member.session, &filters);
+                    }
+                }
+                Effect::Delivered { .. } => {}
+                Effect::Disconnect(reason) => self.codec.encode_disconnect(reason, &mut self.outgoing),
+                Effect::Close(reason) => self.closing = Some(reason),
+            }
+        }
+    }
+
+    /// Why a publish to this topic is turned away, if it is.
+    fn refused(&mut self, topic: &str, over_rate: bool) -> Option<RejectReason> {
+        if !self.identity.may_publish(topic) {
+            return Some(RejectReason::NotAuthorized);
+        }
+        over_rate.then_some(RejectReason::Rate)
+    }
+
+    async fn admit(&mut self, request: ConnectRequest, broker: &Arc<Broker>, number: u64) -> Vec<Effect> {
+        let will = request.will.as_ref().map(|will| will.topic.as_str());
+        let identity = match broker.judge(request.credentials, self.certificate.take(), self.peer).await {
+            Ok(identity) if will.is_none_or(|topic| identity.may_publish(topic)) => identity,
+            Ok(_) => return self.refuse(Refusal::NotAuthorized, "no right to the topic of its will", number),
+            Err(denied @ Denied::BadCredentials) => {
+                return self.refuse(Refusal::BadCredentials, &denied.to_string(), number);
+            }
+            Err(denied @ (Denied::NameNeeded | Denied::UnknownCertificate)) => {
+                return self.refuse(Refusal::NotAuthorized, &denied.to_string(), number);
+            }
+        };
+        let key = identity.session_key(&request.client_id);
+        let terms = Terms { clean_start: request.clean_session, expiry: request.session_expiry };
+        let Joined { deliveries, session_present, left, subscribed } = broker.join(&key, number, terms).await;
+        self.member = Some(Membership {
+            deliveries,
+            broker: Arc::clone(broker),
+            client_id: key,
+            session: number,
+            _counted: Counted::new(),
+        });
+        self.waiting = left.waiting;
+        let Left { open, unreleased, .. } = left;
+        let may_subscribe = match &identity {
+            Identity::Anonymous => None,
+            Identity::User(_, rights) => Some(rights.subscribe.clone()),
+        };
+        self.identity = identity;
+        let admission = Admission { session_present, open, unreleased, may_subscribe, subscribed };
+        self.session.accept(admission, now())
+    }
+
+    fn refuse(&mut self, refusal: Refusal, why: &str, number: u64) -> Vec<Effect> {
+        metrics::mqtt_refused();
+        tracing::warn!(client = number, peer = ?self.peer, why, "an MQTT client was turned away");
+        self.session.refuse(refusal)
+    }
+
+    /// Hands over what waits, as far as the client's window and the outgoing buffer have room.
+    pub(super) fn deliver_waiting(&mut self) {
+        while self.outgoing.len() < WRITE_BUFFER {
+            let Some(delivery) = self.waiting.front() else { return };
+            let Delivery { topic, payload, qos, retain, ids, said } = delivery;
+            let now = crate::now();
+            if said.as_ref().is_some_and(|said| said.has_expired(now)) {
+                tracing::debug!(%topic, "a message expired before its subscriber could take it");
+                self.waiting.pop_front();
+                continue;
+            }
+            let properties = said.as_ref().map_or_else(|| only_marks(ids), |said| said.at(now, ids));
+            match self.session.deliver(topic, payload.clone(), *qos, *retain, properties.as_ref()) {
+                Ok(packet) => self.send_said(packet, properties),
+                Err(NotDelivered::WindowFull) => return,
+                Err(
+                    error @ (NotDelivered::NotConnected | NotDelivered::TooLarge | NotDelivered::BadTopic(_)),
+                ) => {
+                    metrics::mqtt_undelivered();
+                    tracing::debug!(%topic, %error, "not delivered");
+                }
+            }
+            self.waiting.pop_front();
+        }
+        self.more_to_write = true;
+    }
+
+    fn send_said(&mut self, packet: Packet, properties: Option<PublishProperties>) {
+        if let Packet::Publish(publish) = packet {
+            report(self.codec.encode_publish(publish, properties, &mut self.outgoing));
+        } else {
+            self.send(packet);
+        }
+    }
+
+    fn send(&mut self, packet: Packet) {
+        report(if let Packet::ConnAck(ack) = packet {
+            let offer = Offer {
+                assigned_client_id: self.session.assigned_client_id().map(str::to_owned),
+                receive_maximum: RECEIVE_MAXIMUM,
+                topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
+            };
+            self.codec.encode_connack(ack, offer, &mut self.outgoing)
+        } else {
+            self.codec.encode(packet, &mut self.outgoing)
+        });
+    }
+
+    pub(super) async fn write(&mut self) -> bool {
+        if self.outgoing.is_empty() {
+            return true;
+        }
+        let writing = async {
+            self.stream.write_all_buf(&mut self.outgoing).await?;
+            // TLS may still hold a part of it back.
+            self.stream.flush().await
+        };
+        let written = tokio::time::timeout(WRITE_PATIENCE, writing).await;
+        self.outgoing = BytesMut::new();
+        matches!(written, Ok(Ok(())))
+    }
+}
+
+fn report(written: Result<(), EncodeError>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "a packet of ours could not be written");
+    }
+}
+
+thread_local! {
+    /// What is read goes through here, so that no connection keeps a buffer while it waits.
+    static READ: RefCell<[u8; READ_BYTES]> = const { RefCell::new([0; READ_BYTES]) };
+}
+
+/// Reads what is there, or waits for something; nothing is lost if it is cancelled.
+async fn read(stream: &mut Wire, incoming: &mut BytesMut) -> std::io::Result<usize> {
+    std::future::poll_fn(|context| {
+        READ.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+            incoming.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    })
+    .await
+}
+
+/// The next message for this client; never, before it was let in.
+async fn next_delivery(member: &mut Option<Membership>) -> Option<Delivery> {
+    match member {
+        Some(member) => member.deliveries.recv().await.map(|delivery| *delivery),
+        None => std::future::pending().await,
+    }
+}
+
+/// Now, as the session counts time.
+pub(super) fn now() -> Instant {
+    clock::monotonic().into_std()
+}
