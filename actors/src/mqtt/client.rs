@@ -5,6 +5,7 @@
 //! by: mqtt/clients, as a temporary child: it ends with its connection.
 
 mod connection;
+mod pace;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -202,7 +203,6 @@ impl ClientState {
         connection.take_commits(&self.broker, self.number).await;
         connection.decode(&self.broker, self.number).await;
         connection.take_in(&self.broker).await;
-        connection.pause(&self.broker);
         connection.deliver_waiting();
         if self.flush().await { after } else { After::Ended }
     }

@@ -24,6 +24,7 @@ use voltree_protocols::mqtt::{
 use voltree_protocols::mqtt::{EncodeError, Offer, PacketCodec, PublishProperties, TOPIC_ALIAS_MAXIMUM};
 use voltree_runtime::clock;
 
+use super::pace::ReadPace;
 use crate::access::{Denied, Identity};
 use crate::fault_points::NODE_CLOCK;
 use crate::metrics;
@@ -40,7 +41,7 @@ const RECEIVE_MAXIMUM: u16 = 1024;
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// While the journal is busy a client is not read again before its last publishes are committed, but in any case after
-/// this long: the next read finds more, and everything that is done once for a read is done for more messages.
+/// this long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How much is written at once before the client is heard again.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -74,10 +75,19 @@ pub(super) struct Connection {
     pub(super) waiting: VecDeque<Delivery>,
     /// Some of it only waits for the outgoing buffer to be written.
     more_to_write: bool,
-    /// Until when its bytes stay in the socket, as long as it has publishes that are not committed.
-    paused_until: Option<Instant>,
+    pace: ReadPace,
+    /// Its bytes stay in the socket.
+    paused: Option<Pause>,
     stopping: watch::Receiver<bool>,
     pub(super) closing: Option<CloseReason>,
+}
+
+/// How long reading waits.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    at_least_until: Instant,
+    /// The same while there are publishes that are not committed.
+    until: Instant,
 }
 
 /// A client that was let in.
@@ -139,7 +149,8 @@ impl Connection {
             identity: Identity::Anonymous,
             waiting: VecDeque::new(),
             more_to_write: false,
-            paused_until: None,
+            pace: ReadPace::default(),
+            paused: None,
             stopping,
             closing: None,
         }
@@ -150,9 +161,12 @@ impl Connection {
             return Happening::Nothing;
         }
         let now = now();
-        self.paused_until = self.paused_until.filter(|until| *until > now && !self.commits.is_empty());
-        let reads = self.session.wants_read() && self.paused_until.is_none();
-        let wake = self.session.poll_timeout().into_iter().chain(self.paused_until).min();
+        let waits = !self.commits.is_empty();
+        self.paused =
+            self.paused.filter(|pause| now < if waits { pause.until } else { pause.at_least_until });
+        let reads = self.session.wants_read() && self.paused.is_none();
+        let resumes = self.paused.map(|pause| if waits { pause.until } else { pause.at_least_until });
+        let wake = self.session.poll_timeout().into_iter().chain(resumes).min();
         let timeout = wake.map_or(TURN, |at| at.saturating_duration_since(now).min(TURN));
         let happening = async {
             tokio::select! {
@@ -165,11 +179,12 @@ impl Connection {
         tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
     }
 
-    /// Leaves the next bytes in the socket until what was taken in is committed, if that makes fewer and larger reads.
-    pub(super) fn pause(&mut self, broker: &Broker) {
-        if self.paused_until.is_none() && !self.commits.is_empty() && broker.journal.is_busy() {
-            self.paused_until = Some(now() + LONGEST_PAUSE);
-        }
+    /// Leaves the next bytes in the socket after a read that brought so many publishes, if the node is busy.
+    fn pause(&mut self, broker: &Broker, publishes: usize) {
+        let (busy, now) = (broker.journal.is_busy(), now());
+        let at_least = self.pace.after(publishes, busy, now);
+        self.paused =
+            busy.then(|| Pause { at_least_until: now + at_least, until: now + at_least.max(LONGEST_PAUSE) });
     }
 
     /// Takes what else was committed by now, which mostly was so together, so that one write answers all of it.
@@ -192,6 +207,7 @@ impl Connection {
         if self.offered.is_empty() {
             return;
         }
+        self.pause(broker, self.offered.len());
         let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
         let commits = ingest_all(broker, std::mem::take(&mut self.offered), now);
         // Only who publishes needs room for this.
