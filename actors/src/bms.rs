@@ -280,7 +280,7 @@ impl BmsState {
         entry.set_link(LinkState::Up, "it answers");
         let reading = pack.into_reading(entry.id.clone(), now);
         // This actor commits by itself. Its inbox is open, as it is closed only while nobody polls.
-        if let Err(refused) = entry.intake.accept_unreceipted(Inbound::Reading(reading)).await {
+        if let Err(refused) = entry.intake.accept_unreceipted(Inbound::Reading(Arc::new(reading))).await {
             let reason = RejectReason::Parked;
             drop(intake::reject(&self.args.journal, &entry.id, reason, refused.to_string(), now));
         }

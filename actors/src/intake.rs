@@ -24,7 +24,7 @@ const BATCH: usize = 256;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Inbound {
     /// A reading to keep.
-    Reading(Reading),
+    Reading(Arc<Reading>),
     /// Something that was turned away, which the ledger must know of.
     Rejected {
         /// When it arrived.
@@ -252,7 +252,7 @@ fn origin(sequence: u64) -> Origin {
 fn entry(device: &DeviceId, number: u64, inbound: &Inbound) -> Entry {
     let origin = origin(number);
     match inbound {
-        Inbound::Reading(reading) => Entry::Reading { origin, reading: reading.clone() },
+        Inbound::Reading(reading) => Entry::Reading { origin, reading: Arc::clone(reading) },
         Inbound::Rejected { at, reason, detail } => Entry::Rejected {
             device: Some(device.clone()),
             origin: Some(origin),

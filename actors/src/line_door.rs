@@ -151,7 +151,7 @@ impl Batch<'_> {
     /// Hands over the reading of which more lines might have followed.
     async fn close(&mut self) -> Result<(), WriteError> {
         let Some(Open { first_line, lines, entry, reading }) = self.open.take() else { return Ok(()) };
-        self.accept(first_line, &entry, Inbound::Reading(reading), lines).await
+        self.accept(first_line, &entry, Inbound::Reading(Arc::new(reading)), lines).await
     }
 
     /// Lines of one device mostly follow each other.

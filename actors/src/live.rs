@@ -55,7 +55,7 @@ impl LiveBus {
                 metrics::ingested(reading);
                 // A reading that nobody watches is no loss, and not worth a copy: it is committed.
                 if self.watchers.receiver_count() > 0 {
-                    self.watchers.send(Arc::new(reading.clone())).ok();
+                    self.watchers.send(Arc::clone(reading)).ok();
                 }
             }
             Entry::Rejected { reason, .. } => metrics::rejected(*reason),

@@ -156,13 +156,13 @@ pub(crate) fn dead_lettered() {
     counter!(DEAD).increment(1);
 }
 
-pub(crate) fn mqtt_message(qos: QoS) {
+pub(crate) fn mqtt_messages(qos: QoS, count: u64) {
     let qos = match qos {
         QoS::AtMostOnce => "0",
         QoS::AtLeastOnce => "1",
         QoS::ExactlyOnce => "2",
     };
-    counter!(MQTT_MESSAGES, "qos" => qos).increment(1);
+    counter!(MQTT_MESSAGES, "qos" => qos).increment(count);
 }
 
 pub(crate) fn mqtt_connections(change: f64) {

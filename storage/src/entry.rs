@@ -5,6 +5,7 @@
 //! format: new ones go to the end.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use voltree_model::{DeviceId, Origin, Reading, RejectReason, Timestamp};
@@ -40,8 +41,8 @@ pub enum Entry {
     Reading {
         /// Where it stands among its device's.
         origin: Origin,
-        /// What the device said.
-        reading: Reading,
+        /// What the device said; shared with whoever still holds it at the door.
+        reading: Arc<Reading>,
     },
     /// Something that was turned away.
     Rejected {

@@ -115,7 +115,7 @@ fn reading(sequence: u64, at_ms: i64, value: f64) -> Entry {
     let metrics = vec![Metric { name: voltage(), value, unit: None }];
     let at = Timestamp::from_millis(at_ms);
     let reading = Reading { device: device(), at, metrics, attributes: Vec::new(), left_out: Vec::new() };
-    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading }
+    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }
 }
 
 fn open_journal(disk: &Refusing) -> Result<Arc<JournalSlot>, voltree_storage::Error> {

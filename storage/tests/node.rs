@@ -115,7 +115,7 @@ fn reading(sequence: u64) -> Entry {
     let metrics = vec![Metric { name: voltage(), value: 52.5, unit: Some(Unit::new("V").unwrap()) }];
     let at = Timestamp::from_millis(millis(sequence));
     let reading = Reading { device: device(), at, metrics, attributes: Vec::new(), left_out: Vec::new() };
-    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading }
+    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }
 }
 
 #[test]

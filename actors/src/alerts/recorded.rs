@@ -271,7 +271,7 @@ mod tests {
         use voltree_model::{Metric, MetricName, Origin, Reading};
         let reading = |seconds: i64, celsius: f64| Entry::Reading {
             origin: Origin { epoch: 0, sequence: 1 },
-            reading: Reading {
+            reading: Arc::new(Reading {
                 device: device("p"),
                 at: at(seconds),
                 metrics: vec![Metric {
@@ -281,7 +281,7 @@ mod tests {
                 }],
                 attributes: Vec::new(),
                 left_out: Vec::new(),
-            },
+            }),
         };
         let entries = [(1, 20.0), (2, 90.0), (3, 20.0), (4, 91.0)].map(|(s, c)| reading(s, c));
         let judge = |engine: &mut AlertEngine| {

@@ -290,7 +290,7 @@ fn judge(
             reason: RejectReason::TooOld,
             detail: format!("{} is older than readings of this device are kept", reading.at),
         },
-        Ok(reading) => Inbound::Reading(reading),
+        Ok(reading) => Inbound::Reading(Arc::new(reading)),
         Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
     };
     (reason, inbound)

@@ -298,7 +298,7 @@ impl Connection {
                 Ok(())
             }
             Event::Incoming(Packet::Publish(publish)) => {
-                metrics::mqtt_message(publish.qos);
+                metrics::mqtt_messages(publish.qos, 1);
                 self.waiting.push_back(publish);
                 Ok(())
             }

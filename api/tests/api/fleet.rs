@@ -363,7 +363,7 @@ pub(crate) fn letter() -> Arc<DeadLetter> {
         at: START,
         cause: "panicked: out of cells (at bms.rs:1:1)".to_owned(),
         failures: 3,
-        inbound: Inbound::Reading(Reading::clone(&reading)),
+        inbound: Inbound::Reading(Arc::clone(&reading)),
     })
 }
 

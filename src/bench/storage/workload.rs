@@ -114,7 +114,10 @@ impl Battery {
             attributes: Vec::new(),
             left_out: Vec::new(),
         };
-        Entry::Reading { origin: Origin { epoch: 0, sequence: u64::from(self.second) }, reading }
+        Entry::Reading {
+            origin: Origin { epoch: 0, sequence: u64::from(self.second) },
+            reading: reading.into(),
+        }
     }
 
     fn noise(&mut self, deviation: f64) -> f64 {

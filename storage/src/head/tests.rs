@@ -21,7 +21,7 @@ fn reading(sequence: u64, millis: i64, values: &[(&str, f64)]) -> Entry {
         values.iter().map(|(n, value)| Metric { name: name(n), value: *value, unit: None }).collect();
     let attributes = vec![(name("state"), format!("at {millis}"))];
     let reading = Reading { device: device(), at: at(millis), metrics, attributes, left_out: Vec::new() };
-    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading }
+    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }
 }
 
 fn rejected(owner: Option<DeviceId>, millis: i64) -> Entry {
@@ -122,7 +122,7 @@ fn a_crowd_of_open_readings_is_sealed_where_most_of_them_are() {
     let of = |device: usize, sequence: u64| {
         let mut entry = reading(sequence, 1, &[("v", 1.0)]);
         if let Entry::Reading { reading, .. } = &mut entry {
-            reading.device = DeviceId::new(format!("pack-{device}")).unwrap();
+            Arc::make_mut(reading).device = DeviceId::new(format!("pack-{device}")).unwrap();
         }
         entry
     };

@@ -77,9 +77,13 @@ mod tests {
         let dead =
             Entry::DeadLettered { device: device.clone(), origin, at, cause: "it panicked".to_owned() };
         let record = RecordChange::entry::<Note>("key", Some(&Note(7)), at).unwrap();
-        for entry in
-            [Entry::Reading { origin, reading }, rejected(Some(device)), rejected(None), dead, record]
-        {
+        for entry in [
+            Entry::Reading { origin, reading: reading.into() },
+            rejected(Some(device)),
+            rejected(None),
+            dead,
+            record,
+        ] {
             let peeked = peek(&record::encode(&entry).unwrap()).unwrap();
             assert_eq!((peeked.device.as_ref(), peeked.origin), (entry.device(), entry.origin()));
             assert_eq!(peeked.change.is_some(), matches!(entry, Entry::Record { .. }));

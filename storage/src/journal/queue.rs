@@ -97,7 +97,7 @@ pub(super) fn encode(entries: Vec<Entry>) -> Result<Vec<Encoded>, AppendError> {
 fn encode_one(entry: &Entry, before: Option<&Encoded>) -> Result<Form, RecordError> {
     let Entry::Reading { origin, reading } = entry else { return record::encode(entry).map(Form::Whole) };
     let before = before.and_then(|before| match (before.entry.as_ref(), &before.form) {
-        (Entry::Reading { reading, .. }, Form::Reading(encoded)) => Some((reading, encoded)),
+        (Entry::Reading { reading, .. }, Form::Reading(encoded)) => Some((reading.as_ref(), encoded)),
         _ => None,
     });
     reading::encode(*origin, reading, before).map(Form::Reading)

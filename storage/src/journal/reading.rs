@@ -176,7 +176,8 @@ impl<'a> Parsed<'a> {
             unit: unit.clone(),
         };
         let metrics = series.iter().zip(values).map(metric).collect();
-        Ok(Entry::Reading { origin, reading: Reading { device, at, metrics, attributes, left_out } })
+        let reading = Reading { device, at, metrics, attributes, left_out };
+        Ok(Entry::Reading { origin, reading: Arc::new(reading) })
     }
 }
 
@@ -217,7 +218,10 @@ mod tests {
                 None => parsed.names().unwrap(),
             };
             let back = parsed.entry(&names).unwrap();
-            assert_eq!(format!("{back:?}"), format!("{:?}", Entry::Reading { origin, reading }));
+            assert_eq!(
+                format!("{back:?}"),
+                format!("{:?}", Entry::Reading { origin, reading: reading.into() })
+            );
             places.insert(u32::try_from(offset).unwrap(), names);
             offset += 100;
         }

@@ -62,7 +62,7 @@ fn reading(name: &str, sequence: u64) -> Entry {
     let metrics = vec![Metric { name: name_of("soc_percent"), value: 50.0, unit: None }];
     let at = Timestamp::from_millis(i64::try_from(sequence).unwrap() * 1_000);
     let reading = Reading { device: device(name), at, metrics, attributes: Vec::new(), left_out: Vec::new() };
-    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading }
+    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }
 }
 
 fn append(slot: &JournalSlot, entries: Vec<Entry>) -> Answer {

@@ -92,7 +92,7 @@ fn reading(owner: &str, sequence: u64, millis: i64, values: &[(&str, f64)]) -> E
         values.iter().map(|(n, value)| Metric { name: name(n), value: *value, unit: None }).collect();
     let (device, at) = (device(owner), at(millis));
     let reading = Reading { device, at, metrics, attributes: Vec::new(), left_out: Vec::new() };
-    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading }
+    Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }
 }
 
 /// A head as the store's checkpoint left it, then fed all entries.

@@ -15,7 +15,7 @@ fn reading(device: &str, at_ms: i64, metrics: &[(&str, f64)]) -> Entry {
         attributes: Vec::new(),
         left_out: Vec::new(),
     };
-    Entry::Reading { origin: Origin { epoch: 0, sequence: 1 }, reading }
+    Entry::Reading { origin: Origin { epoch: 0, sequence: 1 }, reading: reading.into() }
 }
 
 fn at(ms: i64) -> Timestamp {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use rumqttc::Packet;
+use rumqttc::{Packet, QoS};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{mpsc, watch};
 use voltree_model::{RejectReason, Timestamp};
@@ -208,10 +208,20 @@ impl Connection {
             return;
         }
         self.pause(broker, self.offered.len());
+        self.count();
         let now = Timestamp::from_millis(broker.registry.faults().now_ms(NODE_CLOCK));
         let commits = ingest_all(broker, std::mem::take(&mut self.offered), now);
         // Only who publishes needs room for this.
         self.commits.extend(Box::pin(commits).await);
+    }
+
+    fn count(&self) {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let count = self.offered.iter().filter(|(_, publish)| publish.qos == qos).count();
+            if count > 0 {
+                metrics::mqtt_messages(qos, u64::try_from(count).unwrap_or(u64::MAX));
+            }
+        }
     }
 
     /// Decodes what has been read, as far as the session wants it now.
@@ -256,7 +266,6 @@ impl Connection {
                     );
                 }
                 Effect::Ingest { ticket, topic, payload, qos, retain, properties, over_rate, .. } => {
-                    metrics::mqtt_message(qos);
                     let refused = self.refused(&topic, over_rate);
                     let publisher = self.member.as_ref().map(|member| member.client_id.clone());
                     let said = properties.map(|properties| Arc::new(Said::of(*properties, crate::now())));

@@ -16,6 +16,8 @@ const ENOUGH: u32 = 8;
 const SAMPLE: u32 = 24;
 /// A client is held up if it publishes less than this share of what it did with the pause before.
 const HELD_UP: f64 = 0.75;
+/// For so many samples in a row: a client may pause for a moment on its own account.
+const DOUBTS: u32 = 2;
 /// How long one that was held up is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 
@@ -30,6 +32,8 @@ pub(super) struct ReadPace {
     reads: u32,
     /// How much it published in a second with the pause before.
     rate_before: f64,
+    /// How many samples in a row looked as if it were held up.
+    doubts: u32,
     alone_until: Option<Instant>,
 }
 
@@ -58,10 +62,13 @@ impl ReadPace {
     fn judge(&mut self, elapsed: Duration, now: Instant) {
         let rate = f64::from(self.messages) / elapsed.as_secs_f64().max(f64::EPSILON);
         let is_alone = self.alone_until.is_some_and(|until| now < until);
-        if self.level > 0 && rate < HELD_UP * self.rate_before {
-            self.level -= 1;
+        let doubtful = self.level > 0 && rate < HELD_UP * self.rate_before;
+        self.doubts = if doubtful { self.doubts + 1 } else { 0 };
+        if self.doubts == DOUBTS {
+            (self.level, self.doubts) = (self.level - 1, 0);
             self.alone_until = Some(now + LEFT_ALONE);
-        } else if self.messages < ENOUGH.saturating_mul(self.reads)
+        } else if !doubtful
+            && self.messages < ENOUGH.saturating_mul(self.reads)
             && self.level + 1 < PAUSES.len()
             && !is_alone
         {
@@ -78,6 +85,7 @@ impl ReadPace {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::now;
     use super::*;
 
     /// How long a commit takes on a busy node.
@@ -85,15 +93,15 @@ mod tests {
 
     /// Plays a client for so long; answers how many messages it got through in a second and how many reads that took.
     fn play(pace: &mut ReadPace, seconds: u32, mut comes: impl FnMut(Duration) -> usize) -> (f64, f64) {
-        let begun = Instant::now();
-        let (mut now, mut messages, mut reads) = (begun, 0_u32, 0_u32);
+        let begun = now();
+        let (mut at, mut messages, mut reads) = (begun, 0_u32, 0_u32);
         let mut waited = COMMIT;
-        while now < begun + Duration::from_secs(u64::from(seconds)) {
+        while at < begun + Duration::from_secs(u64::from(seconds)) {
             let came = comes(waited);
             messages += u32::try_from(came).unwrap();
             reads += u32::from(came > 0);
-            waited = pace.after(came, true, now).max(COMMIT);
-            now += waited;
+            waited = pace.after(came, true, at).max(COMMIT);
+            at += waited;
         }
         (f64::from(messages) / f64::from(seconds), f64::from(reads) / f64::from(seconds))
     }
@@ -134,8 +142,8 @@ mod tests {
     fn a_quiet_node_reads_at_once() {
         let mut pace = ReadPace::default();
         play(&mut pace, 10, steady(44.0));
-        assert!(!pace.after(9, true, Instant::now()).is_zero());
-        assert!(pace.after(9, false, Instant::now()).is_zero());
-        assert!(pace.after(9, true, Instant::now()).is_zero());
+        assert!(!pace.after(9, true, now()).is_zero());
+        assert!(pace.after(9, false, now()).is_zero());
+        assert!(pace.after(9, true, now()).is_zero());
     }
 }
