@@ -30,10 +30,6 @@ const MOST_OPEN_READINGS: u64 = 100_000;
 /// How much memory they may take before that.
 const MOST_OPEN_BYTES: usize = 24 * 1024 * 1024;
 
-/// About so many readings are sealed at once, as a seal holds them and what becomes of them in memory; more only if they
-/// come faster than they are sealed.
-const SEAL_AT_ONCE: u64 = 16_384;
-
 /// The fold over the entries of some devices and, in one head of a node, over those that name no device.
 #[derive(Debug)]
 pub struct Head {
@@ -96,30 +92,16 @@ impl Head {
         })
     }
 
-    /// The jobs that are due; `at_rest` says that nothing new has come to the node for a while. While it does not, no more
-    /// than a seal should carry: what is left stays due.
+    /// All jobs that are due; `at_rest` says that nothing new has come to the node for a while.
     ///
     /// The node's own row goes along with any of them, and by itself at rest.
     pub fn seal_jobs(&self, now: Timestamp, at_rest: bool) -> Vec<SealJob> {
-        let mut room = if at_rest { u64::MAX } else { self.seal_at_once() };
-        let mut jobs = Vec::new();
-        for device in self.seal_due(now, at_rest) {
-            let Some(job) = self.seal_job(&device, now) else { continue };
-            room = room.saturating_sub(u64::try_from(job.readings()).unwrap_or(u64::MAX));
-            jobs.push(job);
-            if room == 0 {
-                break;
-            }
-        }
+        let due = self.seal_due(now, at_rest);
+        let mut jobs: Vec<_> = due.iter().filter_map(|device| self.seal_job(device, now)).collect();
         if self.node.state.applied > self.node.sealed && (at_rest || !jobs.is_empty()) {
             jobs.push(SealJob(Job::Node(self.node.state.clone())));
         }
         jobs
-    }
-
-    fn seal_at_once(&self) -> u64 {
-        let open: u64 = self.devices.values().map(DeviceHead::pending).sum();
-        SEAL_AT_ONCE.max(open.saturating_sub(MOST_OPEN_READINGS))
     }
 
     /// Everything of a device that no seal covers yet; `None` if there is nothing.

@@ -139,34 +139,6 @@ fn a_crowd_of_open_readings_is_sealed_where_most_of_them_are() {
 }
 
 #[test]
-fn no_more_is_sealed_at_once_than_a_seal_should_carry_unless_it_is_at_rest() {
-    let of = |device: u64, sequence: u64| {
-        let mut entry = reading(sequence, i64::try_from(sequence).unwrap(), &[("v", 1.0)]);
-        if let Entry::Reading { reading, .. } = &mut entry {
-            reading.device = DeviceId::new(format!("pack-{device}")).unwrap();
-        }
-        entry
-    };
-    let (devices, each) = (20, 1_000);
-    let mut head = Head::new(BTreeMap::new(), None);
-    let mut lsn = Lsn(0);
-    for (device, n) in (0..devices).flat_map(|device| (1..=each).map(move |n| (device, n))) {
-        lsn = lsn.next();
-        head.apply(lsn, &of(device, n));
-    }
-    let old = at(10_000_000);
-    let readings = |jobs: &[SealJob]| jobs.iter().map(SealJob::readings).sum::<usize>();
-    assert_eq!(readings(&head.seal_jobs(old, true)), 20_000);
-    let first = head.seal_jobs(old, false);
-    assert_eq!(readings(&first), 17_000, "whole devices, until it is enough");
-    first.into_iter().for_each(|job| head.sealed(sealed_as_stored(job)));
-    let rest = head.seal_jobs(old, false);
-    assert_eq!(readings(&rest), 3_000);
-    rest.into_iter().for_each(|job| head.sealed(sealed_as_stored(job)));
-    assert!(head.seal_jobs(old, false).is_empty());
-}
-
-#[test]
 fn stragglers_of_a_sealed_hour_wait_for_their_turn() {
     let mut head = head(&[reading(1, 0, &[("v", 1.0)])]);
     let now = at(10_000_000);
