@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::order::Order;
-use voltree_protocols::flight::{FlightRecorder, PublishRecorder};
+use voltree_protocols::flight::{FlightRecorder, FlightRoom, PublishRecorder};
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle, StuckActor};
 use voltree_storage::{AgeLimits, JournalSlot};
 
@@ -115,6 +115,7 @@ pub struct Registry {
     faults: Faults,
     ages: Arc<AgeLimits>,
     gate: Gate,
+    flight_room: Arc<FlightRoom>,
 }
 
 /// Its sender is no device, and does not become one now.
@@ -149,8 +150,19 @@ impl Registry {
         faults: Faults,
     ) -> Self {
         let devices = RwLock::default();
-        let gate = Gate::default();
-        Self { devices, supervisor, children, directory, journal, dead_letters, faults, ages, gate }
+        let (gate, flight_room) = (Gate::default(), Arc::default());
+        Self {
+            devices,
+            supervisor,
+            children,
+            directory,
+            journal,
+            dead_letters,
+            faults,
+            ages,
+            gate,
+            flight_room,
+        }
     }
 
     /// Puts a gate in front of it. Without one everyone who publishes becomes a device.
@@ -369,7 +381,7 @@ impl Registry {
             wanted: spec.wanted,
             actor,
             faults: self.faults.clone(),
-            flight: Arc::default(),
+            flight: Arc::new(FlightRecorder::sharing(&self.flight_room)),
             publishes: PublishRecorder::default(),
             link: Mutex::default(),
             quality: Mutex::default(),

@@ -12,6 +12,7 @@ mod replay;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ pub use replay::{Replayed, replay_all};
 
 /// How much of a device's conversations is kept, in bytes of memory; a little more while one is under way.
 pub const KEPT_BYTES: usize = 32 * 1024;
+/// How much is kept of all devices of a node together: those of a large fleet have less each.
+const KEPT_BYTES_OF_ALL: usize = 8 * 1024 * 1024;
 /// What a packed cycle costs besides its bytes.
 const PACKED_BYTES: usize = 32;
 /// What an entry costs besides its bytes.
@@ -123,6 +126,14 @@ pub struct Flight {
 pub struct FlightRecorder {
     kept: Mutex<Kept>,
     limit: usize,
+    room: Arc<FlightRoom>,
+}
+
+/// What the recorders of a node share.
+#[derive(Debug, Default)]
+pub struct FlightRoom {
+    /// How many devices have something to record.
+    devices: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -149,10 +160,34 @@ impl Default for FlightRecorder {
     }
 }
 
+impl Drop for FlightRecorder {
+    fn drop(&mut self) {
+        if self.kept.get_mut().driver.is_some() {
+            self.room.devices.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl FlightRoom {
+    /// What each has of it.
+    fn share(&self) -> usize {
+        KEPT_BYTES_OF_ALL / self.devices.load(Ordering::Relaxed).max(1)
+    }
+}
+
 impl FlightRecorder {
     /// Keeps about so many bytes, and the last cycle whatever its size up to as many again.
     pub fn with_room_for(limit: usize) -> Self {
-        Self { kept: Mutex::default(), limit }
+        Self { kept: Mutex::default(), limit, room: Arc::default() }
+    }
+
+    /// Keeps as much as is left for one of all that share the room, and the last cycle in any case.
+    pub fn sharing(room: &Arc<FlightRoom>) -> Self {
+        Self { kept: Mutex::default(), limit: KEPT_BYTES, room: Arc::clone(room) }
+    }
+
+    fn room(&self) -> usize {
+        self.limit.min(self.room.share())
     }
 
     /// What is kept; none before somebody began to record.
@@ -165,7 +200,9 @@ impl FlightRecorder {
 
     /// A pen for one incarnation, which talks like this.
     pub fn pen(self: &Arc<Self>, driver: &Driver, incarnation: u64) -> Pen {
-        self.kept.lock().driver = Some(driver.clone());
+        if self.kept.lock().driver.replace(driver.clone()).is_none() {
+            self.room.devices.fetch_add(1, Ordering::Relaxed);
+        }
         Pen { recorder: Arc::clone(self), incarnation, secrets: driver.secrets().into() }
     }
 }
@@ -191,7 +228,7 @@ impl Pen {
         kept.incarnation = incarnation;
         let cycle = Cycle { incarnation, at, memory, calls: Vec::new(), cut_short: false, end: None };
         kept.open = Some(Open { bytes, cycle });
-        kept.make_room(self.recorder.limit);
+        kept.make_room(self.recorder.room());
     }
 
     /// Writes down a request.
@@ -234,7 +271,7 @@ impl Pen {
         let mut kept = self.recorder.kept.lock();
         if kept.open.as_ref().is_some_and(|open| open.cycle.end.is_some()) {
             kept.close();
-            kept.make_room(self.recorder.limit);
+            kept.make_room(self.recorder.room());
         }
     }
 
@@ -251,7 +288,7 @@ impl Pen {
         }
         *bytes += cost;
         write(cycle);
-        kept.make_room(self.recorder.limit);
+        kept.make_room(self.recorder.room());
     }
 }
 

@@ -5,8 +5,10 @@
 //! entry twice changes nothing, and neither does an answer that comes late, twice or never.
 
 mod device;
+mod differences;
 mod job;
 mod open;
+mod readings;
 
 use std::collections::BTreeMap;
 
@@ -22,9 +24,11 @@ pub(crate) use job::{DeviceJob, Job as SealJobKind, Outcome as SealedKind};
 pub use job::{SealJob, Sealed};
 pub(crate) use open::{OpenReading, Series};
 
-/// How many open readings a head may hold before it seals without waiting for age: they are memory, about a kilobyte each
-/// for a reading of eight metrics.
+/// How many open readings a head may hold before it seals without waiting for age: they are memory, about 130 bytes each
+/// for a reading of sixteen metrics.
 const MOST_OPEN_READINGS: u64 = 100_000;
+/// How much memory they may take before that.
+const MOST_OPEN_BYTES: usize = 24 * 1024 * 1024;
 
 /// The fold over the entries of some devices and, in one head of a node, over those that name no device.
 #[derive(Debug)]
@@ -65,19 +69,27 @@ impl Head {
 
     /// The devices that should be sealed now; `at_rest` says that nothing new has come to the node for a while.
     pub fn seal_due(&self, now: Timestamp, at_rest: bool) -> Vec<DeviceId> {
-        let much = self.much();
+        let crowd = self.crowd();
         let is_due = |head: &DeviceHead| {
-            head.seal_due(now, at_rest) || much.is_some_and(|much| head.pending() >= much)
+            head.seal_due(now, at_rest) || crowd.as_ref().is_some_and(|crowd| crowd.is_much(head))
         };
         self.devices.iter().filter(|(_, head)| is_due(head)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// While the whole head holds too many open readings: from how many on a device has its fair share of them. Those
-    /// that have less are left alone, because many tiny parts cost more than they free.
-    fn much(&self) -> Option<u64> {
-        let open: u64 = self.devices.values().map(DeviceHead::pending).sum();
-        let devices = u64::try_from(self.devices.len()).unwrap_or(u64::MAX).max(1);
-        (open >= MOST_OPEN_READINGS).then_some((open / devices / 2).max(1))
+    /// What is much for a device, while the whole head holds too many open readings.
+    fn crowd(&self) -> Option<Crowd> {
+        let (mut readings, mut bytes) = (0, 0);
+        for head in self.devices.values() {
+            readings += head.pending();
+            bytes += head.open_bytes();
+        }
+        let devices = self.devices.len().max(1);
+        let share = |of: usize| (of / devices / 2).max(1);
+        (readings >= MOST_OPEN_READINGS || bytes >= MOST_OPEN_BYTES).then(|| Crowd {
+            readings: u64::try_from(share(usize::try_from(readings).unwrap_or(usize::MAX)))
+                .unwrap_or(u64::MAX),
+            bytes: share(bytes),
+        })
     }
 
     /// All jobs that are due; `at_rest` says that nothing new has come to the node for a while.
@@ -165,6 +177,19 @@ impl Head {
     /// When a device's readings are of that no seal covers yet, in UTC milliseconds, ascending.
     pub fn open_times(&self, device: &DeviceId) -> Vec<i64> {
         self.devices.get(device).map(DeviceHead::open_times).unwrap_or_default()
+    }
+}
+
+/// From how much on a device has its fair share of a crowd of open readings. Those that have less are left alone,
+/// because many tiny parts cost more than they free.
+struct Crowd {
+    readings: u64,
+    bytes: usize,
+}
+
+impl Crowd {
+    fn is_much(&self, head: &DeviceHead) -> bool {
+        head.pending() >= self.readings || head.open_bytes() >= self.bytes
     }
 }
 

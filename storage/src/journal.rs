@@ -29,7 +29,7 @@ pub use queue::{AppendError, Done};
 
 use crate::error::FileContext;
 use crate::{Disk, Entry, Error, Lsn, Positions, Records};
-use catalog::{Catalog, Found, Piece};
+use catalog::{Catalog, Found, Piece, TailLimits};
 use queue::Queue;
 use writer::Writer;
 
@@ -49,6 +49,8 @@ pub struct JournalOptions {
     pub tail_entries: usize,
     /// How large these may be, as encoded.
     pub tail_bytes: u64,
+    /// How long they stay there: readers that are level are milliseconds behind.
+    pub tail_age: Duration,
     /// Nothing is written while the disk has less free than this, so that there is room to seal and to recover.
     pub min_free_bytes: u64,
     /// So many bytes of the newest segments are kept though all is sealed, to rebuild a bucket from.
@@ -63,6 +65,7 @@ impl Default for JournalOptions {
             segment_bytes: 64 * 1024 * 1024,
             tail_entries: 65_536,
             tail_bytes: 8 * 1024 * 1024,
+            tail_age: Duration::from_secs(4),
             min_free_bytes: 64 * 1024 * 1024,
             keep_bytes: 256 * 1024 * 1024,
         }
@@ -126,7 +129,8 @@ impl JournalSlot {
         positions: Arc<Positions>,
     ) -> Result<Arc<Self>, Error> {
         disk.create_dir_all(dir).file("create", dir)?;
-        let mut catalog = Catalog::new(options.tail_entries, options.tail_bytes);
+        let JournalOptions { tail_entries: entries, tail_bytes: bytes, tail_age: age, .. } = options;
+        let mut catalog = Catalog::new(TailLimits { entries, bytes, age });
         let torn_bytes = recovery::recover(disk.as_ref(), dir, &mut catalog, &positions)?;
         positions.check_journal(dir, catalog.first(), catalog.committed())?;
         if torn_bytes > 0 {

@@ -49,7 +49,7 @@ impl Play {
         let site = packs
             .iter()
             .enumerate()
-            .fold(Site::new(), |site, (n, pack)| site.pack(&pack_id(n), pack.path(), 300));
+            .fold(Site::new().out_of_reach(), |site, (n, pack)| site.pack(&pack_id(n), pack.path(), 300));
         let born_ms = now_ms();
         let node = site.start().await;
         let witnesses = Witnesses::start(node.mqtt, SENSORS);

@@ -100,6 +100,12 @@ impl Site {
         self
     }
 
+    /// Adds a broker and a Bluetooth radio that nobody has, so that the actors which look after them are in the tree.
+    pub(crate) fn out_of_reach(self) -> Self {
+        let port = "ble://C8:47:80:00:00:01?adapter=nobody";
+        self.broker("nobody", 1).battery("radio", "daly_bms", port.as_ref(), "")
+    }
+
     /// Limits the size of the buckets. No device may be added afterwards.
     pub(crate) fn max_mib(mut self, mib: u64) -> Self {
         self.devices += &format!("[retention]\nmax_mib = {mib}\n");

@@ -80,8 +80,17 @@ fn lead(poll: &mut dyn PollCycle, device: &mut dyn DeviceSide, frame_time: Durat
 }
 
 fn record(which: usize, seed: u64, rates: &str, limit: usize, frame_time_ns: u64) -> Flight {
+    record_in(Arc::new(FlightRecorder::with_room_for(limit)), which, seed, rates, frame_time_ns)
+}
+
+fn record_in(
+    recorder: Arc<FlightRecorder>,
+    which: usize,
+    seed: u64,
+    rates: &str,
+    frame_time_ns: u64,
+) -> Flight {
     let (driver, device) = pair(which, seed);
-    let recorder = Arc::new(FlightRecorder::with_room_for(limit));
     let mut device = Flaky::new(device, rates.parse().unwrap(), seed);
     for incarnation in 1..=3 {
         let pen = recorder.pen(&driver, incarnation);
@@ -159,6 +168,23 @@ fn the_oldest_whole_cycles_make_room() {
     assert_eq!(recorded.cycles.last().unwrap().at, Timestamp::from_millis(3_005));
     let fresh = Driver::Daly(DalyConfig::default()).poll().memory();
     assert_ne!(recorded.cycles[0].memory, fresh, "it had learned something by then");
+}
+
+#[test]
+fn the_devices_of_a_large_fleet_have_less_room_each_and_it_comes_back() {
+    let room = Arc::new(FlightRoom::default());
+    let alone = record_in(Arc::new(FlightRecorder::sharing(&room)), 0, 1, "", 5_000_000).cycles.len();
+    let fleet: Vec<_> = (0..4_000)
+        .map(|_| {
+            let recorder = Arc::new(FlightRecorder::sharing(&room));
+            recorder.pen(&Driver::Jk, 1);
+            recorder
+        })
+        .collect();
+    let in_fleet = record_in(Arc::new(FlightRecorder::sharing(&room)), 0, 1, "", 5_000_000).cycles.len();
+    assert!((1..alone).contains(&in_fleet), "{in_fleet} cycles of {alone}");
+    drop(fleet);
+    assert_eq!(room.share(), KEPT_BYTES_OF_ALL);
 }
 
 #[test]

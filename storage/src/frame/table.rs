@@ -11,6 +11,9 @@ use crate::head::OpenReading;
 use crate::rollup::Moment;
 use crate::{Row, Sample};
 
+/// So many readings are taken apart at once: what they hold stays in the processor's nearest memory.
+const ROWS_AT_ONCE: usize = 64;
+
 /// Some rows of one device, as columns; their times ascend.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Table {
@@ -36,20 +39,23 @@ impl Table {
     pub(crate) fn of_readings(readings: &[&OpenReading]) -> Self {
         let mut table = Self {
             times: readings.iter().map(|reading| reading.at.as_millis()).collect(),
-            origins: readings.iter().map(|reading| reading.origin).collect(),
+            origins: readings.iter().map(|reading| reading.origin()).collect(),
             ..Self::default()
         };
-        let mut row = 0;
+        let (mut row, mut values) = (0, Vec::new());
         for alike in readings.chunk_by(|a, b| a.has_series_with(b)) {
             let Some(first) = alike.first() else { continue };
-            for (index, name, unit) in in_order(first) {
-                let column = table.column(name, unit);
-                column.values.reserve(readings.len() - row);
-                for (row, reading) in (row..).zip(alike) {
-                    column.push(row, reading.values().get(index).copied().unwrap_or(f64::NAN));
+            let places = table.places(first, readings.len() - row);
+            for some in alike.chunks(ROWS_AT_ONCE) {
+                values.clear();
+                values.extend(some.iter().flat_map(|reading| reading.values()));
+                for (index, place) in &places {
+                    let Some(column) = table.columns.get_mut(*place) else { continue };
+                    let of_column = values.iter().skip(*index).step_by(first.series().len().max(1));
+                    (row..).zip(of_column).for_each(|(row, value)| column.push(row, *value));
                 }
+                row += some.len();
             }
-            row += alike.len();
         }
         table
     }
@@ -182,9 +188,17 @@ impl Table {
         }
     }
 
-    fn column(&mut self, name: &MetricName, unit: Option<&Unit>) -> &mut Column {
-        let index = self.find_column(0, name, unit);
-        &mut self.columns[index]
+    /// Where the values of a reading lie that count, and the columns that they belong to, with room for so many more.
+    fn places(&mut self, reading: &OpenReading, more: usize) -> Vec<(usize, usize)> {
+        let mut places = Vec::with_capacity(reading.series().len());
+        for (index, name, unit) in in_order(reading) {
+            let place = self.find_column(places.len(), name, unit);
+            if let Some(column) = self.columns.get_mut(place) {
+                column.values.reserve(more);
+            }
+            places.push((index, place));
+        }
+        places
     }
 
     /// The column of a series, which is made if there is none; `likely` is where it may be.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use voltree_model::{DeviceId, Ledger, MetricName, Origin, Reading, Timestamp};
 
+use super::readings::OpenReadings;
 use super::{DeviceJob, OpenReading};
 use crate::bucket::Hour;
 use crate::checkpoint::{DeviceCheckpoint, LatestValue};
@@ -43,13 +44,10 @@ pub(super) struct DeviceHead {
     state: DeviceCheckpoint,
     /// Up to which entry the store has it.
     sealed: Lsn,
-    open: BTreeMap<(Timestamp, Lsn), Arc<OpenReading>>,
-    /// The last one, sealed or not: the next one's series are mostly its.
-    last_open: Option<Arc<OpenReading>>,
+    open: OpenReadings,
     /// The last one, as long as its values are not in the state's latest: mostly the next one's take their place, and
     /// nobody has asked for them meanwhile.
-    newest: Option<Arc<OpenReading>>,
-    pending: u64,
+    newest: Option<OpenReading>,
     /// The earliest time of an entry that is not sealed.
     unsealed_since: Option<Timestamp>,
     last_asked: Option<Timestamp>,
@@ -60,10 +58,8 @@ impl DeviceHead {
         Self {
             sealed: checkpoint.applied,
             state: Arc::unwrap_or_clone(checkpoint),
-            open: BTreeMap::new(),
-            last_open: None,
+            open: OpenReadings::default(),
             newest: None,
-            pending: 0,
             unsealed_since: None,
             last_asked: None,
         }
@@ -96,14 +92,11 @@ impl DeviceHead {
             state.last_seen = Some(*at);
             state.attributes.extend(attributes.iter().cloned());
         }
-        let open = Arc::new(OpenReading::new(lsn, origin, reading, self.last_open.as_deref()));
-        self.last_open = Some(Arc::clone(&open));
-        self.keep_newest(Arc::clone(&open));
-        self.open.insert((*at, lsn), open);
-        self.pending += 1;
+        let open = self.open.push(lsn, origin, reading).clone();
+        self.keep_newest(open);
     }
 
-    fn keep_newest(&mut self, open: Arc<OpenReading>) {
+    fn keep_newest(&mut self, open: OpenReading) {
         if let Some(before) = self.newest.take()
             && !(before.at <= open.at && before.has_series_with(&open))
         {
@@ -125,11 +118,16 @@ impl DeviceHead {
         if self.state.applied <= self.sealed {
             return false;
         }
-        at_rest || self.pending >= SEAL_AT_READINGS || self.is_old(now) && self.paced(now)
+        at_rest || self.pending() >= SEAL_AT_READINGS || self.is_old(now) && self.paced(now)
     }
 
     pub(super) fn pending(&self) -> u64 {
-        self.pending
+        u64::try_from(self.open.len()).unwrap_or(u64::MAX)
+    }
+
+    /// How much memory the open readings take.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open.bytes()
     }
 
     fn is_old(&self, now: Timestamp) -> bool {
@@ -145,7 +143,7 @@ impl DeviceHead {
     pub(super) fn job(&self, device: &DeviceId, now: Timestamp) -> Option<DeviceJob> {
         (self.state.applied > self.sealed).then(|| DeviceJob {
             device: device.clone(),
-            readings: self.open.values().cloned().collect(),
+            readings: self.open.iter().cloned().collect(),
             state: self.state(),
             asked_at: now,
         })
@@ -164,15 +162,14 @@ impl DeviceHead {
             self.state.ledger.stored = checkpoint.ledger.stored;
             self.state.ledger.duplicate = checkpoint.ledger.duplicate;
         }
-        self.open.retain(|(_, lsn), _| *lsn > checkpoint.applied);
-        self.pending = u64::try_from(self.open.len()).unwrap_or(u64::MAX);
-        let oldest = self.open.first_key_value().map(|((at, _), _)| *at);
+        self.open.forget(checkpoint.applied);
+        let oldest = self.open.first().map(|reading| reading.at);
         // What else is left came after the job was made.
         self.unsealed_since = oldest.or_else(|| (self.state.applied > self.sealed).then_some(asked_at));
     }
 
     pub(super) fn ledger(&self) -> Ledger {
-        Ledger { pending: self.pending, ..self.state.ledger.clone() }
+        Ledger { pending: self.pending(), ..self.state.ledger.clone() }
     }
 
     pub(super) fn latest(&self, metric: &MetricName) -> Option<LatestValue> {
@@ -195,9 +192,9 @@ impl DeviceHead {
         to: Timestamp,
     ) -> Vec<SeriesPoint> {
         let mut points: Vec<SeriesPoint> = Vec::new();
-        for reading in self.open_between(from, to) {
+        for reading in self.open.between(from, to) {
             let Some((value, unit)) = reading.value(metric) else { continue };
-            let point = SeriesPoint { at: reading.at, value, unit, origin: reading.origin };
+            let point = SeriesPoint { at: reading.at, value, unit, origin: reading.origin() };
             // Of the readings of one moment the one with the highest origin counts.
             match points.last_mut().filter(|last| last.at == point.at) {
                 Some(last) if last.origin > point.origin => {}
@@ -209,17 +206,12 @@ impl DeviceHead {
     }
 
     pub(super) fn open_rows(&self, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Row)> {
-        let row = |reading: &Arc<OpenReading>| (reading.at, Row::new(reading.origin, &reading.metrics()));
-        self.open_between(from, to).map(row).collect()
-    }
-
-    fn open_between(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = &Arc<OpenReading>> {
-        let range = (from < to).then(|| self.open.range((from, Lsn(0))..(to, Lsn(0))));
-        range.into_iter().flatten().map(|(_, reading)| reading)
+        let row = |reading: &OpenReading| (reading.at, Row::new(reading.origin(), &reading.metrics()));
+        self.open.between(from, to).map(row).collect()
     }
 
     pub(super) fn open_times(&self) -> Vec<i64> {
-        let mut times: Vec<i64> = self.open.keys().map(|(at, _)| at.as_millis()).collect();
+        let mut times: Vec<i64> = self.open.iter().map(|reading| reading.at.as_millis()).collect();
         times.dedup();
         times
     }
@@ -232,11 +224,11 @@ fn take_over(latest: &mut BTreeMap<MetricName, LatestValue>, reading: &OpenReadi
         match latest.get_mut(name) {
             Some(latest) if at < latest.at => {}
             Some(latest) => {
-                (latest.at, latest.value) = (at, *value);
+                (latest.at, latest.value) = (at, value);
                 latest.unit.clone_from(unit);
             }
             None => {
-                let value = LatestValue { at, value: *value, unit: unit.clone() };
+                let value = LatestValue { at, value, unit: unit.clone() };
                 latest.insert(name.clone(), value);
             }
         }

@@ -27,7 +27,7 @@ pub(crate) enum Job {
 pub(crate) struct DeviceJob {
     pub(crate) device: DeviceId,
     /// In the order of their LSNs within each time.
-    pub(crate) readings: Vec<Arc<OpenReading>>,
+    pub(crate) readings: Vec<OpenReading>,
     /// The device as of the last entry folded; its `stored` and `duplicate` are for the store to say.
     pub(crate) state: DeviceCheckpoint,
     pub(crate) asked_at: Timestamp,

@@ -1,73 +1,119 @@
 //! A reading that no seal covers yet, as small as it can be held: a fleet keeps ten minutes of them in memory.
 //!
-//! Names and units stand once for all readings of a device that have the same, which is nearly every one.
+//! A battery says every second what it said before, but for a few numbers. So a reading is held as what differs from an
+//! earlier one of its device, which stands for up to [`BASE_SERVES`] of them and has the names and units. Values come
+//! out as they went in, bit for bit.
 
 use std::sync::Arc;
 
 use voltree_model::{Metric, MetricName, Origin, Reading, Timestamp, Unit};
 
+use super::differences::{self, Values};
 use crate::Lsn;
 
 /// What a value is of, and what it is measured in.
 pub(crate) type Series = (MetricName, Option<Unit>);
 
-/// A reading that no seal covers yet.
-#[derive(Debug, Clone, PartialEq)]
+/// A reading that no seal covers yet; copies of it are cheap.
+#[derive(Debug, Clone)]
 pub(crate) struct OpenReading {
     pub(crate) lsn: Lsn,
     pub(crate) at: Timestamp,
-    pub(crate) origin: Origin,
+    base: Arc<Base>,
+    /// How far its sequence is from the base's, and the differences of its values.
+    data: Arc<[u8]>,
+}
+
+/// What readings are held against.
+#[derive(Debug)]
+struct Base {
+    origin: Origin,
     series: Arc<[Series]>,
     values: Box<[f64]>,
 }
 
+/// What a distance from the base's sequence takes.
+const DISTANCE_BYTES: usize = 2;
+
 impl OpenReading {
-    /// Takes over a reading; `known` are the series of one before it.
-    pub(crate) fn new(lsn: Lsn, origin: Origin, reading: &Reading, known: Option<&Self>) -> Self {
-        let metrics = &reading.metrics;
-        let known = known.filter(|known| known.has_series_of(metrics));
-        let series = known.map_or_else(
-            || metrics.iter().map(|metric| (metric.name.clone(), metric.unit.clone())).collect(),
-            |known| Arc::clone(&known.series),
-        );
-        let values = metrics.iter().map(|metric| metric.value).collect();
-        Self { lsn, at: reading.at, origin, series, values }
+    /// Takes over a reading, against the base of one before it if that has the same series.
+    pub(crate) fn new(lsn: Lsn, origin: Origin, reading: &Reading, before: Option<&Self>) -> Self {
+        let alike = before.filter(|before| before.has_series_of(&reading.metrics));
+        let against = alike.and_then(|alike| Self::against(&alike.base, lsn, origin, reading));
+        against.unwrap_or_else(|| Self::as_base(lsn, origin, reading, alike))
     }
 
-    fn has_series_of(&self, metrics: &[Metric]) -> bool {
+    /// Takes over a reading that later ones may be held against; `alike` has the same series.
+    pub(super) fn as_base(lsn: Lsn, origin: Origin, reading: &Reading, alike: Option<&Self>) -> Self {
+        let named = |metric: &Metric| (metric.name.clone(), metric.unit.clone());
+        let series = alike.map(|alike| Arc::clone(&alike.base.series));
+        let series = series.unwrap_or_else(|| reading.metrics.iter().map(named).collect());
+        let values = reading.metrics.iter().map(|metric| metric.value).collect();
+        let data = [[0; DISTANCE_BYTES].as_slice(), &differences::none(series.len())].concat();
+        let base = Arc::new(Base { origin, series, values });
+        Self { lsn, at: reading.at, base, data: data.into() }
+    }
+
+    /// The reading against a base of the same series, unless it is too far from it.
+    fn against(base: &Arc<Base>, lsn: Lsn, origin: Origin, reading: &Reading) -> Option<Self> {
+        let distance = origin.sequence.checked_sub(base.origin.sequence)?;
+        let distance = u16::try_from(distance).ok().filter(|_| origin.epoch == base.origin.epoch)?;
+        let mut data = Vec::with_capacity(DISTANCE_BYTES + differences::most_bytes(base.values.len()));
+        data.extend_from_slice(&distance.to_le_bytes());
+        differences::push(&mut data, &base.values, reading.metrics.iter().map(|metric| metric.value));
+        Some(Self { lsn, at: reading.at, base: Arc::clone(base), data: data.into() })
+    }
+
+    /// Whether its values are of these, in this order.
+    pub(super) fn has_series_of(&self, metrics: &[Metric]) -> bool {
         let same = |((name, unit), metric): (&Series, &Metric)| *name == metric.name && *unit == metric.unit;
-        self.series.len() == metrics.len() && self.series.iter().zip(metrics).all(same)
+        self.series().len() == metrics.len() && self.series().iter().zip(metrics).all(same)
+    }
+
+    /// Where it stands among its device's.
+    pub(crate) fn origin(&self) -> Origin {
+        let distance = self.data.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
+        let Origin { epoch, sequence } = self.base.origin;
+        Origin { epoch, sequence: sequence.saturating_add(u64::from(distance)) }
     }
 
     /// What its values are of.
     pub(crate) fn series(&self) -> &[Series] {
-        &self.series
+        &self.base.series
     }
 
     /// Its values, in the order of its series.
-    pub(crate) fn values(&self) -> &[f64] {
-        &self.values
+    pub(crate) fn values(&self) -> Values<'_> {
+        Values::new(&self.base.values, self.data.get(DISTANCE_BYTES..).unwrap_or_default())
     }
 
     /// Whether the values of both are of the same, in the same order.
     pub(crate) fn has_series_with(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.series, &other.series) || self.series == other.series
+        Arc::ptr_eq(&self.base.series, &other.base.series) || self.series() == other.series()
     }
 
     /// What was measured.
     pub(crate) fn metrics(&self) -> Vec<Metric> {
-        let metric = |((name, unit), value): (&Series, &f64)| Metric {
-            name: name.clone(),
-            value: *value,
-            unit: unit.clone(),
-        };
-        self.series.iter().zip(&self.values).map(metric).collect()
+        let metric =
+            |((name, unit), value): (&Series, f64)| Metric { name: name.clone(), value, unit: unit.clone() };
+        self.series().iter().zip(self.values()).map(metric).collect()
     }
 
     /// The value of a series with its unit; of two values of one name the later.
     pub(super) fn value(&self, of: &MetricName) -> Option<(f64, Option<Unit>)> {
-        let mut all = self.series.iter().zip(&self.values).rev();
-        all.find(|((name, _), _)| name == of).map(|((_, unit), value)| (*value, unit.clone()))
+        let index = self.series().iter().rposition(|(name, _)| name == of)?;
+        let (_, unit) = self.series().get(index)?;
+        Some((self.values().nth(index)?, unit.clone()))
+    }
+
+    /// How much memory it takes besides its base.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + 2 * size_of::<usize>() + self.data.len()
+    }
+
+    /// Whether so many of its values differ from the base's that another would serve better.
+    pub(super) fn is_far_from_base(&self) -> bool {
+        self.data.len() > DISTANCE_BYTES + differences::most_bytes(self.base.values.len()) / 2
     }
 }
 
@@ -104,13 +150,26 @@ mod tests {
             "the later one"
         );
         let alike = reading(&[("a", 4.0, Some("V")), ("b", 5.0, None), ("a", 6.0, Some("V"))]);
+        let origin = Origin { epoch: 0, sequence: 65_536 };
         let next = OpenReading::new(Lsn(2), origin, &alike, Some(&open));
-        assert!(Arc::ptr_eq(&open.series, &next.series));
+        assert!(Arc::ptr_eq(&open.base, &next.base));
+        assert_eq!(next.origin(), origin);
         assert_eq!(next.metrics(), alike.metrics);
         for other in [&[("a", 1.0, Some("mV")), ("b", 2.0, None)][..], &[("a", 1.0, Some("V"))], &[]] {
             let other = reading(other);
             let own = OpenReading::new(Lsn(3), origin, &other, Some(&open));
             assert_eq!(own.metrics(), other.metrics);
+        }
+    }
+    #[test]
+    fn a_reading_that_is_too_far_from_another_stands_for_itself() {
+        let origin = |epoch, sequence| Origin { epoch, sequence };
+        let reading = reading(&[("a", f64::NAN, Some("V"))]);
+        let before = OpenReading::new(Lsn(1), origin(1, 7), &reading, None);
+        for far in [origin(1, 6), origin(1, 65_543), origin(0, 8), origin(2, 8)] {
+            let own = OpenReading::new(Lsn(2), far, &reading, Some(&before));
+            assert_eq!(own.origin(), far);
+            assert!(Arc::ptr_eq(&own.base.series, &before.base.series) && own.values().all(f64::is_nan));
         }
     }
 }

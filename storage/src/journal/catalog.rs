@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::{Entry, Lsn};
 
@@ -50,13 +51,30 @@ pub(super) enum Found {
     OnDisk(Piece),
 }
 
-/// The newest entries, bounded by their number and their encoded size.
+/// How many of the newest entries stay in memory, for readers that follow closely.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TailLimits {
+    pub(super) entries: usize,
+    /// As encoded; in memory they are four times as large.
+    pub(super) bytes: u64,
+    /// Whoever is further behind reads files.
+    pub(super) age: Duration,
+}
+
+/// The newest entries.
 #[derive(Debug)]
 struct Tail {
-    entries: VecDeque<(Written, u64)>,
+    entries: VecDeque<Kept>,
     bytes: u64,
-    max_entries: usize,
-    max_bytes: u64,
+    limits: TailLimits,
+}
+
+#[derive(Debug)]
+struct Kept {
+    lsn: Lsn,
+    entry: Arc<Entry>,
+    bytes: u64,
+    since: Instant,
 }
 
 /// What readers see.
@@ -92,24 +110,32 @@ impl Segment {
 }
 
 impl Tail {
-    fn push(&mut self, written: Written) {
-        let bytes = written.end - written.offset;
+    fn push(&mut self, written: Written, now: Instant) {
+        let Written { lsn, entry, offset, end } = written;
+        let bytes = end - offset;
         self.bytes += bytes;
-        self.entries.push_back((written, bytes));
-        while self.entries.len() > self.max_entries || self.bytes > self.max_bytes {
-            let Some((_, bytes)) = self.entries.pop_front() else { break };
-            self.bytes -= bytes;
+        self.entries.push_back(Kept { lsn, entry, bytes, since: now });
+        while self.has_too_much(now)
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.bytes -= oldest.bytes;
         }
     }
 
+    fn has_too_much(&self, now: Instant) -> bool {
+        let TailLimits { entries, bytes, age } = self.limits;
+        let is_old = |oldest: &Kept| now.saturating_duration_since(oldest.since) > age;
+        self.entries.len() > entries || self.bytes > bytes || self.entries.front().is_some_and(is_old)
+    }
+
     fn first(&self) -> Option<Lsn> {
-        self.entries.front().map(|(written, _)| written.lsn)
+        self.entries.front().map(|kept| kept.lsn)
     }
 }
 
 impl Catalog {
-    pub(super) fn new(max_entries: usize, max_bytes: u64) -> Self {
-        let tail = Tail { entries: VecDeque::new(), bytes: 0, max_entries, max_bytes };
+    pub(super) fn new(limits: TailLimits) -> Self {
+        let tail = Tail { entries: VecDeque::new(), bytes: 0, limits };
         Self { segments: VecDeque::new(), tail, committed: Lsn(0) }
     }
 
@@ -135,10 +161,10 @@ impl Catalog {
         self.segments.iter().any(|segment| segment.path == path)
     }
 
-    /// Adds a committed entry of the last segment.
-    pub(super) fn add(&mut self, written: Written) {
+    /// Adds an entry of the last segment that is committed by now.
+    pub(super) fn add(&mut self, written: Written, now: Instant) {
         self.add_unread(written.lsn, written.offset, written.end);
-        self.tail.push(written);
+        self.tail.push(written, now);
     }
 
     /// Adds a committed entry of the last segment that was found on disk; whoever wants it reads it there.
@@ -167,7 +193,7 @@ impl Catalog {
         if let Some(skip) = self.tail.first().and_then(|first| wanted.0.checked_sub(first.0)) {
             let skip = usize::try_from(skip).unwrap_or(usize::MAX);
             let entries = self.tail.entries.iter().skip(skip).take(max);
-            return Found::InMemory(entries.map(|(w, _)| (w.lsn, Arc::clone(&w.entry))).collect());
+            return Found::InMemory(entries.map(|kept| (kept.lsn, Arc::clone(&kept.entry))).collect());
         }
         let after = self.segments.partition_point(|segment| segment.first <= wanted);
         match after.checked_sub(1).and_then(|index| self.segments.get(index)) {
@@ -187,5 +213,36 @@ impl Catalog {
 
     pub(super) fn remove_first_segment(&mut self) {
         self.segments.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voltree_model::{RejectReason, Timestamp};
+
+    use super::*;
+
+    fn written(lsn: u64) -> Written {
+        let (reason, detail) = (RejectReason::BadValue, String::new());
+        let at = Timestamp::from_millis(0);
+        let entry = Arc::new(Entry::Rejected { device: None, origin: None, at, reason, detail });
+        Written { lsn: Lsn(lsn), entry, offset: 10 * lsn, end: 10 * lsn + 10 }
+    }
+
+    #[test]
+    fn entries_leave_memory_when_they_are_many_or_large_or_old() {
+        let age = Duration::from_secs(4);
+        let mut tail =
+            Tail { entries: VecDeque::new(), bytes: 0, limits: TailLimits { entries: 3, bytes: 1_000, age } };
+        let begin = crate::clock::monotonic();
+        (1..=4).for_each(|lsn| tail.push(written(lsn), begin));
+        assert_eq!((tail.first(), tail.bytes), (Some(Lsn(2)), 30));
+        tail.push(written(5), begin + age);
+        assert_eq!(tail.first(), Some(Lsn(3)), "not yet too old");
+        tail.push(written(6), begin + age + Duration::from_millis(1));
+        assert_eq!((tail.first(), tail.bytes), (Some(Lsn(5)), 20));
+        tail.limits.bytes = 20;
+        tail.push(written(7), begin + age);
+        assert_eq!(tail.first(), Some(Lsn(6)));
     }
 }

@@ -296,8 +296,9 @@ impl JournalSlot {
     fn publish(&self, written: Vec<Written>) {
         let Some(last) = written.last().map(|written| written.lsn) else { return };
         self.positions.commit(written.iter().map(|written| (written.lsn, written.entry.as_ref())));
+        let now = clock::monotonic();
         let mut catalog = self.catalog.write();
-        written.into_iter().for_each(|written| catalog.add(written));
+        written.into_iter().for_each(|written| catalog.add(written, now));
         drop(catalog);
         self.committed.store(last.0, Ordering::Release);
     }

@@ -103,18 +103,17 @@ impl<R: FnMut(Error)> HourParts<R> {
 
     /// Takes in a reading: into the row of its moment, or into a row of its own.
     fn absorb(&mut self, reading: &OpenReading) -> Absorbed {
-        let OpenReading { at, origin, .. } = reading;
-        let metrics = &reading.metrics();
+        let (at, origin, metrics) = (&reading.at, reading.origin(), &reading.metrics());
         for part in &mut self.parts {
             let Some(rows) = part.rows_around(*at, &mut self.report) else { continue };
             let Some(row) = rows.get_mut(at) else { continue };
-            let absorbed = row.absorb(*origin, metrics);
+            let absorbed = row.absorb(origin, metrics);
             part.changed = true;
             return absorbed;
         }
         let part = self.with_room();
         if let Rows::Decoded(rows) = &mut part.rows {
-            rows.insert(*at, Row::new(*origin, metrics));
+            rows.insert(*at, Row::new(origin, metrics));
         }
         Absorbed::Stored
     }
