@@ -16,6 +16,7 @@
 
 mod bluetooth;
 mod boards;
+mod bridge;
 mod console;
 mod dalybms;
 mod mosquitto;

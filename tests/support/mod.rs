@@ -7,6 +7,7 @@
 pub(crate) mod mqtt;
 pub(crate) mod node;
 pub(crate) mod simulator;
+pub(crate) mod witness;
 
 use std::future::Future;
 use std::path::PathBuf;
