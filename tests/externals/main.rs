@@ -20,6 +20,7 @@ mod bridge;
 mod console;
 mod dalybms;
 mod mosquitto;
+mod paho;
 #[path = "../support/mod.rs"]
 mod support;
 
