@@ -124,6 +124,8 @@ fn mark(topic: &str, payload: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use voltree_runtime::clock;
+
     use super::*;
 
     fn filters(texts: &[&str]) -> Vec<Filter> {
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_once_and_in_time() {
-        let (mut echoes, now) = (Echoes::default(), Instant::now());
+        let (mut echoes, now) = (Echoes::default(), clock::monotonic().into_std());
         echoes.sent("a", b"on", now);
         assert!(!echoes.came_back("a", b"off", now) && !echoes.came_back("b", b"on", now));
         assert!(echoes.came_back("a", b"on", now));
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn no_more_is_remembered_than_may_be() {
-        let (mut echoes, now) = (Echoes::default(), Instant::now());
+        let (mut echoes, now) = (Echoes::default(), clock::monotonic().into_std());
         for number in 0..=MOST_ECHOES {
             echoes.sent("a", &number.to_be_bytes(), now);
         }

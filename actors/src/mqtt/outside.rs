@@ -367,7 +367,7 @@ impl Connection {
             }
             Heard::Publish(received) => {
                 metrics::mqtt_message(received.qos);
-                self.waiting.push_back(received);
+                self.waiting.push_back(*received);
                 Ok(())
             }
             Heard::Sent(pkid) => {

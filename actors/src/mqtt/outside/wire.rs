@@ -49,7 +49,7 @@ pub(super) enum Heard {
     Connected(Welcome),
     /// Which filters of a SUBSCRIBE were granted.
     Granted(Vec<bool>),
-    Publish(Received),
+    Publish(Box<Received>),
     /// A publish of QoS 1 went out under this packet id.
     Sent(u16),
     /// It is acknowledged; perhaps only to say that it was not taken.
@@ -210,14 +210,14 @@ fn heard_of_3(event: rumqttc::Event) -> Heard {
         rumqttc::Event::Incoming(Packet::SubAck(answer)) => {
             Heard::Granted(answer.return_codes.iter().map(|c| *c != SubscribeReasonCode::Failure).collect())
         }
-        rumqttc::Event::Incoming(Packet::Publish(publish)) => Heard::Publish(Received {
+        rumqttc::Event::Incoming(Packet::Publish(publish)) => Heard::Publish(Box::new(Received {
             topic: publish.topic.clone(),
             payload: publish.payload.clone(),
             qos: publish.qos,
             retain: publish.retain,
             said: None,
             whole: Whole::Of3(publish),
-        }),
+        })),
         rumqttc::Event::Incoming(Packet::PubAck(ack)) => Heard::Acknowledged(ack.pkid, None),
         rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(pkid)) if pkid != 0 => Heard::Sent(pkid),
         rumqttc::Event::Outgoing(rumqttc::Outgoing::AwaitAck(_)) => Heard::Stuck,
@@ -249,14 +249,14 @@ fn heard_of_5(event: v5::Event) -> Result<Heard, Broken> {
                 topic_alias: None,
                 ..said
             });
-            Heard::Publish(Received {
+            Heard::Publish(Box::new(Received {
                 topic,
                 payload: publish.payload.clone(),
                 qos: of_3(publish.qos),
                 retain: publish.retain,
                 said: said.filter(|said| *said != PublishProperties::default()),
                 whole: Whole::Of5(publish),
-            })
+            }))
         }
         v5::Event::Incoming(five::Packet::PubAck(ack)) => {
             let taken =
