@@ -12,10 +12,6 @@ use crate::support::{external, until};
 
 const WAITING: &str = "actors_mqtt_forward_waiting_messages";
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Publishes until everything is acknowledged, across every loss of the connection.
 async fn publish_all(publisher: &mut Publisher, node: std::net::SocketAddr, numbers: std::ops::Range<u64>) {
     let mut left: Vec<u64> = numbers.collect();
@@ -78,9 +74,10 @@ async fn nothing_that_the_node_acknowledged_is_missing_at_mosquitto_across_kills
     let mosquitto = Mosquitto::start(&program, dir.path()).await;
     let witness = Witness::subscribe(mosquitto.address, "witness", "site/devices/+/telemetry").await;
     let keys = "topics = []\nforward = [\"devices/+/telemetry\"]\nprefix = \"site/\"\n";
-    let site = Site::new().mqtt_port(free_port()).bridge("house", mosquitto.address.port(), keys);
+    let site = Site::new().bridge("house", mosquitto.address.port(), keys);
     let node = site.start().await;
     let address = node.mqtt;
+    let site = site.mqtt_port(address.port());
 
     let progress = parking_lot::Mutex::new(0_u64);
     let publishing = async {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use rumqttc::QoS;
 use serde_json::json;
 
+use crate::support::link::Link;
 use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::witness::Witness;
@@ -15,10 +16,6 @@ use crate::support::{now_ms, until};
 const FORWARDED: &str = "actors_mqtt_messages_forwarded_total";
 const WAITING: &str = "actors_mqtt_forward_waiting_messages";
 const RETURNED: &str = "actors_mqtt_messages_returned_total";
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 async fn send(publisher: &mut Publisher, base: i64, numbers: std::ops::Range<u64>) {
     for number in numbers {
@@ -39,11 +36,12 @@ async fn stored(node: &Node, wanted: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_forwarded_waits_on_disk_while_the_other_broker_is_away_and_the_node_is_killed() {
-    let port = free_port();
-    let far_site = Site::new().node_id("far").mqtt_port(port);
+    let far_site = Site::new().node_id("far");
     let far = far_site.start().await;
+    let link = Link::new().await;
+    link.leads_to(far.mqtt);
     let keys = "topics = []\nforward = [\"devices/+/telemetry\", \"devices/+/config\"]\n";
-    let site = Site::new().bridge("far", port, keys);
+    let site = Site::new().bridge("far", link.port(), keys);
     let near = site.start().await;
     let base = now_ms() - 100_000;
     let mut publisher = Publisher::connect(near.mqtt, "pack").await.unwrap();
@@ -63,6 +61,7 @@ async fn what_is_forwarded_waits_on_disk_while_the_other_broker_is_away_and_the_
     send(&mut publisher, base, 300..350).await;
 
     let far = far_site.start().await;
+    link.leads_to(far.mqtt);
     stored(&far, 350).await;
     near.metric_is(WAITING, 0.0).await;
     let ledger = far.ledger_at_rest(Some("pack")).await;
@@ -73,9 +72,43 @@ async fn what_is_forwarded_waits_on_disk_while_the_other_broker_is_away_and_the_
     assert_eq!(far.stop().await, Some(0));
 }
 
+/// That a message was written to the wire says nothing: only the other broker's PUBACK does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_wire_swallowed_is_sent_again() {
+    let far_site = Site::new().node_id("far");
+    let far = far_site.start().await;
+    let link = Link::new().await;
+    link.leads_to(far.mqtt);
+    let keys = "topics = []\nforward = [\"devices/+/telemetry\"]\n";
+    let site = Site::new().bridge("far", link.port(), keys);
+    let near = site.start().await;
+    let base = now_ms() - 100_000;
+    let mut publisher = Publisher::connect(near.mqtt, "pack").await.unwrap();
+    send(&mut publisher, base, 0..20).await;
+    stored(&far, 20).await;
+    near.metric_is(WAITING, 0.0).await;
+    link.swallow();
+    send(&mut publisher, base, 20..70).await;
+    let all = 50 * telemetry("pack", base, &[("n", 1.0)]).len();
+    until("everything was swallowed", BOUND, || async {
+        let swallowed = link.swallowed();
+        if swallowed >= all { Ok(()) } else { Err(format!("{swallowed} of {all} bytes")) }
+    })
+    .await;
+    link.cut();
+    stored(&far, 70).await;
+    near.metric_is(WAITING, 0.0).await;
+    let expected: Vec<_> = (0..70).map(|number| (base + number, number as f64)).collect();
+    assert_eq!(far.samples("pack", "n").await, expected);
+    assert_eq!(near.stop().await, Some(0));
+    assert_eq!(far.stop().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_oldest_are_dropped_and_counted_when_too_much_waits() {
-    let site = Site::new().bridge("nobody", free_port(), "forward = [\"devices/#\"]\nforward_queue = 100\n");
+    let nowhere = Link::new().await;
+    let site =
+        Site::new().bridge("nobody", nowhere.port(), "forward = [\"devices/#\"]\nforward_queue = 100\n");
     let near = site.start().await;
     let mut publisher = Publisher::connect(near.mqtt, "pack").await.unwrap();
     send(&mut publisher, now_ms() - 100_000, 0..150).await;
@@ -103,15 +136,15 @@ fn once_each(payloads: &[&str]) -> BTreeMap<String, u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_come_from_the_other_broker_under_a_prefix_and_what_is_retained_goes_there() {
-    let far_port = free_port();
-    let far = Site::new().node_id("far").mqtt_port(far_port);
+    let (far_site, link) = (Site::new().node_id("far"), Link::new().await);
     let keys = "topics = []\nforward = [\"devices/+/config\", \"devices/+/status\"]\nfetch = [\"devices/+/commands\"]\n";
-    let near_site = Site::new().bridge("far", far_port, keys);
+    let near_site = Site::new().bridge("far", link.port(), keys);
     let near = near_site.start().await;
     let writer = Witness::subscribe(near.mqtt, "writer", "devices/none/status").await;
     writer.client.publish("devices/pack/config", QoS::AtLeastOnce, true, "{}").await.unwrap();
     near.metric_is("actors_mqtt_retained_messages", 1.0).await;
-    let far = far.start().await;
+    let far = far_site.start().await;
+    link.leads_to(far.mqtt);
     let there = Witness::subscribe(far.mqtt, "there", "devices/#").await;
     there.hears("{}").await;
     // A new subscriber there finds it retained.
@@ -130,12 +163,14 @@ async fn commands_come_from_the_other_broker_under_a_prefix_and_what_is_retained
 /// Each forwards everything to the other and fetches everything from it: every message has four ways to come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_does_not_go_in_circles_between_two_nodes_that_forward_and_fetch_everything() {
-    let ports = [free_port(), free_port()];
+    let (to_a, to_b) = (Link::new().await, Link::new().await);
     let keys = "topics = []\nforward = [\"devices/#\"]\nfetch = [\"devices/#\"]\n";
     let named = |name: &str| format!("client_id = \"bridge-of-{name}\"\n{keys}");
-    let a_site = Site::new().node_id("a").mqtt_port(ports[0]).bridge("b", ports[1], &named("a"));
-    let b_site = Site::new().node_id("b").mqtt_port(ports[1]).bridge("a", ports[0], &named("b"));
+    let a_site = Site::new().node_id("a").bridge("b", to_b.port(), &named("a"));
+    let b_site = Site::new().node_id("b").bridge("a", to_a.port(), &named("b"));
     let (a, b) = tokio::join!(a_site.start(), b_site.start());
+    to_a.leads_to(a.mqtt);
+    to_b.leads_to(b.mqtt);
     for node in [&a, &b] {
         node.metric_is("actors_mqtt_outside_brokers_connected", 1.0).await;
     }

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod link;
 pub(crate) mod mqtt;
 pub(crate) mod node;
 pub(crate) mod simulator;
