@@ -184,6 +184,7 @@ impl Config {
         root.finish(&mut mistakes);
         check_unique(&config.packs, &mut mistakes);
         environment.apply(&mut config, &mut mistakes);
+        brokers::check_node(&config.brokers, config.node_id != Self::default().node_id, &mut mistakes);
         brokers::check(&config.brokers, config.mqtt_listen, &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes(mistakes)) }
     }
@@ -350,6 +351,8 @@ fn may_share(pack: &PackConfig, other: &PackConfig) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use voltree_actors::mqtt::Bridge;
+    use voltree_actors::mqtt::outside::Protocol;
     use voltree_model::Secret;
 
     fn mistakes(text: &str) -> Vec<String> {
@@ -390,7 +393,11 @@ mod tests {
         let mut broker = broker;
         broker.topics.extend(zigbee2mqtt.filters().map(ToString::to_string));
         broker.topics.dedup();
-        let with_login = OutsideBroker { login: Some(("voltree".to_owned(), Secret::new(""))), ..broker };
+        let bridge = config.brokers[0].bridge.clone();
+        assert!(!bridge.is_closed() && !bridge.prefix.is_empty());
+        assert_eq!(bridge.most_waiting, Bridge::MOST_WAITING);
+        let login = Some(("voltree".to_owned(), Secret::new("")));
+        let with_login = OutsideBroker { login, bridge, protocol: Protocol::V5, ..broker };
         let mqtt_access = config.mqtt_access.clone();
         assert!(!mqtt_access.is_local_only());
         let mqtt_tls = config.mqtt_tls.clone();

@@ -271,7 +271,8 @@ impl Estate {
         let access = Arc::new(config.mqtt_access.clone());
         let conventions = Arc::new(conventions(config));
         let broker = Broker::open(data.path("broker"), known, durable, access, conventions, keeper)?;
-        let broker = Arc::new(broker.with_rate(config.mqtt_rate));
+        let broker = broker.with_rate(config.mqtt_rate).with_bridges(&config.node_id, &config.brokers)?;
+        let broker = Arc::new(broker);
         let clients = root.child("mqtt").child("clients");
         let entrance = Entrance::new(Arc::clone(&broker), clients, directory.clone());
         Ok(Self {
@@ -364,7 +365,7 @@ impl Estate {
     /// The tree, started top to bottom and stopped in reverse.
     fn tree(&self, router: axum::Router, metrics: MetricsHandle, brokers: &[OutsideBroker]) -> Children {
         let group = |name: &str, children| ChildSpec::supervisor(name, RestartPolicy::GROUP, children);
-        let outside = brokers.iter().map(|outside| outside::child(outside.clone(), Arc::clone(&self.broker)));
+        let outside = brokers.iter().flat_map(|outside| outside::children(outside, &self.broker));
         Children::new([
             group(
                 "storage",

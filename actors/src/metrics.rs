@@ -22,6 +22,10 @@ const MQTT_REFUSED: &str = "actors_mqtt_clients_refused_total";
 const MQTT_UNDELIVERED: &str = "actors_mqtt_messages_undelivered_total";
 const MQTT_SLOWED: &str = "actors_mqtt_publishes_slowed_total";
 const MQTT_ENDED: &str = "actors_mqtt_connections_ended_total";
+const FORWARDED: &str = "actors_mqtt_messages_forwarded_total";
+const FORWARD_WAITING: &str = "actors_mqtt_forward_waiting_messages";
+const FORWARD_DROPPED: &str = "actors_mqtt_forward_dropped_total";
+const MQTT_RETURNED: &str = "actors_mqtt_messages_returned_total";
 const ALERTS: &str = "alerts_triggered_total";
 const POLLS: &str = "actors_bms_polls_total";
 const POLL_SECONDS: &str = "actors_bms_poll_seconds";
@@ -66,6 +70,15 @@ pub const METRICS: &[MetricInfo] = &[
     info(MQTT_OUTSIDE, MetricKind::Gauge, &[], "Outside MQTT brokers that are heard now."),
     info(MQTT_RETAINED, MetricKind::Gauge, &[], "Retained MQTT messages."),
     info(MQTT_NOT_RETAINED, MetricKind::Counter, &[], "Messages that were to be retained and found no room."),
+    info(FORWARDED, MetricKind::Counter, &[], "Messages that outside brokers acknowledged."),
+    info(FORWARD_WAITING, MetricKind::Gauge, &[], "Messages that wait for outside brokers."),
+    info(
+        FORWARD_DROPPED,
+        MetricKind::Counter,
+        &["reason"],
+        "Messages that were to go to an outside broker and did not.",
+    ),
+    info(MQTT_RETURNED, MetricKind::Counter, &[], "Own messages that came back over other brokers."),
     info(
         MQTT_REFUSED,
         MetricKind::Counter,
@@ -171,6 +184,22 @@ pub(crate) fn mqtt_connections(change: f64) {
 
 pub(crate) fn mqtt_outside_connections(change: f64) {
     gauge!(MQTT_OUTSIDE).increment(change);
+}
+
+pub(crate) fn mqtt_forwarded() {
+    counter!(FORWARDED).increment(1);
+}
+
+pub(crate) fn mqtt_forward_waiting(change: f64) {
+    gauge!(FORWARD_WAITING).increment(change);
+}
+
+pub(crate) fn mqtt_forward_dropped(reason: &'static str) {
+    counter!(FORWARD_DROPPED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn mqtt_returned() {
+    counter!(MQTT_RETURNED).increment(1);
 }
 
 pub(crate) fn mqtt_retained(count: usize) {

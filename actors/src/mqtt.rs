@@ -3,6 +3,7 @@
 //! What belongs to the node and outlives them all, the subscriptions and the listening socket, is in [`Broker`] and
 //! [`ListenerSocket`]. A PUBACK is sent only after the journal's sync.
 
+mod bridge;
 mod broker;
 mod client;
 mod entrance;
@@ -10,10 +11,12 @@ mod ingest;
 pub mod keeper;
 mod listener;
 mod mapped;
+mod outbox;
 pub mod outside;
 mod retained;
 pub mod tls;
 
+pub use bridge::Bridge;
 pub use broker::Broker;
 pub use entrance::{Carrier, Duplex, Entrance};
 pub use listener::{Listener, ListenerArgs, ListenerMsg, ListenerSocket};

@@ -4,9 +4,11 @@
 //! The node and the load generator are processes of this program on this machine, as they would be in use; the node's CPU time
 //! is read from the system, so the generator's is not in it. What was stored is counted in the data directory afterwards.
 
+mod mosquitto;
 mod node;
 mod probe;
 
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::Value;
 
+use self::mosquitto::Setting;
 use self::node::BenchNode;
 use crate::cli::say;
 
@@ -42,6 +45,8 @@ pub(crate) struct IngestOptions {
 
 /// The rate at which it is measured how soon a message can be queried.
 const PROBED_RATE: u32 = 3_000;
+/// The rate at which Mosquitto passes the load on.
+const PASSED_RATE: u32 = 22_000;
 /// Metrics in each message.
 const METRICS: u32 = 8;
 /// How many clients are idle when memory is measured.
@@ -79,10 +84,18 @@ pub(crate) fn run(options: &IngestOptions) -> anyhow::Result<()> {
         Figure { name: "publish to queryable at 3,000/s, p99", values: vec![], unit: "ms", bar: 55.0 },
         Figure { name: "memory, 10,000 idle sessions", values: vec![], unit: "MiB", bar: 150.0 },
         Figure { name: "memory, each with a device", values: vec![], unit: "MiB", bar: 250.0 },
+        Figure { name: "through Mosquitto, stored", values: vec![], unit: "messages/s", bar: 22_000.0 },
+        Figure { name: "through Mosquitto, lost", values: vec![], unit: "%", bar: 0.0 },
+        Figure { name: "Mosquitto's defaults, stored", values: vec![], unit: "messages/s", bar: f64::NAN },
+        Figure { name: "Mosquitto's defaults, lost", values: vec![], unit: "%", bar: f64::NAN },
     ];
+    let mosquitto = mosquitto::program();
+    if mosquitto.is_none() {
+        tracing::warn!("mosquitto is not installed, so nothing is measured through it");
+    }
     for round in 1..=rounds {
         tracing::info!(round, rounds, "measuring");
-        let [cpu, rate, puback, queryable, sessions, devices] = &mut figures;
+        let [cpu, rate, puback, queryable, sessions, devices, passed @ ..] = &mut figures;
         let held = hold(load)?;
         cpu.values.push(held.cpu_s_per_million);
         rate.values.push(held.rate);
@@ -92,7 +105,18 @@ pub(crate) fn run(options: &IngestOptions) -> anyhow::Result<()> {
         let idle = if options.quick { load.devices } else { IDLE };
         sessions.values.push(idle_memory(idle, false)?);
         devices.values.push(idle_memory(idle, true)?);
+        if let Some(program) = &mosquitto {
+            let load = Load { rate: PASSED_RATE.min(load.rate), ..load };
+            let [stored, lost, stored_by_default, lost_by_default] = passed;
+            let open = mosquitto::pass(program, Setting::Open, load)?;
+            stored.values.push(open.stored_per_s);
+            lost.values.push(open.lost_percent);
+            let default = mosquitto::pass(program, Setting::Default, load)?;
+            stored_by_default.values.push(default.stored_per_s);
+            lost_by_default.values.push(default.lost_percent);
+        }
     }
+    let figures: Vec<_> = figures.into_iter().filter(|figure| !figure.values.is_empty()).collect();
     say(&if options.json { json(load, &figures) } else { table(&figures) });
     Ok(())
 }
@@ -138,10 +162,14 @@ fn idle_memory(clients: u32, publish_once: bool) -> anyhow::Result<f64> {
 
 /// Begins to publish; the report comes when it ends.
 fn generator(node: &BenchNode, load: Load, qos: u8) -> anyhow::Result<Child> {
+    generator_to(node.mqtt, load, qos)
+}
+
+fn generator_to(broker: SocketAddr, load: Load, qos: u8) -> anyhow::Result<Child> {
     let Load { devices, rate, seconds } = load;
     let numbers = [("--devices", devices), ("--rate", rate), ("--seconds", seconds), ("--qos", qos.into())];
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["simulate", "mqtt", "--json", "--to", &node.mqtt.to_string()]);
+    command.args(["simulate", "mqtt", "--json", "--to", &broker.to_string()]);
     for (name, number) in numbers {
         command.arg(name).arg(number.to_string());
     }

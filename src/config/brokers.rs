@@ -5,14 +5,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use voltree_actors::mqtt::outside::OutsideBroker;
+use voltree_actors::mqtt::Bridge;
+use voltree_actors::mqtt::outside::{OutsideBroker, Protocol};
 use voltree_model::Secret;
-use voltree_protocols::mqtt::Filter;
+use voltree_protocols::mqtt::{Filter, publish_topic_valid};
 
 use super::reader::{Mistake, Section};
 use crate::environment::Environment;
 
 const DEFAULT_PORT: u16 = 1883;
+const PROTOCOLS: [(&str, Protocol); 2] = [("3.1.1", Protocol::V3), ("5.0", Protocol::V5)];
 const DEFAULT_TOPICS: [&str; 2] = ["devices/+/telemetry", "devices/+/status"];
 
 /// A broker of this name and host, with everything else as it is unless told otherwise.
@@ -21,9 +23,12 @@ pub(crate) fn broker(name: &str, host: String, node: &str) -> OutsideBroker {
         name: name.to_owned(),
         host,
         port: DEFAULT_PORT,
+        protocol: Protocol::V3,
         client_id: format!("voltree-{node}-{name}"),
         login: None,
         topics: DEFAULT_TOPICS.map(str::to_owned).to_vec(),
+        connections: 1,
+        bridge: Bridge::default(),
     }
 }
 
@@ -66,20 +71,71 @@ fn read_one(
     let client_id = section.text("client_id", mistakes);
     let user = section.text("user", mistakes);
     let password = section.checked("password_file", |path| read_secret(path, environment), mistakes);
+    let told_topics = section.has("topics");
     let topics = section.list("topics", mistakes);
     for topic in &topics {
         if let Err(error) = filter(topic) {
             section.mistake("topics", &format!("{topic:?}: {error}"), mistakes);
         }
     }
+    let bridge = read_bridge(section, mistakes);
+    let protocol = section.choice("protocol", &PROTOCOLS, mistakes);
+    let connections = read_connections(section, &topics, mistakes);
     let mut read = broker(&name?, host?, node);
     read.port = port.unwrap_or(read.port);
     read.client_id = client_id.unwrap_or(read.client_id);
     read.login = user.map(|user| (user, password.unwrap_or_else(|| Secret::new(""))));
-    if !topics.is_empty() {
+    if !topics.is_empty() || (told_topics && !bridge.is_closed()) {
         read.topics = topics;
     }
+    read.protocol = protocol.unwrap_or(if bridge.is_closed() { Protocol::V3 } else { Protocol::V5 });
+    read.connections = connections.unwrap_or(read.connections);
+    read.bridge = bridge;
     Some(read)
+}
+
+/// What passes between the broker's subscribers and this node's.
+fn read_bridge(section: &mut Section, mistakes: &mut Vec<Mistake>) -> Bridge {
+    let forward = read_filters(section, "forward", mistakes);
+    let fetch = read_filters(section, "fetch", mistakes);
+    let has_prefix = section.has("prefix");
+    let prefix = section.checked("prefix", topic_prefix, mistakes).unwrap_or_default();
+    if has_prefix && forward.is_empty() && fetch.is_empty() {
+        section.mistake("prefix", "means nothing without forward or fetch", mistakes);
+    }
+    let has_queue = section.has("forward_queue");
+    let most_waiting = section.whole("forward_queue", 1..=1_000_000, mistakes);
+    if has_queue && forward.is_empty() {
+        section.mistake("forward_queue", "means nothing without forward", mistakes);
+    }
+    let most_waiting = most_waiting.and_then(|most| usize::try_from(most).ok());
+    Bridge { forward, fetch, prefix, most_waiting: most_waiting.unwrap_or(Bridge::MOST_WAITING) }
+}
+
+fn read_filters(section: &mut Section, key: &str, mistakes: &mut Vec<Mistake>) -> Vec<Filter> {
+    let mut filters = Vec::new();
+    for text in section.list(key, mistakes) {
+        match Filter::parse(text.as_str()) {
+            Ok(filter) if filter.group().is_none() => filters.push(filter),
+            Ok(_) => section.mistake(key, &format!("{text:?}: what is passed on can't be shared"), mistakes),
+            Err(error) => section.mistake(key, &format!("{text:?}: {error}"), mistakes),
+        }
+    }
+    filters
+}
+
+fn topic_prefix(text: &str) -> Result<String, String> {
+    publish_topic_valid(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Several connections would all hear the same, if they did not share it.
+fn read_connections(section: &mut Section, topics: &[String], mistakes: &mut Vec<Mistake>) -> Option<u16> {
+    let connections = section.whole("connections", 1..=64, mistakes)?;
+    if connections > 1 && !topics.iter().any(|topic| topic.starts_with("$share/")) {
+        let reason = "more than one need topics that they share: topics = [\"$share/GROUP/FILTER\"]";
+        section.mistake("connections", reason, mistakes);
+    }
+    u16::try_from(connections).ok()
 }
 
 fn actor_name(text: &str) -> Result<String, String> {
@@ -101,6 +157,14 @@ fn filter(text: &str) -> Result<(), String> {
         Some(_) => return Err("a shared subscription is written $share/GROUP/FILTER".to_owned()),
     };
     Filter::parse(filter).map(drop).map_err(|error| error.to_string())
+}
+
+/// Nodes know their own messages by their names.
+pub(super) fn check_node(brokers: &[OutsideBroker], named: bool, mistakes: &mut Vec<Mistake>) {
+    if !named && brokers.iter().any(|broker| !broker.bridge.is_closed()) {
+        let reason = "is needed where a broker has forward or fetch, and must be another on each node";
+        mistakes.push(Mistake::new("node.id".to_owned(), reason.to_owned()));
+    }
 }
 
 /// Two clients of one name would throw each other out for ever; a node that hears itself would store everything twice.
@@ -135,6 +199,7 @@ fn is_own(broker: &OutsideBroker, own: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::{Config, ConfigError};
 
     fn mistakes(text: &str) -> Vec<String> {
@@ -154,6 +219,50 @@ mod tests {
             (1883, "voltree-n-b", true)
         );
         assert_eq!(broker.topics, ["devices/+/telemetry", "devices/+/status"]);
+    }
+
+    #[test]
+    fn a_broker_that_messages_are_passed_on_to_is_spoken_to_in_5_0_unless_told_otherwise() {
+        let with = |more: &str| {
+            let text = format!("[node]\nid = \"n\"\n[[mqtt.broker]]\nname = \"b\"\nhost = \"h\"\n{more}");
+            Config::parse(&text).unwrap().brokers.remove(0)
+        };
+        let bridged = with("forward = [\"devices/#\"]\nfetch = \"a/+\"\nprefix = \"n/\"\ntopics = []\n");
+        assert_eq!((bridged.protocol, bridged.topics.len()), (Protocol::V5, 0));
+        let Bridge { forward, fetch, prefix, most_waiting } = bridged.bridge;
+        let texts = |filters: Vec<Filter>| filters.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((texts(forward), texts(fetch)), (vec!["devices/#".to_owned()], vec!["a/+".to_owned()]));
+        assert_eq!((prefix.as_str(), most_waiting), ("n/", 10_000));
+        let old = with("forward = [\"a\"]\nprotocol = \"3.1.1\"\nforward_queue = 7\n");
+        assert_eq!((old.protocol, old.bridge.most_waiting, old.topics.len()), (Protocol::V3, 7, 2));
+        let shared = with("topics = [\"$share/g/a\"]\nconnections = 4\n");
+        assert_eq!((shared.protocol, shared.connections), (Protocol::V3, 4));
+    }
+
+    #[test]
+    fn mistakes_of_bridges_are_named_by_key() {
+        let unnamed = "[[mqtt.broker]]\nname = \"a\"\nhost = \"h\"\nforward = [\"a\"]\n";
+        let reason =
+            "node.id: is needed where a broker has forward or fetch, and must be another on each node";
+        assert_eq!(mistakes(unnamed), [reason]);
+        let found = mistakes(
+            "[[mqtt.broker]]\nname = \"a\"\nhost = \"h\"\nforward = [\"a/#/b\", \"$share/g/a\"]\nprotocol = \"4\"\n\
+             prefix = \"a/+/\"\nconnections = 2\n[[mqtt.broker]]\nname = \"b\"\nhost = \"h\"\nprefix = \"x\"\n\
+             forward_queue = 0\nconnections = 65\n",
+        );
+        let expected = [
+            "mqtt.broker[0].forward: \"a/#/b\": the wildcard '#' must fill its level, and '#' must come last",
+            "mqtt.broker[0].forward: \"$share/g/a\": what is passed on can't be shared",
+            "mqtt.broker[0].prefix: a message can't be published to a topic with the wildcard '+'",
+            "mqtt.broker[0].prefix: means nothing without forward or fetch",
+            "mqtt.broker[0].protocol: \"4\" is none of: 3.1.1, 5.0",
+            "mqtt.broker[0].connections: more than one need topics that they share: topics = [\"$share/GROUP/FILTER\"]",
+            "mqtt.broker[1].prefix: means nothing without forward or fetch",
+            "mqtt.broker[1].forward_queue: must be a whole number between 1 and 1000000",
+            "mqtt.broker[1].forward_queue: means nothing without forward",
+            "mqtt.broker[1].connections: must be a whole number between 1 and 64",
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

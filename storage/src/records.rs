@@ -58,6 +58,8 @@ pub enum RecordKind {
     Admission,
     /// How far the alert engine has judged.
     Judgement,
+    /// A message that waits for an outside broker.
+    Outgoing,
 }
 
 /// A type that is kept as records.

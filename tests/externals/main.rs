@@ -16,9 +16,11 @@
 
 mod bluetooth;
 mod boards;
+mod bridge;
 mod console;
 mod dalybms;
 mod mosquitto;
+mod paho;
 #[path = "../support/mod.rs"]
 mod support;
 

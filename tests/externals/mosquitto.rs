@@ -12,17 +12,27 @@ use crate::support::node::{BOUND, Node, Site};
 use crate::support::{external, now_ms, until};
 
 /// A Mosquitto of its own; it ends with the test.
-struct Mosquitto {
+pub(crate) struct Mosquitto {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Mosquitto {
-    async fn start(program: &Path, dir: &Path) -> Self {
+    pub(crate) async fn start(program: &Path, dir: &Path) -> Self {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::start_at(program, dir, address).await
+    }
+
+    /// Starts it where it was before, with the sessions that it saved when it stopped.
+    pub(crate) async fn start_at(program: &Path, dir: &Path, address: SocketAddr) -> Self {
         let config = dir.join("mosquitto.conf");
-        let text =
-            format!("listener {} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n", address.port());
+        let port = address.port();
+        // As root it would become somebody who may not write there.
+        let text = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n\
+             persistence true\npersistence_location {}/\n",
+            dir.display()
+        );
         std::fs::write(&config, text).unwrap();
         let process = Command::new(program)
             .arg("-c")
@@ -36,6 +46,14 @@ impl Mosquitto {
         })
         .await;
         Self { process, address }
+    }
+
+    /// Stops it in order: it saves what it keeps only then. Killed, it would lose what it had acknowledged.
+    pub(crate) fn stop(mut self) -> SocketAddr {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.process.wait().unwrap();
+        self.address
     }
 }
 

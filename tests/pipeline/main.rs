@@ -18,6 +18,7 @@ mod alerts;
 mod backups;
 mod bad_input;
 mod boards;
+mod bridges;
 mod doctor;
 mod flaky;
 mod history;

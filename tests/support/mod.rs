@@ -4,9 +4,11 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod link;
 pub(crate) mod mqtt;
 pub(crate) mod node;
 pub(crate) mod simulator;
+pub(crate) mod witness;
 
 use std::future::Future;
 use std::path::PathBuf;

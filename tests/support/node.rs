@@ -36,6 +36,7 @@ pub(crate) struct Site {
     mqtt_rate_per_s: u32,
     brokers: String,
     admission: &'static str,
+    node_id: String,
 }
 
 impl Site {
@@ -49,7 +50,14 @@ impl Site {
             mqtt_rate_per_s: 0,
             brokers: String::new(),
             admission,
+            node_id: "test".to_owned(),
         }
+    }
+
+    /// Calls the node so.
+    pub(crate) fn node_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.node_id);
+        self
     }
 
     /// Admits publishers as a node does that is told nothing: those who are unknown wait.
@@ -74,6 +82,13 @@ impl Site {
     pub(crate) fn broker(mut self, name: &str, port: u16) -> Self {
         self.brokers += &format!("[[mqtt.broker]]\nname = {name:?}\nhost = \"127.0.0.1\"\nport = {port}\n");
         self
+    }
+
+    /// Adds an outside broker on this port of this machine, with these keys.
+    pub(crate) fn bridge(self, name: &str, port: u16, keys: &str) -> Self {
+        let mut site = self.broker(name, port);
+        site.brokers += keys;
+        site
     }
 
     /// Adds sections of the MQTT listener as they stand in a file.
@@ -131,8 +146,9 @@ impl Site {
         let file = self.dir.path().join("voltree.toml");
         let data = self.data();
         let text = format!(
-            "[node]\nid = \"test\"\ndata_dir = {:?}\n[log]\nlevel = \"info\"\nformat = \"json\"\n\
+            "[node]\nid = {:?}\ndata_dir = {:?}\n[log]\nlevel = \"info\"\nformat = \"json\"\n\
              [http]\nlisten = \"127.0.0.1:0\"\n{}[mqtt]\nlisten = \"127.0.0.1:{}\"\nrate_per_s = {}\n{}{}",
+            self.node_id,
             data.to_str().unwrap(),
             self.admission,
             self.mqtt_port,
@@ -255,6 +271,22 @@ impl Node {
         let mutation = "mutation($path: String!) { killActor(path: $path) { path } }";
         let answer = self.ask(mutation, json!({ "path": path })).await?;
         if answer.get("errors").is_some() { Err(answer.to_string()) } else { Ok(()) }
+    }
+
+    /// A metric without labels, 0 before it was first counted.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.text().await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_default()
+    }
+
+    /// Waits until a metric without labels has this value.
+    pub(crate) async fn metric_is(&self, name: &str, wanted: f64) {
+        until(&format!("{name} is {wanted}"), BOUND, || async {
+            let value = self.metric(name).await;
+            if value == wanted { Ok(()) } else { Err(value.to_string()) }
+        })
+        .await;
     }
 
     /// One device's ledger; `None` is the node's own.

@@ -35,6 +35,8 @@ pub(super) use self::wills::Will;
 use self::wills::Wills;
 use super::keeper::KeeperMsg;
 use super::mapped::Conventions;
+use super::outbox::Outbox;
+use super::outside::OutsideBroker;
 use super::retained::Retained;
 use crate::access::{Access, Denied, Identity};
 use crate::metrics;
@@ -120,6 +122,10 @@ pub struct Broker {
     retained: RwLock<Retained>,
     recording: Recording,
     wills: Wills,
+    /// What this node is called on messages that it passes on.
+    node: String,
+    /// What waits for outside brokers.
+    outboxes: Vec<Arc<Outbox>>,
     /// How fast each client may publish.
     pub(super) rate: Option<Rate>,
     keeper: Handle<KeeperMsg>,
@@ -160,6 +166,8 @@ impl Broker {
             retained: RwLock::new(retained),
             recording,
             wills: Wills::default(),
+            node: String::new(),
+            outboxes: Vec::new(),
             rate: Some(Rate::default()),
             keeper,
             file,
@@ -173,6 +181,48 @@ impl Broker {
     #[must_use]
     pub fn with_rate(self, rate: Option<Rate>) -> Self {
         Self { rate, ..self }
+    }
+
+    /// Passes messages on to these outside brokers under this node's name, also what waited for them when it ended.
+    pub fn with_bridges(
+        mut self,
+        node: &str,
+        brokers: &[OutsideBroker],
+    ) -> Result<Self, voltree_storage::Error> {
+        node.clone_into(&mut self.node);
+        for OutsideBroker { name, bridge, .. } in brokers.iter().filter(|other| !other.bridge.is_closed()) {
+            let outbox = Outbox::open(name, bridge.clone(), Arc::clone(&self.journal))?;
+            self.outboxes.push(Arc::new(outbox));
+        }
+        Ok(self)
+    }
+
+    /// What this node is called on messages that it passes on.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What waits for an outside broker, if anything passes between that and this one.
+    pub(super) fn outbox(&self, broker: &str) -> Option<Arc<Outbox>> {
+        self.outboxes.iter().find(|outbox| outbox.broker() == broker).cloned()
+    }
+
+    /// Whether anything of this topic is to go to an outside broker.
+    pub(super) fn forwards(&self, topic: &str) -> bool {
+        self.outboxes.iter().any(|outbox| outbox.bridge().forwards(topic))
+    }
+
+    /// The topics of retained messages that an outside broker is to have.
+    pub(super) fn retained_for(&self, outbox: &Outbox) -> VecDeque<String> {
+        let retained = self.retained.read();
+        // Where both have a say, the other one's counts: ours may be old.
+        let forwarded = |topic: &&str| outbox.bridge().forwards(topic) && !outbox.bridge().fetches(topic);
+        retained.topics().filter(forwarded).map(str::to_owned).collect()
+    }
+
+    /// The retained message of a topic.
+    pub(super) fn retained_message(&self, topic: &str) -> Option<Delivery> {
+        self.retained.read().get(topic, crate::now())
     }
 
     /// The devices that it takes readings in for.

@@ -15,9 +15,11 @@ use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
 use super::Broker;
+use super::bridge;
 use super::broker::{Routing, Said};
 use super::mapped::Understood;
 use crate::intake::{self, Inbound};
+use crate::metrics;
 use crate::mqtt_device;
 use crate::registry::{DeviceEntry, LinkState, NotAdopted};
 
@@ -65,9 +67,18 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
                 .await;
         }
     };
+    // What an outside broker brought has our mark by now, and was looked at before.
+    let of_client = publisher.as_ref().is_none_or(|publisher| !bridge::is_outside(publisher));
+    if of_client && said.as_ref().is_some_and(|said| said.came_by(broker.node())) {
+        metrics::mqtt_returned();
+        return at_once_with(reason_code::SUCCESS);
+    }
     let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos, said.as_deref()));
     let routing = Routing { publisher: publisher.as_deref(), retain, said };
-    let heard = relay && broker.route(&topic, &payload, qos, routing);
+    let (heard, forwarded) = match relay {
+        true => broker.route_and_keep(&topic, &payload, qos, routing),
+        false => (false, Vec::new()),
+    };
     let committed = match subject {
         Subject::Native(topic) => {
             native(broker, topic, &payload, Passage { qos, retain, relay, heard }, now).await
@@ -75,13 +86,19 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         // What an outside broker kept was said at a time that nobody knows.
         Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
     };
-    match retained {
-        None => committed,
-        Some(retained) => Box::pin(async move {
-            let reason = committed.await?;
-            retained.await.then_some(reason)
-        }),
+    if retained.is_none() && forwarded.is_empty() {
+        return committed;
     }
+    Box::pin(async move {
+        let reason = committed.await?;
+        if let Some(retained) = retained {
+            retained.await.then_some(())?;
+        }
+        for kept in forwarded {
+            kept.await.then_some(())?;
+        }
+        Some(reason)
+    })
 }
 
 /// What a message is about.

@@ -1,12 +1,14 @@
 //! A client of a broker that Voltree does not run: Mosquitto, EMQX, another Voltree.
 //!
 //! Owns: the connection. Receives: its own turns. Lost on restart: the connection; the broker keeps the session and sends
-//! again what was not acknowledged, and a message is acknowledged only after its commit. A broker that can't be reached
-//! is a state and no fault. Supervised by: mqtt/brokers.
+//! again what was not acknowledged, and a message is acknowledged only after its commit; what it has not acknowledged waits
+//! in the outbox. A broker that can't be reached is a state and no fault. Supervised by: mqtt/brokers.
 //!
 //! Client and event loop are built anew after every error: rumqttc 0.25 can keep a packet id that collides for ever
-//! across its own reconnects. What comes in is not passed on to this node's own subscribers, so that two nodes that
-//! listen to each other don't make a loop.
+//! across its own reconnects. What comes in is passed on to this node's own subscribers only where the bridge says so.
+
+mod sending;
+mod wire;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
@@ -16,16 +18,17 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter,
-    SubscribeReasonCode,
-};
+use rumqttc::QoS;
 use voltree_model::Secret;
-use voltree_protocols::mqtt::MAX_PACKET_BYTES;
-use voltree_runtime::{Backoff, ChildSpec, Failure, RestartPolicy};
+use voltree_protocols::mqtt::{PublishProperties, reason_code};
+use voltree_runtime::{Backoff, ChildSpec, Failure, RestartPolicy, clock};
 
-use super::broker::Broker;
+use self::sending::Way;
+use self::wire::{Broken, Client, Heard, Loop, NoRoom, Polling, Received, Sending, Wanted, Welcome, poll};
+use super::bridge::{self, Bridge};
+use super::broker::{Broker, Said};
 use super::ingest::{self, Committed, Incoming};
+use super::outbox::Outbox;
 use crate::metrics;
 
 /// The longest a turn waits for something to happen, so that an order to stop is heard.
@@ -34,9 +37,17 @@ const TURN: Duration = Duration::from_millis(250);
 const WINDOW: usize = 1_000;
 /// How many topics one SUBSCRIBE asks for.
 const FILTERS_AT_ONCE: usize = 200;
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_millis(500), factor: 2.0, cap: Duration::from_secs(30) };
+
+/// Which MQTT is spoken with a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// 3.1.1.
+    V3,
+    /// 5.0.
+    V5,
+}
 
 /// A broker, and what to hear there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +58,44 @@ pub struct OutsideBroker {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Which MQTT it is spoken to.
+    pub protocol: Protocol,
     /// Names this node there; the broker keeps its session under this name.
     pub client_id: String,
     /// User name and password.
     pub login: Option<(String, Secret)>,
     /// The topic filters to subscribe to, at QoS 1.
     pub topics: Vec<String>,
+    /// By how many connections; those after the first have only the shared ones of the topics.
+    pub connections: u16,
+    /// What passes between its subscribers and this node's.
+    pub bridge: Bridge,
+}
+
+impl OutsideBroker {
+    /// This broker once for each connection.
+    fn each(&self) -> impl Iterator<Item = Self> {
+        (1..=self.connections.max(1)).map(|number| match number {
+            1 => self.clone(),
+            _ => Self {
+                name: format!("{}-{number}", self.name),
+                client_id: format!("{}-{number}", self.client_id),
+                topics: self.topics.iter().filter(|topic| topic.starts_with("$share/")).cloned().collect(),
+                bridge: Bridge::default(),
+                ..self.clone()
+            },
+        })
+    }
+
+    /// What is subscribed to, under the names that it has there.
+    fn wanted(&self) -> Vec<Wanted> {
+        let fetched = self.bridge.fetch.iter().map(|filter| self.bridge.there(filter.as_str()));
+        let mut wanted: Vec<_> = fetched.map(|path| Wanted { path, fetched: true }).collect();
+        let heard = self.topics.iter().filter(|topic| wanted.iter().all(|wanted| wanted.path != **topic));
+        let heard: Vec<_> = heard.map(|path| Wanted { path: path.clone(), fetched: false }).collect();
+        wanted.extend(heard);
+        wanted
+    }
 }
 
 /// What the client is told.
@@ -70,14 +113,25 @@ pub struct OutsideClient;
 #[derive(Debug, Clone)]
 pub struct OutsideArgs {
     outside: OutsideBroker,
+    /// What the broker is called in the configuration, whichever of its connections this is.
+    house: String,
+    /// Whether it is the first of them, which does all that only one may do.
+    leads: bool,
+    outbox: Option<Arc<Outbox>>,
     broker: Arc<Broker>,
 }
 
-/// How the brokers' supervisor gives birth to it.
-pub fn child(outside: OutsideBroker, broker: Arc<Broker>) -> ChildSpec {
-    let name = outside.name.clone();
-    let args = OutsideArgs { outside, broker };
-    ChildSpec::worker(name, "mqtt_outside", RestartPolicy::DEVICE, move |_| (OutsideClient, args.clone()))
+/// How the brokers' supervisor gives birth to its clients, one for each connection.
+pub fn children(outside: &OutsideBroker, broker: &Arc<Broker>) -> Vec<ChildSpec> {
+    let house = &outside.name;
+    let child = |outside: OutsideBroker| {
+        let name = outside.name.clone();
+        let leads = name == *house;
+        let outbox = broker.outbox(house);
+        let args = OutsideArgs { outside, house: house.clone(), leads, outbox, broker: Arc::clone(broker) };
+        ChildSpec::worker(name, "mqtt_outside", RestartPolicy::DEVICE, move |_| (OutsideClient, args.clone()))
+    };
+    outside.each().map(child).collect()
 }
 
 /// What it knows.
@@ -85,11 +139,12 @@ pub struct OutsideState {
     args: OutsideArgs,
     connection: Option<Connection>,
     failures: usize,
+    /// Whether the broker was there since this incarnation began.
+    was_there: bool,
 }
 
-type Polling = Pin<Box<dyn Future<Output = (EventLoop, Result<Event, ConnectionError>)> + Send>>;
-type Taking = Pin<Box<dyn Future<Output = (Publish, Committed)> + Send>>;
-type Acknowledging = Pin<Box<dyn Future<Output = (Publish, bool)> + Send>>;
+type Taking = Pin<Box<dyn Future<Output = (Received, Committed)> + Send>>;
+type Acknowledging = Pin<Box<dyn Future<Output = (Received, bool)> + Send>>;
 
 impl std::fmt::Debug for OutsideState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,17 +153,19 @@ impl std::fmt::Debug for OutsideState {
 }
 
 enum Happening {
-    Polled(Box<EventLoop>, Result<Event, ConnectionError>),
-    Taken(Publish, Committed),
-    Committed(Publish, bool),
+    Polled(Loop, Result<Heard, Broken>),
+    Taken(Received, Committed),
+    Committed(Received, bool),
+    ToSend,
 }
 
 struct Connection {
-    client: AsyncClient,
+    client: Client,
     polling: Polling,
+    way: Option<Way>,
     /// There once the broker has granted the subscription.
     up: Option<Connected>,
-    waiting: VecDeque<Publish>,
+    waiting: VecDeque<Received>,
     taking: Option<Taking>,
     /// What was subscribed to because a device announced that it speaks there, and the state of announcements then.
     announced: (u64, BTreeSet<String>),
@@ -138,13 +195,21 @@ impl Drop for Connected {
 #[derive(Debug, thiserror::Error)]
 enum Lost {
     #[error("the connection failed")]
-    Connection(#[source] Box<ConnectionError>),
+    Connection(#[source] Broken),
     #[error("the broker refuses to let us hear {0:?}")]
     Refused(String),
     #[error("a message could not be committed, so the broker must send it again")]
     NotCommitted,
     #[error("the client's queue is closed or full")]
     Queue,
+    #[error("an acknowledgement is missing")]
+    Stuck,
+}
+
+impl From<NoRoom> for Lost {
+    fn from(_: NoRoom) -> Self {
+        Self::Queue
+    }
 }
 
 impl Actor for OutsideClient {
@@ -158,7 +223,7 @@ impl Actor for OutsideClient {
         args: OutsideArgs,
     ) -> Result<OutsideState, ActorProcessingErr> {
         myself.send_message(OutsideMsg::Turn)?;
-        Ok(OutsideState { args, connection: None, failures: 0 })
+        Ok(OutsideState { args, connection: None, failures: 0, was_there: false })
     }
 
     async fn handle(
@@ -180,9 +245,10 @@ impl Actor for OutsideClient {
 impl OutsideState {
     /// Waits for one thing to happen and deals with it; says how long to wait before the next try, if a try failed.
     async fn turn(&mut self) -> Option<Duration> {
-        let connection = self.connection.get_or_insert_with(|| Connection::new(&self.args.outside));
+        let first = !self.was_there;
+        let connection = self.connection.get_or_insert_with(|| Connection::new(&self.args));
         let was_up = connection.up.is_some();
-        let outcome = connection.next(&self.args).await;
+        let outcome = connection.next(&self.args, first).await;
         let is_up = connection.up.is_some();
         match outcome {
             Ok(()) if is_up && !was_up => self.came_up(),
@@ -194,6 +260,7 @@ impl OutsideState {
 
     fn came_up(&mut self) {
         self.failures = 0;
+        self.was_there = true;
         let OutsideBroker { name, host, port, .. } = &self.args.outside;
         tracing::info!(event = "mqtt.broker.connected", broker = name, host, port, "hears an outside broker");
     }
@@ -216,20 +283,14 @@ impl OutsideState {
 }
 
 impl Connection {
-    fn new(outside: &OutsideBroker) -> Self {
-        let mut options = MqttOptions::new(&outside.client_id, &outside.host, outside.port);
-        options.set_keep_alive(KEEP_ALIVE);
-        options.set_clean_session(false);
-        options.set_manual_acks(true);
-        options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
-        if let Some((user, password)) = &outside.login {
-            options.set_credentials(user, password.reveal());
-        }
-        // Room for every acknowledgement that can be due at once, and the subscription.
-        let (client, event_loop) = AsyncClient::new(options, 2 * WINDOW);
+    fn new(args: &OutsideArgs) -> Self {
+        // Room for every acknowledgement that can be due at once, what may be under way, and the subscription.
+        let (client, event_loop) = wire::client(&args.outside, 2 * WINDOW);
+        let outbox = args.outbox.clone().filter(|_| args.leads);
         Self {
             client,
             polling: poll(event_loop),
+            way: outbox.map(|outbox| Way::new(&args.outside, &args.broker, outbox)),
             up: None,
             waiting: VecDeque::new(),
             taking: None,
@@ -239,84 +300,113 @@ impl Connection {
         }
     }
 
-    async fn next(&mut self, args: &OutsideArgs) -> Result<(), Lost> {
-        self.take_next(&args.broker);
-        self.hear_announced(&args.broker)?;
-        self.pass_on_requests(&args.broker);
+    async fn next(&mut self, args: &OutsideArgs, first: bool) -> Result<(), Lost> {
+        self.take_next(args);
+        if args.leads {
+            self.pass_on_requests(&args.broker);
+        }
+        if self.up.is_some() {
+            self.send(args)?;
+        }
         let room = self.waiting.len() + self.commits.len() < WINDOW;
         let happening = async {
             tokio::select! {
-                (event_loop, event) = &mut self.polling, if room => Happening::Polled(Box::new(event_loop), event),
-                (publish, committed) = taken(&mut self.taking) => Happening::Taken(publish, committed),
-                Some((publish, kept)) = self.commits.next(), if !self.commits.is_empty() => {
-                    Happening::Committed(publish, kept)
+                (event_loop, heard) = &mut self.polling, if room => Happening::Polled(event_loop, heard),
+                (received, committed) = taken(&mut self.taking) => Happening::Taken(received, committed),
+                Some((received, kept)) = self.commits.next(), if !self.commits.is_empty() => {
+                    Happening::Committed(received, kept)
                 }
+                () = has_more(self.way.as_ref()), if self.up.is_some() => Happening::ToSend,
             }
         };
         match tokio::time::timeout(TURN, happening).await {
-            Ok(Happening::Polled(event_loop, event)) => {
-                let event = event.map_err(|error| Lost::Connection(Box::new(error)))?;
-                self.polling = poll(*event_loop);
-                self.happened(event, &args.outside)
+            Ok(Happening::Polled(event_loop, heard)) => {
+                let heard = heard.map_err(Lost::Connection)?;
+                self.polling = poll(event_loop);
+                self.happened(heard, args, first)
             }
-            Ok(Happening::Taken(publish, committed)) => {
+            Ok(Happening::Taken(received, committed)) => {
                 self.taking = None;
-                self.commits.push_back(Box::pin(async move { (publish, committed.await.is_some()) }));
+                self.commits.push_back(Box::pin(async move { (received, committed.await.is_some()) }));
                 Ok(())
             }
-            Ok(Happening::Committed(publish, kept)) => self.acknowledge(&publish, kept),
-            Err(_nothing) => Ok(()),
+            Ok(Happening::Committed(received, kept)) => self.acknowledge(&received, kept),
+            Ok(Happening::ToSend) | Err(_) => Ok(()),
         }
     }
 
-    fn happened(&mut self, event: Event, outside: &OutsideBroker) -> Result<(), Lost> {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the event loop deals with every other packet itself"
-        )]
-        match event {
-            Event::Incoming(Packet::ConnAck(_)) => {
-                let filters =
-                    outside.topics.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
-                self.client.try_subscribe_many(filters).map_err(|_| Lost::Queue)
-            }
-            Event::Incoming(Packet::SubAck(answer)) => {
+    /// Says what is to be said to a broker that is there.
+    fn send(&mut self, args: &OutsideArgs) -> Result<(), Lost> {
+        if args.leads {
+            self.hear_announced(&args.broker)?;
+        }
+        if let Some(way) = &mut self.way {
+            way.send(&self.client, &args.broker)?;
+        }
+        Ok(())
+    }
+
+    fn happened(&mut self, heard: Heard, args: &OutsideArgs, first: bool) -> Result<(), Lost> {
+        let outside = &args.outside;
+        match heard {
+            Heard::Connected(welcome) => self.connected(welcome, args, first),
+            Heard::Granted(granted) => {
                 if self.up.is_some() {
-                    let refused = answer.return_codes.contains(&SubscribeReasonCode::Failure);
-                    if refused {
+                    if granted.contains(&false) {
                         tracing::warn!(broker = outside.name, "an announced topic may not be heard there");
                     }
                     return Ok(());
                 }
-                let refused =
-                    answer.return_codes.iter().position(|code| *code == SubscribeReasonCode::Failure);
-                let refused = refused.and_then(|index| outside.topics.get(index));
-                if let Some(topic) = refused {
-                    return Err(Lost::Refused(topic.clone()));
+                let refused = granted.iter().position(|granted| !granted);
+                let refused = refused.and_then(|index| outside.wanted().into_iter().nth(index));
+                if let Some(Wanted { path, .. }) = refused {
+                    return Err(Lost::Refused(path));
                 }
                 self.up = Some(Connected::new());
                 Ok(())
             }
-            Event::Incoming(Packet::Publish(publish)) => {
-                metrics::mqtt_messages(publish.qos, 1);
-                self.waiting.push_back(publish);
+            Heard::Publish(received) => {
+                metrics::mqtt_messages(received.qos, 1);
+                self.waiting.push_back(*received);
                 Ok(())
             }
-            _ => Ok(()),
+            Heard::Sent(pkid) => {
+                self.way.iter_mut().for_each(|way| way.sent(pkid));
+                Ok(())
+            }
+            Heard::Acknowledged(pkid, refused) => {
+                self.way.iter_mut().for_each(|way| way.acknowledged(pkid, refused.as_deref()));
+                Ok(())
+            }
+            Heard::Stuck => Err(Lost::Stuck),
+            Heard::Nothing => Ok(()),
         }
+    }
+
+    /// Subscribes; where there is nothing to hear the connection is up as it is.
+    fn connected(&mut self, welcome: Welcome, args: &OutsideArgs, first: bool) -> Result<(), Lost> {
+        if let Some(way) = &mut self.way {
+            way.open(welcome, first, &args.broker);
+        }
+        let wanted = args.outside.wanted();
+        if wanted.is_empty() {
+            self.up = Some(Connected::new());
+            return Ok(());
+        }
+        Ok(self.client.subscribe(&wanted)?)
     }
 
     /// Subscribes to the topics that devices announced since the last time.
     fn hear_announced(&mut self, broker: &Broker) -> Result<(), Lost> {
         let announced = broker.conventions.announced();
-        if self.up.is_none() || announced == self.announced.0 {
+        if announced == self.announced.0 {
             return Ok(());
         }
         let topics = broker.conventions.announced_topics();
-        let fresh: Vec<_> = topics.difference(&self.announced.1).cloned().collect();
+        let fresh = topics.difference(&self.announced.1);
+        let fresh: Vec<_> = fresh.map(|path| Wanted { path: path.clone(), fetched: false }).collect();
         for some in fresh.chunks(FILTERS_AT_ONCE) {
-            let filters = some.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
-            self.client.try_subscribe_many(filters).map_err(|_| Lost::Queue)?;
+            self.client.subscribe(some)?;
         }
         self.announced = (announced, topics);
         Ok(())
@@ -326,59 +416,89 @@ impl Connection {
     fn pass_on_requests(&mut self, broker: &Broker) {
         let (asked, requests) = broker.conventions.requests_after(self.asked);
         self.asked = asked;
-        for (topic, payload) in requests {
-            if self.up.is_some() && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_err() {
+        for (topic, payload) in requests.into_iter().filter(|_| self.up.is_some()) {
+            let payload = payload.into();
+            let properties = PublishProperties::default();
+            let sending = Sending { topic, payload, qos: QoS::AtMostOnce, retain: false, properties };
+            if self.client.publish(sending).is_err() {
                 tracing::debug!("a request found no room; it is made again");
             }
         }
     }
 
     /// Brings the oldest waiting message to its device's door, one at a time.
-    fn take_next(&mut self, broker: &Arc<Broker>) {
+    fn take_next(&mut self, args: &OutsideArgs) {
         if self.taking.is_some() {
             return;
         }
-        let Some(publish) = self.waiting.pop_front() else { return };
-        let broker = Arc::clone(broker);
+        let Some(received) = self.waiting.pop_front() else { return };
+        let (broker, now) = (Arc::clone(&args.broker), crate::now());
+        if is_own(&received, args) {
+            metrics::mqtt_returned();
+            self.taking = Some(Box::pin(async move { (received, nothing_to_commit()) }));
+            return;
+        }
+        let fetched = args.outbox.as_ref().and_then(|outbox| outbox.bridge().here(&received.topic));
+        let said = received.said.clone();
+        // Where else it may go, it came by this node. What is only heard goes nowhere else.
+        let said = match fetched {
+            Some(_) => Some(bridge::passed_on(said.unwrap_or_default(), args.broker.node())),
+            None => said,
+        };
+        let incoming = Incoming {
+            topic: fetched.unwrap_or(&received.topic).to_owned(),
+            payload: received.payload.clone(),
+            qos: received.qos,
+            retain: received.retain,
+            said: said.map(|said| Arc::new(Said::of(said, now))),
+            relay: fetched.is_some(),
+            publisher: Some(bridge::publisher(&args.house)),
+            refused: None,
+        };
         self.taking = Some(Box::pin(async move {
-            let incoming = Incoming {
-                topic: publish.topic.clone(),
-                payload: publish.payload.clone(),
-                qos: publish.qos,
-                retain: publish.retain,
-                said: None,
-                relay: false,
-                publisher: None,
-                refused: None,
-            };
-            let committed = ingest::ingest(&broker, incoming, crate::now()).await;
-            (publish, committed)
+            let committed = ingest::ingest(&broker, incoming, now).await;
+            (received, committed)
         }));
     }
 
-    fn acknowledge(&self, publish: &Publish, committed: bool) -> Result<(), Lost> {
-        match (committed, publish.qos) {
+    fn acknowledge(&self, received: &Received, committed: bool) -> Result<(), Lost> {
+        match (committed, received.qos) {
             (false, QoS::AtLeastOnce | QoS::ExactlyOnce) => Err(Lost::NotCommitted),
-            (true, QoS::AtLeastOnce | QoS::ExactlyOnce) => {
-                self.client.try_ack(publish).map_err(|_| Lost::Queue)
-            }
+            (true, QoS::AtLeastOnce | QoS::ExactlyOnce) => Ok(self.client.acknowledge(received)?),
             (_, QoS::AtMostOnce) => Ok(()),
         }
     }
 }
 
-/// Keeps one poll under way across turns, because a connection that is being made must not be begun anew at each turn.
-fn poll(mut event_loop: EventLoop) -> Polling {
-    Box::pin(async move {
-        let event = event_loop.poll().await;
-        (event_loop, event)
-    })
+/// Whether a message went out from here and came round.
+fn is_own(received: &Received, args: &OutsideArgs) -> bool {
+    match (args.outside.protocol, &args.outbox) {
+        (Protocol::V5, _) => {
+            received.said.as_ref().is_some_and(|said| bridge::came_by(said, args.broker.node()))
+        }
+        (Protocol::V3, Some(outbox)) => {
+            outbox.came_back(&received.topic, &received.payload, clock::monotonic().into_std())
+        }
+        (Protocol::V3, None) => false,
+    }
+}
+
+fn nothing_to_commit() -> Committed {
+    Box::pin(std::future::ready(Some(reason_code::SUCCESS)))
 }
 
 /// What was being taken in, once it is; never, if nothing is.
-async fn taken(taking: &mut Option<Taking>) -> (Publish, Committed) {
+async fn taken(taking: &mut Option<Taking>) -> (Received, Committed) {
     match taking {
         Some(taking) => taking.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when there may be more to send.
+async fn has_more(way: Option<&Way>) {
+    match way {
+        Some(way) => way.has_more().await,
         None => std::future::pending().await,
     }
 }

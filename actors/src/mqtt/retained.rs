@@ -138,6 +138,23 @@ impl Retained {
         })
     }
 
+    /// The message of a topic, as it would be owed to a new subscriber.
+    pub(super) fn get(&self, topic: &str, now: Timestamp) -> Option<Delivery> {
+        let message = self.messages.get(topic)?;
+        let said = message.said().filter(|said| !said.has_expired(now));
+        if message.said.is_some() && said.is_none() {
+            return None;
+        }
+        Some(Delivery {
+            topic: topic.into(),
+            payload: Bytes::copy_from_slice(&message.payload),
+            qos: rumqttc::qos(message.qos).unwrap_or(QoS::AtMostOnce),
+            retain: true,
+            ids: Vec::new(),
+            said: said.map(Arc::new),
+        })
+    }
+
     /// The topics of messages that have expired.
     pub(super) fn expired(&self, now: Timestamp) -> Vec<String> {
         let expired = self.messages.iter().filter(|(_, message)| {

@@ -35,13 +35,18 @@ impl Drop for BenchNode {
 
 impl BenchNode {
     pub(super) fn start() -> anyhow::Result<Self> {
+        Self::start_with("")
+    }
+
+    /// The same with these sections in its configuration.
+    pub(super) fn start_with(sections: &str) -> anyhow::Result<Self> {
         let dir =
             std::env::temp_dir().join(format!("voltree-ingest-{}-{}", std::process::id(), clock::now_ms()));
         std::fs::create_dir_all(&dir).context("creating the directory of the measurement")?;
         let config = dir.join("voltree.toml");
         let text = format!(
             "[node]\nid = \"bench\"\ndata_dir = {:?}\n[log]\nlevel = \"warn\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             [mqtt]\nlisten = \"127.0.0.1:0\"\nrate_per_s = 0\n[devices]\nunknown = \"adopt\"\n",
+             [mqtt]\nlisten = \"127.0.0.1:0\"\nrate_per_s = 0\n[devices]\nunknown = \"adopt\"\n{sections}",
             dir.join("data")
         );
         std::fs::write(&config, text)?;
@@ -77,6 +82,23 @@ impl BenchNode {
     /// The system's account of it.
     pub(super) fn account(&self) -> Account {
         Account::Of(self.process.id())
+    }
+
+    /// Waits until it has so many connections to outside brokers.
+    pub(super) fn wait_until_outside_brokers_are_heard(&self, connections: u32) -> anyhow::Result<()> {
+        let wanted = format!("actors_mqtt_outside_brokers_connected {connections}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let begun = clock::monotonic();
+        loop {
+            let metrics = async { reqwest::get(format!("http://{}/metrics", self.http)).await?.text().await };
+            if runtime.block_on(metrics)?.lines().any(|line| line == wanted) {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("the node does not hear the broker after {} s", PATIENCE.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Waits until the node has nothing left to do with what came: its CPU time stands still.

@@ -13,6 +13,8 @@ use voltree_protocols::mqtt::{Recipient, Subscriber};
 use super::members::{Handed, Members};
 use super::{Broker, Delivery, OUTBOX, Said};
 use crate::metrics;
+use crate::mqtt::bridge;
+use crate::mqtt::outbox::{Kept, Outbox, Outgoing};
 
 /// What of a message only matters on its way.
 #[derive(Debug, Default)]
@@ -35,6 +37,42 @@ impl Broker {
         qos: QoS,
         routing: Routing<'_>,
     ) -> bool {
+        self.route_and_keep(topic, payload, qos, routing).0
+    }
+
+    /// The same with what is still to be kept for outside brokers: it resolves when that is on disk.
+    pub(in crate::mqtt) fn route_and_keep(
+        &self,
+        topic: &str,
+        payload: &Bytes,
+        qos: QoS,
+        routing: Routing<'_>,
+    ) -> (bool, Vec<Kept>) {
+        let kept = self.forward(topic, payload, qos, &routing);
+        let heard = self.hand_out(topic, payload, qos, routing);
+        (heard || !kept.is_empty(), kept)
+    }
+
+    /// Lays a message by for the outside brokers that are to get it: never for the one that it came from.
+    fn forward(&self, topic: &str, payload: &Bytes, qos: QoS, routing: &Routing<'_>) -> Vec<Kept> {
+        let came_from = |outbox: &Outbox| {
+            routing.publisher.is_some_and(|publisher| publisher == bridge::publisher(outbox.broker()))
+        };
+        let takers = self.outboxes.iter().filter(|outbox| outbox.bridge().forwards(topic));
+        let message = || Outgoing {
+            topic: topic.into(),
+            payload: payload.clone(),
+            qos,
+            retain: routing.retain,
+            said: routing.said.clone(),
+        };
+        takers
+            .filter(|outbox| !came_from(outbox))
+            .filter_map(|outbox| outbox.offer(message(), crate::now()))
+            .collect()
+    }
+
+    fn hand_out(&self, topic: &str, payload: &Bytes, qos: QoS, routing: Routing<'_>) -> bool {
         let mut away = Vec::new();
         let members = self.members.read();
         let recipients = members.subscriptions().matching(topic, routing.publisher);

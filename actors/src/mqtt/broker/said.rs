@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use voltree_model::Timestamp;
 use voltree_protocols::mqtt::PublishProperties;
 
+use crate::mqtt::bridge;
+
 /// A message's properties, and when they say that it is worth nothing any more.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mqtt) struct Said {
@@ -47,6 +49,11 @@ impl Said {
         }
         properties.subscription_identifiers = marks(ids);
         Some(properties)
+    }
+
+    /// Whether this node passed it on already.
+    pub(in crate::mqtt) fn came_by(&self, node: &str) -> bool {
+        bridge::came_by(&self.properties, node)
     }
 
     pub(in crate::mqtt) fn kept(&self) -> KeptSaid {

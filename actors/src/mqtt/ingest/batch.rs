@@ -28,7 +28,7 @@ pub(in crate::mqtt) async fn ingest_all(
     let mut commits = Vec::new();
     let mut gathered: Option<Batch> = None;
     for (ticket, incoming) in offered {
-        let device = plain_telemetry(&incoming);
+        let device = plain_telemetry(broker, &incoming);
         if let Some(batch) = gathered.take_if(|batch| device.as_ref() != Some(&batch.entry.id)) {
             batch.bring(broker, now, &mut commits).await;
         }
@@ -53,9 +53,11 @@ pub(in crate::mqtt) async fn ingest_all(
     commits
 }
 
-/// Whose telemetry it is, if it is nothing but that.
-fn plain_telemetry(incoming: &Incoming) -> Option<DeviceId> {
-    if incoming.refused.is_some() || incoming.retain || incoming.qos == QoS::AtMostOnce {
+/// Whose telemetry it is, if it is nothing but that: to be retained or forwarded takes commits of its own, and properties
+/// may say that it came round.
+fn plain_telemetry(broker: &Broker, incoming: &Incoming) -> Option<DeviceId> {
+    let Incoming { topic, qos, retain, said, refused, .. } = incoming;
+    if refused.is_some() || *retain || said.is_some() || *qos == QoS::AtMostOnce || broker.forwards(topic) {
         return None;
     }
     match DeviceTopic::parse(&incoming.topic) {
@@ -76,9 +78,9 @@ impl Batch {
     }
 
     fn add(&mut self, broker: &Arc<Broker>, ticket: u64, incoming: Incoming, now: Timestamp) {
-        let Incoming { topic, payload, qos, retain, relay, said, publisher, .. } = incoming;
+        let Incoming { topic, payload, qos, relay, publisher, .. } = incoming;
         if relay {
-            let routing = Routing { publisher: publisher.as_deref(), retain, said };
+            let routing = Routing { publisher: publisher.as_deref(), ..Routing::default() };
             broker.route(&topic, &payload, qos, routing);
         }
         let entry = &self.entry;
