@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use voltree_runtime::{
     ActorPath, ActorStatus, ActorView, Birth, ChildSpec, Children, Directory, EventKind, ExitReason, Fence,
     ParkError, RestartPolicy, RootGaveUp, Strategy, WatchOptions, run_tree,
@@ -34,6 +34,8 @@ struct World {
     counted: AtomicU64,
     refused: AtomicU64,
     hang_starts: AtomicU64,
+    /// Holds starts up until it is opened.
+    gate: Mutex<Option<watch::Receiver<bool>>>,
     born: Mutex<Vec<ActorPath>>,
 }
 
@@ -49,6 +51,10 @@ impl Actor for Worker {
             self.0.hang_starts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         if hangs.is_ok() {
             std::future::pending::<()>().await;
+        }
+        let gate = self.0.gate.lock().clone();
+        if let Some(mut gate) = gate {
+            gate.wait_for(|open| *open).await?;
         }
         self.0.born.lock().push(birth.path);
         Ok(birth.fence)
@@ -259,6 +265,26 @@ async fn ten_thousand_that_crash_at_once_all_come_back_once() {
     tree.until("all are back", |_| tree.world.born.lock().len() == COUNT + 1).await;
     tree.until("all run again", all).await;
     assert!(tree.directory.list().iter().all(|actor| actor.incarnation <= 2), "each came back once");
+    tree.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wake_up_that_comes_while_an_actor_is_being_born_is_not_lost() {
+    let (open, gate) = watch::channel(false);
+    let tree = tree(|world| {
+        *world.gate.lock() = Some(gate);
+        vec![devices(world, "d", 1)]
+    });
+    let handle = tree.directory.handle(&Tree::path("node/d/d00000"));
+    let status =
+        |wanted| move |directory: &Directory| directory.status(&Tree::path("node/d/d00000")) == Some(wanted);
+    tree.until("it is being born", status(ActorStatus::Starting)).await;
+    // It has its gate, so it has its mailbox.
+    tree.until("it can be woken", |_| open.receiver_count() > 1).await;
+    handle.wake(Order::Count);
+    open.send(true).unwrap();
+    tree.until("it runs", status(ActorStatus::Running)).await;
+    tree.until("it woke", |_| tree.world.counted.load(Ordering::Relaxed) == 1).await;
     tree.shut_down().await;
 }
 

@@ -56,7 +56,7 @@ impl<M: ractor::Message> Handle<M> {
     }
 
     /// Wakes the current incarnation unless a wake-up waits for it already; it says so with
-    /// [`Fence::heard`](super::Fence::heard) before it looks for work.
+    /// [`Fence::heard`](super::Fence::heard) before it looks for work. One that is being born is woken once it is there.
     pub fn wake(&self, message: M) {
         if let Some(cell) = self.with_slot(Slot::to_wake) {
             // One that has just ended looks for work when it is born again.

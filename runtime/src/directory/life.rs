@@ -3,9 +3,11 @@
 //! An actor that spins can't be ended, so whatever outlives actors asks a [`Fence`] before it lets one of them change
 //! anything. The marks of being busy cost an actor two stores per message and an idle actor nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use ractor::ActorCell;
 
 /// The node's coarse clock: counts the watchman's rounds, from 1.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(crate) struct Life {
     stall_ms: u32,
     /// Whether a wake-up waits in its mailbox.
     woken: AtomicBool,
+    /// Its mailbox, which takes wake-ups from before its first word on: its supervisor may hear late that it runs.
+    mailbox: OnceLock<ActorCell>,
     ticks: Arc<Ticks>,
 }
 
@@ -52,13 +56,23 @@ impl Life {
             busy_since: AtomicU32::new(0),
             stall_ms: u32::try_from(stall.as_millis()).unwrap_or(u32::MAX),
             woken: AtomicBool::new(false),
+            mailbox: OnceLock::new(),
             ticks,
         }
     }
 
-    /// Notes that a wake-up is sent; says whether none was waiting before.
-    pub(super) fn wake(&self) -> bool {
-        !self.woken.swap(true, Ordering::AcqRel)
+    /// Notes where wake-ups go.
+    pub(crate) fn hears_at(&self, mailbox: ActorCell) {
+        // An incarnation is announced once.
+        drop(self.mailbox.set(mailbox));
+    }
+
+    /// Notes that a wake-up is sent, and says where to; nothing if one is waiting already, or if its mailbox is not there
+    /// yet: then it has not looked for work yet either.
+    pub(super) fn wake(&self) -> Option<ActorCell> {
+        let mailbox = self.mailbox.get()?;
+        let is_first = !self.woken.swap(true, Ordering::AcqRel);
+        is_first.then(|| mailbox.clone())
     }
 
     /// Which incarnation this is.

@@ -177,11 +177,9 @@ impl Slot {
         self.state.lock().cell.clone()
     }
 
-    /// The running incarnation, unless a wake-up waits for it already.
+    /// The incarnation that was begun last, running or about to, unless a wake-up waits for it already.
     pub(super) fn to_wake(&self) -> Option<ActorCell> {
-        let state = self.state.lock();
-        let cell = state.cell.as_ref()?;
-        state.life.as_ref().filter(|life| life.wake()).map(|_| cell.clone())
+        self.state.lock().life.as_ref().and_then(|life| life.wake())
     }
 
     /// Whether this incarnation was begun and has not been ended yet.

@@ -83,6 +83,7 @@ impl<A: Actor> Actor for Watched<A> {
         (args, newborn): (A::Arguments, Newborn),
     ) -> Result<Self::State, ActorProcessingErr> {
         let announced = Announced::new(&newborn, myself.get_id())?;
+        newborn.birth.fence.life().hears_at(myself.get_cell());
         let own = {
             let _busy = newborn.birth.fence.life().busy();
             self.0.pre_start(myself, args).await?
