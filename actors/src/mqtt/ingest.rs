@@ -15,7 +15,7 @@ use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
 use super::Broker;
-use super::broker::{Routing, Said};
+use super::broker::{Routed, Routing, Said};
 use super::mapped::Understood;
 use crate::intake::{self, Inbound};
 use crate::mqtt_device;
@@ -61,7 +61,8 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     };
     let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos, said.as_deref()));
     let routing = Routing { publisher: publisher.as_deref(), retain, said };
-    let heard = relay && broker.route(&topic, &payload, qos, routing);
+    let routed = if relay { broker.route(&topic, &payload, qos, routing) } else { Routed::default() };
+    let heard = routed.heard;
     let committed = match subject {
         Subject::Native(topic) => {
             native(broker, topic, &payload, Passage { qos, retain, relay, heard }, now).await
@@ -69,12 +70,21 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         // What an outside broker kept was said at a time that nobody knows.
         Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
     };
-    match retained {
-        None => committed,
-        Some(retained) => Box::pin(async move {
-            let reason = committed.await?;
-            retained.await.then_some(reason)
-        }),
+    if retained.is_none() && routed.laid_by.is_none() {
+        return committed;
+    }
+    Box::pin(async move {
+        let reason = committed.await?;
+        let kept = kept(retained).await && kept(routed.laid_by).await;
+        kept.then_some(reason)
+    })
+}
+
+/// Whether what was to be kept is, if anything was.
+async fn kept(keeping: Option<impl Future<Output = bool>>) -> bool {
+    match keeping {
+        Some(keeping) => keeping.await,
+        None => true,
     }
 }
 

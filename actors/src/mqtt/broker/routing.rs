@@ -1,8 +1,11 @@
 //! From a message to its subscribers: everyone who subscribed hears it once, of each group that shares a subscription one.
 //!
-//! For clients that are away it waits in their session, if it is of QoS 1 or 2. It never waits for a subscriber: one
+//! For clients that are away it waits in their session, if it is of QoS 1 or 2, and its sender is told so only when that
+//! is committed. It never waits for a subscriber: one
 //! whose outbox is full loses the message, counted, and a group's turn goes to the next member instead.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +14,8 @@ use rumqttc::QoS;
 use voltree_protocols::mqtt::{Recipient, Subscriber};
 
 use super::members::{Handed, Members};
-use super::{Broker, Delivery, OUTBOX, Said};
+use super::recorded::What;
+use super::{Broker, Delivery, OUTBOX, Said, sessions};
 use crate::metrics;
 
 /// What of a message only matters on its way.
@@ -25,21 +29,32 @@ pub(in crate::mqtt) struct Routing<'a> {
     pub(in crate::mqtt) said: Option<Arc<Said>>,
 }
 
+/// What became of a message.
+#[derive(Default)]
+pub(in crate::mqtt) struct Routed {
+    /// Whether anyone subscribes to its topic.
+    pub(in crate::mqtt) heard: bool,
+    /// Resolves once it is committed for all clients that are away, false if it is not; `None` if it waits for nobody.
+    pub(in crate::mqtt) laid_by: Option<LaidBy>,
+}
+
+pub(in crate::mqtt) type LaidBy = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
+
 impl Broker {
     /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted, and to one member
-    /// of each group that shares a subscription to it; says whether there was anyone.
+    /// of each group that shares a subscription to it.
     pub(in crate::mqtt) fn route(
         &self,
         topic: &str,
         payload: &Bytes,
         qos: QoS,
         routing: Routing<'_>,
-    ) -> bool {
+    ) -> Routed {
         let mut away = Vec::new();
         let members = self.members.read();
         let recipients = members.subscriptions().matching(topic, routing.publisher);
         if recipients.own.is_empty() && recipients.groups.is_empty() {
-            return false;
+            return Routed::default();
         }
         let Routing { retain, said, .. } = routing;
         let message = Delivery {
@@ -49,6 +64,7 @@ impl Broker {
             retain: false,
             ids: Vec::new(),
             said,
+            record: None,
         };
         for Recipient { client_id, qos, retain_as_published, ids } in recipients.own {
             let delivery = Delivery { retain: retain && retain_as_published, ids, ..at_most(&message, qos) };
@@ -62,10 +78,7 @@ impl Broker {
             away.extend(self.hand_to_one(&members, group, &message, retain));
         }
         drop(members);
-        if !away.is_empty() {
-            self.lay_by(away);
-        }
-        true
+        Routed { heard: true, laid_by: if away.is_empty() { None } else { self.lay_by(away) } }
     }
 
     /// Hands a message to whose turn it is: to a connected member with room if there is one, else to one that is away.
@@ -99,14 +112,21 @@ impl Broker {
         away
     }
 
-    fn lay_by(&self, deliveries: Vec<(String, Delivery)>) {
+    fn lay_by(&self, deliveries: Vec<(String, Delivery)>) -> Option<LaidBy> {
         let mut members = self.members.write();
-        for (client_id, delivery) in deliveries {
+        let (mut what, mut entries) = (Vec::new(), Vec::new());
+        for (client_id, mut delivery) in deliveries {
             let Some(member) = members.get_mut(&client_id) else { continue };
             // It may have come back in between.
             let fits = match &member.outbox {
                 Some(outbox) => outbox.try_send(delivery).is_ok(),
                 None if member.left.waiting.len() < OUTBOX => {
+                    if member.lasting {
+                        let number = member.recorded.push_back();
+                        entries.extend(sessions::laid_by(&client_id, number, &delivery));
+                        delivery.record = Some(number);
+                        what.push(What::Session(client_id));
+                    }
                     member.left.waiting.push_back(delivery);
                     true
                 }
@@ -116,8 +136,8 @@ impl Broker {
                 metrics::mqtt_undelivered();
             }
         }
-        drop(members);
-        self.changed();
+        let laid_by = |entries| Box::pin(self.recording.offer(&self.journal, what, entries)) as LaidBy;
+        (!entries.is_empty()).then(|| laid_by(entries))
     }
 }
 
