@@ -4,7 +4,6 @@
 //! The node and the load generator are processes of this program on this machine, as they would be in use; the node's CPU time
 //! is read from the system, so the generator's is not in it. What was stored is counted in the data directory afterwards.
 
-mod node;
 mod probe;
 
 use std::process::{Child, Command, Stdio};
@@ -14,7 +13,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::Value;
 
-use self::node::BenchNode;
+use super::node::BenchNode;
 use crate::cli::say;
 
 /// How telemetry over MQTT is measured.
