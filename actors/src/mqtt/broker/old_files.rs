@@ -182,6 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_an_earlier_version_wrote_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker");
+        std::fs::copy("tests/fixtures/broker.sessions", sessions_file(&file)).unwrap();
+        let journal = TestJournal::default().open();
+        into_records(&journal, &file, crate::now()).unwrap();
+        let members = members(&journal);
+        let member = &members["plant/7"];
+        let filters: Vec<_> = member.filters.iter().map(|(filter, _)| filter.as_str()).collect();
+        assert_eq!(filters, ["devices/+/commands", "$share/workers/devices/+/config"]);
+        assert_eq!(waiting(member), ["devices/a/commands", "devices/b/commands", "devices/a/config"]);
+        assert!(member.left.waiting.iter().all(|delivery| delivery.payload.starts_with(b"message ")));
+        assert!(!sessions_file(&file).exists());
+    }
+
+    #[test]
     fn of_two_files_the_newer_one_says_which_sessions_there_are() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("broker");
