@@ -106,7 +106,9 @@ pub(super) fn not_kept(error: &voltree_storage::Error) {
 impl Broker {
     /// Offers again what was not committed.
     pub(in crate::mqtt) fn offer_again(&self) {
-        for what in std::mem::take(&mut *self.recording.failed.lock()) {
+        // Not to be held meanwhile: an offer that fails at once wants it.
+        let failed = std::mem::take(&mut *self.recording.failed.lock());
+        for what in failed {
             match what {
                 What::Topic(topic) => {
                     let retained = self.retained.write();
