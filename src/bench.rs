@@ -2,6 +2,7 @@
 
 mod actors;
 mod ingest;
+mod node;
 mod storage;
 
 use clap::Subcommand;

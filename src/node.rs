@@ -270,7 +270,7 @@ impl Estate {
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
         let access = Arc::new(config.mqtt_access.clone());
         let conventions = Arc::new(conventions(config));
-        let broker = Broker::open(data.path("broker"), known, durable, access, conventions, keeper)?;
+        let broker = Broker::open(&data.path("broker"), known, durable, access, conventions, keeper)?;
         let broker = broker.with_rate(config.mqtt_rate).with_bridges(&config.node_id, &config.brokers)?;
         let broker = Arc::new(broker);
         let clients = root.child("mqtt").child("clients");

@@ -41,7 +41,7 @@ const SAVE_EVERY_OF_EACH: u64 = 4;
 /// How long the last changes may take to be committed when the node stops.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
 /// How often it is looked at how full the storage is.
-const LOOK_AT_SPACE: Duration = Duration::from_secs(60);
+const LOOK_AT_STORAGE: Duration = Duration::from_secs(60);
 /// How many alerts a watcher may fall behind.
 const BACKLOG: usize = 256;
 
@@ -58,7 +58,7 @@ pub struct AlertBook {
     store: Arc<Store>,
     /// Whom an alert about the storage names.
     storage_path: ActorPath,
-    space_looked_at: Mutex<Option<Timestamp>>,
+    storage_looked_at: Mutex<Option<Timestamp>>,
 }
 
 impl AlertBook {
@@ -77,7 +77,7 @@ impl AlertBook {
         let saved = Arc::new(AtomicU64::new(engine.cursor().0));
         let started_at = crate::now();
         let watchers = broadcast::Sender::new(BACKLOG);
-        let (engine, space_looked_at) = (Arc::new(Mutex::new(engine)), Mutex::default());
+        let (engine, storage_looked_at) = (Arc::new(Mutex::new(engine)), Mutex::default());
         Ok(Self {
             journal,
             registry,
@@ -88,7 +88,7 @@ impl AlertBook {
             watchers,
             store,
             storage_path,
-            space_looked_at,
+            storage_looked_at,
         })
     }
 
@@ -119,28 +119,33 @@ impl AlertBook {
         self.engine.lock().judge_conditions(Rule::ThreadStuck, &conditions, now)
     }
 
-    /// Looks now and then at how full the storage is. That it can't be told is no reason to fail.
-    async fn notice_space(&self, now: Timestamp) -> Result<Vec<Change>, ActorProcessingErr> {
+    /// Looks now and then at how the storage is. That it can't be told is no reason to fail.
+    async fn notice_storage(&self, now: Timestamp) -> Result<Vec<Change>, ActorProcessingErr> {
         {
-            let mut looked_at = self.space_looked_at.lock();
-            if looked_at.is_some_and(|at| now.since(at) < LOOK_AT_SPACE) {
+            let mut looked_at = self.storage_looked_at.lock();
+            if looked_at.is_some_and(|at| now.since(at) < LOOK_AT_STORAGE) {
                 return Ok(Vec::new());
             }
             *looked_at = Some(now);
         }
         let store = Arc::clone(&self.store);
-        let Ok(space) = tokio::task::spawn_blocking(move || store.nearly_full()).await? else {
+        let look = move || Ok::<_, voltree_storage::Error>((store.nearly_full()?, store.quarantined()?));
+        let Ok((space, set_aside)) = tokio::task::spawn_blocking(look).await? else {
             return Ok(Vec::new());
         };
-        let conditions = node_conditions::nearly_full(&self.storage_path, space);
-        Ok(self.engine.lock().judge_conditions(Rule::StorageNearlyFull, &conditions, now))
+        let full = node_conditions::nearly_full(&self.storage_path, space);
+        let damaged = node_conditions::damaged(&self.storage_path, &set_aside);
+        let mut engine = self.engine.lock();
+        let mut changes = engine.judge_conditions(Rule::StorageNearlyFull, &full, now);
+        changes.extend(engine.judge_conditions(Rule::HistoryDamaged, &damaged, now));
+        Ok(changes)
     }
 
     /// Notices what no reading tells.
     async fn notice(&self, now: Timestamp) -> Result<Vec<Change>, ActorProcessingErr> {
         let mut changes = self.notice_silence(now);
         changes.extend(self.notice_stuck(now));
-        changes.extend(self.notice_space(now).await?);
+        changes.extend(self.notice_storage(now).await?);
         Ok(changes)
     }
 

@@ -5,7 +5,6 @@
 //! is read from the system, so the generator's is not in it. What was stored is counted in the data directory afterwards.
 
 mod mosquitto;
-mod node;
 mod probe;
 
 use std::net::SocketAddr;
@@ -17,7 +16,7 @@ use clap::Args;
 use serde_json::Value;
 
 use self::mosquitto::Setting;
-use self::node::BenchNode;
+use super::node::BenchNode;
 use crate::cli::say;
 
 /// How telemetry over MQTT is measured.

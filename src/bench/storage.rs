@@ -6,6 +6,9 @@
 mod dump;
 mod measure;
 mod mini_node;
+mod peers;
+mod socket;
+mod week;
 mod workload;
 
 use std::path::PathBuf;
@@ -29,6 +32,9 @@ pub(crate) struct StorageBench {
     /// Measure only this; may be given again.
     #[arg(long, value_name = "PART")]
     only: Vec<measure::Part>,
+    /// Measure VictoriaMetrics and InfluxDB beside it, those of them that are installed.
+    #[arg(long)]
+    peers: bool,
     /// How many devices.
     #[arg(long, value_name = "N")]
     devices: Option<u32>,
@@ -63,6 +69,8 @@ struct Sizes {
     restart_devices: u32,
     /// How often the devices of a small site that is mostly at rest speak up.
     sparse_rounds: u32,
+    /// How many seconds of the fleet are sent over a socket.
+    socket_seconds: u32,
 }
 
 /// Measures or dumps.
@@ -77,6 +85,7 @@ pub(crate) fn run(options: &StorageBench) -> anyhow::Result<()> {
             days: 3,
             restart_devices: 10,
             sparse_rounds: 120,
+            socket_seconds: 600,
         },
         false => Sizes {
             devices: options.devices.unwrap_or(100),
@@ -84,10 +93,11 @@ pub(crate) fn run(options: &StorageBench) -> anyhow::Result<()> {
             days: 30,
             restart_devices: 100,
             sparse_rounds: 720,
+            socket_seconds: 3_600,
         },
     };
     let place = measure::Place::new(options.data.as_deref())?;
-    let figures = measure::all(&place, sizes, &options.only)?;
+    let figures = measure::all(&place, sizes, &options.only, options.peers)?;
     say(&if options.json { json(sizes, &figures) } else { table(&figures) });
     Ok(())
 }

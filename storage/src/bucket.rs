@@ -1,7 +1,7 @@
 //! The time buckets: one map per UTC day or per so many days, opened when needed, a few at a time.
 //!
-//! A bucket that can't be opened because it is damaged is moved to the quarantine and a fresh one takes its place, so
-//! that one bad day stops neither the other days nor the devices. That is reported, never done silently; nothing in
+//! A bucket that is damaged, which shows when it is opened or only when it is read, is moved to the quarantine and a fresh
+//! one takes its place, so that one bad day stops neither the other days nor the devices. That is reported, never done silently; nothing in
 //! the quarantine is ever removed here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -90,7 +90,11 @@ pub(crate) struct Bucket {
     pub(crate) day: Day,
     path: PathBuf,
     kv: Arc<dyn Kv>,
+    damage: Arc<Damage>,
 }
+
+/// Open buckets in which damage was found, with what was said of it.
+type Damage = Mutex<BTreeMap<Day, String>>;
 
 /// All buckets of one kind.
 #[derive(Debug)]
@@ -101,6 +105,7 @@ pub(crate) struct Buckets {
     quarantine: PathBuf,
     engine: Arc<dyn Engine>,
     state: Mutex<State>,
+    damage: Arc<Damage>,
 }
 
 #[derive(Debug, Default)]
@@ -245,7 +250,11 @@ impl Bucket {
         self.path == other.path
     }
 
+    /// Damage is noted: whoever has the bucket open must let go of it before another can take its place.
     fn error(&self, doing: &'static str, source: KvError) -> Error {
+        if let KvError::Damaged { why } = &source {
+            self.damage.lock().entry(self.day).or_insert_with(|| why.clone());
+        }
         Error::Bucket { doing, path: self.path.clone(), source }
     }
 }
@@ -267,7 +276,7 @@ impl Buckets {
         let replaced = aside.iter().filter_map(|name| set_aside_day(name)).collect();
         let state = Mutex::new(State { known, replaced, ..State::default() });
         let (root, quarantine) = (root.to_owned(), quarantine.to_owned());
-        Ok(Self { root, span_days, max_open, quarantine, engine, state })
+        Ok(Self { root, span_days, max_open, quarantine, engine, state, damage: Arc::default() })
     }
 
     /// The buckets of a range of time, by their first days; both ends are included.
@@ -360,7 +369,7 @@ impl Buckets {
         }
         let kv =
             self.engine.open(&kept).map_err(|source| Error::OpenBucket { path: kept.clone(), source })?;
-        let copy = Bucket { day, path: kept.clone(), kv };
+        let copy = Bucket { day, path: kept.clone(), kv, damage: Arc::default() };
         for key in bucket.all_keys()?.into_iter().filter(|key| keep(key)) {
             let value = bucket.get(&key)?;
             copy.write(value.map(|value| (key, value)).into_iter().collect(), Vec::new())?;
@@ -385,15 +394,14 @@ impl Buckets {
         let day = day.begin_of(self.span_days);
         let path = self.root.join(day.name());
         let mut state = self.state.lock();
+        self.let_go_of_damaged(&mut state, day)?;
         if let Some(kv) = state.in_use.get(&day).and_then(Weak::upgrade) {
             state.use_now(day, Arc::clone(&kv), self.max_open);
-            return Ok(Bucket { day, path, kv });
+            return Ok(Bucket { day, path, kv, damage: Arc::clone(&self.damage) });
         }
         let kv = match self.engine.open(&path) {
             Err(KvError::Damaged { why }) => {
-                let event = self.set_aside(day, &path, why)?;
-                state.report(event);
-                state.replaced.insert(day);
+                self.replace(&mut state, day, why)?;
                 self.engine.open(&path)
             }
             result => result,
@@ -403,11 +411,40 @@ impl Buckets {
         state.in_use.retain(|_, kv| kv.strong_count() > 0);
         state.in_use.insert(day, Arc::downgrade(&kv));
         state.use_now(day, Arc::clone(&kv), self.max_open);
-        Ok(Bucket { day, path, kv })
+        Ok(Bucket { day, path, kv, damage: Arc::clone(&self.damage) })
     }
 
-    /// The damaged buckets that were replaced by empty ones.
+    /// Sets a bucket aside in which damage was found since it is open, unless someone still uses it.
+    fn let_go_of_damaged(&self, state: &mut State, day: Day) -> Result<(), Error> {
+        let Some(why) = self.damage.lock().get(&day).cloned() else { return Ok(()) };
+        state.recent.retain(|(other, _)| *other != day);
+        if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
+            let path = self.root.join(day.name());
+            return Err(Error::OpenBucket { path, source: KvError::Damaged { why } });
+        }
+        state.in_use.remove(&day);
+        self.replace(state, day, why)?;
+        self.damage.lock().remove(&day);
+        Ok(())
+    }
+
+    /// Sets a damaged bucket aside, which nobody has open.
+    fn replace(&self, state: &mut State, day: Day, why: String) -> Result<(), Error> {
+        let event = self.set_aside(day, &self.root.join(day.name()), why)?;
+        state.report(event);
+        state.replaced.insert(day);
+        Ok(())
+    }
+
+    /// The damaged buckets that were replaced by empty ones, together with those that can be by now.
     pub(crate) fn replaced(&self) -> BTreeSet<Day> {
+        let found: Vec<Day> = self.damage.lock().keys().copied().collect();
+        for day in found {
+            if let Err(error) = self.open(day) {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::warn!(event = "bucket.still_damaged", day = day.name(), error, "tried again later");
+            }
+        }
         self.state.lock().replaced.clone()
     }
 
@@ -423,6 +460,13 @@ impl Buckets {
         }
         state.replaced.remove(&day);
         Ok(())
+    }
+
+    /// Where the damaged buckets are, rebuilt or not.
+    pub(crate) fn set_aside_paths(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut names = self.engine.list(&self.quarantine).file("list", &self.quarantine)?;
+        names.retain(|name| set_aside_day(name.strip_suffix(REBUILT).unwrap_or(name)).is_some());
+        Ok(names.iter().map(|name| self.quarantine.join(name)).collect())
     }
 
     /// Remembers and logs an event.

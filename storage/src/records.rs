@@ -60,6 +60,8 @@ pub enum RecordKind {
     Judgement,
     /// A message that waits for an outside broker.
     Outgoing,
+    /// A message that waits in a session for its client.
+    SessionMessage,
 }
 
 /// A type that is kept as records.
@@ -140,6 +142,14 @@ impl Records {
         let of_kind = view.records.range((T::KIND, String::new())..);
         let of_kind = of_kind.take_while(|((kind, _), _)| *kind == T::KIND);
         of_kind.map(|((_, key), stored)| Ok((key.clone(), read(key, stored)?))).collect()
+    }
+
+    /// The keys of a type's records that begin with `prefix`.
+    pub fn keys<T: Record>(&self, prefix: &str) -> Vec<String> {
+        let view = self.view.read();
+        let from = view.records.range((T::KIND, prefix.to_owned())..);
+        let keys = from.take_while(|((kind, key), _)| *kind == T::KIND && key.starts_with(prefix));
+        keys.map(|((_, key), _)| key.clone()).collect()
     }
 
     /// How many records of a type there are.

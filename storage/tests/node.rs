@@ -6,6 +6,8 @@
     reason = "helpers fail as tests do, and a child talks by its output"
 )]
 
+#[path = "damage/bytes.rs"]
+mod damaged_bytes;
 #[path = "power_cut/rounds.rs"]
 mod power_cut;
 

@@ -217,6 +217,58 @@ async fn a_lasting_session_gets_what_came_while_its_client_was_away_even_across_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_acknowledged_for_a_client_that_is_away_waits_for_it_even_after_kill_9() {
+    let site = Site::new();
+    let node = site.start().await;
+    let (mut client, _) = Client::connect(&node, "gateway", lasting).await;
+    client.subscribe("devices/+/commands", QoS::AtLeastOnce).await;
+    client.goodbye().await;
+    let (mut writer, _) = Client::connect(&node, "writer", |_| {}).await;
+    for n in 0..10 {
+        writer.publish(&format!("devices/d{n}/commands"), QoS::AtLeastOnce, false, "go").await;
+    }
+    node.kill();
+
+    // It comes back for long enough to take three of them, and the node dies again.
+    let node = site.start().await;
+    let manual = |options: &mut MqttOptions| {
+        lasting(options);
+        options.set_manual_acks(true);
+    };
+    let (mut client, present) = Client::connect(&node, "gateway", manual).await;
+    assert!(present, "the node knows the session");
+    for n in 0..10 {
+        let publish = client.hear_publish().await;
+        assert_eq!(publish.topic, format!("devices/d{n}/commands"), "all are there, in their order");
+        if n < 3 {
+            client.client.ack(&publish).await.unwrap();
+        }
+    }
+    node.kill();
+
+    let node = site.start().await;
+    let (mut client, present) = Client::connect(&node, "gateway", lasting).await;
+    assert!(present);
+    let mut again = Vec::new();
+    while again.last().map(String::as_str) != Some("devices/d9/commands") {
+        again.push(client.hear_publish().await.topic);
+    }
+    let unfinished: Vec<_> = (3..10).map(|n| format!("devices/d{n}/commands")).collect();
+    assert!(again.ends_with(&unfinished), "{again:?}");
+    client.goodbye().await;
+    assert_eq!(node.stop().await, Some(0));
+
+    // What it has finished with does not come again.
+    let node = site.start().await;
+    let (mut client, present) = Client::connect(&node, "gateway", lasting).await;
+    assert!(present);
+    let (mut writer, _) = Client::connect(&node, "writer", |_| {}).await;
+    writer.publish("devices/late/commands", QoS::AtLeastOnce, false, "go").await;
+    assert_eq!(client.hear_publish().await.topic, "devices/late/commands");
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_shares_a_subscription_and_each_message_goes_to_one_of_it() {
     let site = Site::new();
     let node = site.start().await;

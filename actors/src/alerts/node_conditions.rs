@@ -2,6 +2,7 @@
 //! with the one it is about. Pure.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use voltree_model::DeviceId;
 use voltree_runtime::{ActorPath, StuckActor};
@@ -39,6 +40,18 @@ pub(super) fn nearly_full(storage: &ActorPath, nearly_full: Option<NearlyFull>) 
         (subject, told)
     });
     told.into_iter().collect()
+}
+
+/// The storage, while damaged buckets are in its quarantine.
+pub(super) fn damaged(storage: &ActorPath, set_aside: &[PathBuf]) -> Conditions {
+    let Some((first, subject)) = set_aside.first().zip(subject_of(storage)) else { return Conditions::new() };
+    let told = format!(
+        "{} damaged bucket(s) were set aside, the first as {}. What the journal still had of them was put back; restore \
+         the rest from a backup, and move them away to end this",
+        set_aside.len(),
+        first.display()
+    );
+    Conditions::from([(subject, told)])
 }
 
 /// What an alert about an actor that is no device names in the place of one: its path with dots, the last part of it

@@ -43,6 +43,7 @@ pub(super) enum Rule {
     Silent,
     ThreadStuck,
     StorageNearlyFull,
+    HistoryDamaged,
 }
 
 /// How far a value must be back inside before an alert ends, so that a value at the limit does not flap.
@@ -72,6 +73,7 @@ impl Rule {
             Self::Silent => "silent",
             Self::ThreadStuck => "thread_stuck",
             Self::StorageNearlyFull => "storage_nearly_full",
+            Self::HistoryDamaged => "history_damaged",
         }
     }
 
@@ -83,6 +85,7 @@ impl Rule {
             Self::Silent => "Device silent",
             Self::ThreadStuck => "Thread stuck",
             Self::StorageNearlyFull => "Storage nearly full",
+            Self::HistoryDamaged => "History damaged",
         }
     }
 
@@ -93,7 +96,7 @@ impl Rule {
             | Self::Overtemperature
             // A second one ends the node.
             | Self::ThreadStuck => AlertSeverity::Critical,
-            Self::Silent | Self::StorageNearlyFull => AlertSeverity::Warning,
+            Self::Silent | Self::StorageNearlyFull | Self::HistoryDamaged => AlertSeverity::Warning,
         }
     }
 
@@ -109,7 +112,7 @@ impl Rule {
             Self::Overtemperature => {
                 above(reading, "temperature_", limits.overtemperature_c, TEMPERATURE_HYSTERESIS_C)
             }
-            Self::Silent | Self::ThreadStuck | Self::StorageNearlyFull => None,
+            Self::Silent | Self::ThreadStuck | Self::StorageNearlyFull | Self::HistoryDamaged => None,
         }
     }
 }

@@ -126,7 +126,7 @@ async fn a_stuck_thread_is_an_alert_until_it_lets_go() {
 async fn storage_that_is_nearly_full_is_an_alert_until_there_is_space() {
     let site = Site::new(&Directory::default());
     let limit = |max_bytes| Retention { default: KeepDays::FOREVER, max_bytes, ..Retention::default() };
-    let later = |looks: u64| crate::now().plus(LOOK_AT_SPACE.saturating_mul(u32::try_from(looks).unwrap()));
+    let later = |looks: u64| crate::now().plus(LOOK_AT_STORAGE.saturating_mul(u32::try_from(looks).unwrap()));
     // Whatever the buckets take, it is no less than nothing.
     for (looks, max_bytes, expected) in
         [(0, None, 0), (1, Some(0), 1), (2, Some(0), 1), (3, Some(1 << 40), 0)]
@@ -137,5 +137,26 @@ async fn storage_that_is_nearly_full_is_an_alert_until_there_is_space() {
         assert_eq!(active.len(), expected, "{active:?}");
         let storage = DeviceId::new("node.storage").unwrap();
         assert!(active.iter().all(|alert| alert.device == storage && alert.title == "Storage nearly full"));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_bucket_is_an_alert_until_somebody_has_taken_it_away() {
+    let site = Site::new(&Directory::default());
+    let later = |looks: u32| crate::now().plus(LOOK_AT_STORAGE.saturating_mul(looks));
+    let aside = site._data.1.path().join("quarantine/2026-11-20-1.rebuilt");
+    std::fs::create_dir_all(site._data.1.path().join("quarantine/rollup-1m")).unwrap();
+    for (looks, is_there) in [(0, false), (1, true), (2, true), (3, false)] {
+        if is_there {
+            std::fs::create_dir_all(&aside).unwrap();
+        } else if aside.exists() {
+            std::fs::remove_dir(&aside).unwrap();
+        }
+        site.book.tell(&site.book.notice(later(looks)).await.unwrap());
+        let active = site.book.active();
+        assert_eq!(active.len(), usize::from(is_there), "{active:?}");
+        assert!(active.iter().all(|alert| {
+            alert.title == "History damaged" && alert.message.contains("quarantine/2026-11-20-1.rebuilt")
+        }));
     }
 }

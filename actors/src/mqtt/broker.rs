@@ -1,18 +1,21 @@
 //! What all MQTT sessions of a node share: who is connected, who wants to hear what, what is retained, whose will is due.
 //!
 //! It outlives every client's actor. Sessions that a client wants to come back to keep their subscriptions and what
-//! came meanwhile; those and the retained messages are saved by the [`super::keeper`].
+//! came meanwhile; those and the retained messages are records in the journal.
 
 mod kept;
 mod members;
+mod old_files;
+mod queue;
 mod recorded;
 mod routing;
 mod said;
+mod sessions;
 mod wills;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,10 +29,11 @@ use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, 
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
-use self::kept::Changes;
+use self::kept::KeptSession;
 use self::members::Members;
-use self::recorded::Recording;
-pub(super) use self::routing::Routing;
+use self::queue::Recorded;
+use self::recorded::{Recording, What};
+pub(super) use self::routing::{Routed, Routing};
 pub(super) use self::said::{KeptSaid, Said, only_marks};
 pub(super) use self::wills::Will;
 use self::wills::Wills;
@@ -62,6 +66,8 @@ pub(super) struct Delivery {
     pub(super) ids: Vec<u32>,
     /// What its publisher said in properties of 5.0.
     pub(super) said: Option<Arc<Said>>,
+    /// The number of its record, if it has one.
+    pub(super) record: Option<u64>,
 }
 
 /// A client's session, connected or away.
@@ -78,6 +84,9 @@ struct Member {
     until: Option<Timestamp>,
     filters: Vec<(Filter, Granted)>,
     left: Left,
+    recorded: Recorded,
+    /// What the journal has of it, or was offered.
+    written: Option<Box<KeptSession>>,
     gone: Arc<Notify>,
 }
 
@@ -105,6 +114,8 @@ pub(super) struct Joined {
     pub(super) deliveries: mpsc::Receiver<Box<Delivery>>,
     pub(super) session_present: bool,
     pub(super) left: Left,
+    /// After how many messages that it finishes the journal has none of these any more.
+    pub(super) recorded: usize,
     /// The filters that the session has.
     pub(super) subscribed: BTreeSet<Filter>,
 }
@@ -129,8 +140,6 @@ pub struct Broker {
     /// How fast each client may publish.
     pub(super) rate: Option<Rate>,
     keeper: Handle<KeeperMsg>,
-    file: PathBuf,
-    changes: Changes,
     connections: AtomicU64,
     /// Counts up with each message to a group, so that its members take turns.
     turns: AtomicUsize,
@@ -138,17 +147,21 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Reads what was kept in `file`, or begins with nothing. `keeper` is the address of the actor that saves it.
+    /// Takes over what the journal has, and before that what an earlier version kept in `old`; blocks, and wants the
+    /// journal without a writer. `keeper` is the address of the actor that looks after it.
     pub fn open(
-        file: PathBuf,
+        old: &Path,
         registry: Arc<Registry>,
         journal: Arc<JournalSlot>,
         access: Arc<Access>,
         conventions: Arc<Conventions>,
         keeper: Handle<KeeperMsg>,
     ) -> Result<Self, voltree_storage::Error> {
-        let (old, members) = kept::load(&file, crate::now())?;
-        let (retained, recording) = recorded::load(&journal, old, &file)?;
+        old_files::into_records(&journal, old, crate::now())?;
+        let retained = Retained::of(journal.records().all()?);
+        let (members, strays) = kept::sessions(&journal.records(), crate::now())?;
+        let recording = Recording::default();
+        strays.into_iter().for_each(|client_id| recording.differs(What::Session(client_id)));
         metrics::mqtt_retained(retained.count());
         if let Some(filter) = conventions.announcement_filter() {
             for message in retained.matching(&filter, QoS::AtLeastOnce.into(), crate::now()) {
@@ -170,8 +183,6 @@ impl Broker {
             outboxes: Vec::new(),
             rate: Some(Rate::default()),
             keeper,
-            file,
-            changes: Changes::default(),
             connections: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
         })
@@ -284,25 +295,25 @@ impl Broker {
         let before_lasted = before.is_some_and(|before| before.lasting);
         let expired = before.and_then(|before| before.until).is_some_and(|until| until <= crate::now());
         let session_present = before_lasted && !expired && !terms.clean_start;
-        if !session_present {
-            members.remove(client_id);
+        let mut entries = Vec::new();
+        if !session_present && let Some(before) = members.remove(client_id) {
+            entries = sessions::forgotten(client_id, &before);
         }
         let member = members.get_or_insert(client_id);
         let left = std::mem::take(&mut member.left);
+        let recorded = member.recorded.hand_over(&left);
         member.connection = connection;
         member.outbox = Some(outbox);
         member.lasting = terms.expiry != Some(Duration::ZERO);
         member.expiry = terms.expiry;
         member.until = None;
         let subscribed = member.filters.iter().map(|(filter, _)| filter.clone()).collect();
-        let matters = before_lasted || member.lasting;
+        entries.extend(sessions::session_change(client_id, member));
+        self.offer_session(client_id, entries);
         drop(members);
         self.wills.client_is_back(client_id, session_present);
         self.keeper.nudge(KeeperMsg::Wake);
-        if matters {
-            drop(self.changed_now());
-        }
-        Joined { deliveries, session_present, left, subscribed }
+        Joined { deliveries, session_present, left, recorded, subscribed }
     }
 
     /// Closes the outbox of the connection that has this id, which it takes as the order to go, and waits until it went.
@@ -337,7 +348,8 @@ impl Broker {
             && member.lasting
             && members.all().filter(|(_, member)| member.connection == 0).take(MOST_AWAY).count() < MOST_AWAY;
         if !stays {
-            members.remove(client_id);
+            let ended = members.remove(client_id).map(|member| sessions::forgotten(client_id, &member));
+            self.offer_session(client_id, ended.unwrap_or_default());
             return;
         }
         let Some(member) = members.get_mut(client_id) else { return };
@@ -346,23 +358,26 @@ impl Broker {
             left.waiting.push_back(*delivery);
         }
         left.waiting.retain(|delivery| delivery.qos != QoS::AtMostOnce);
+        // What came since its outbox was closed was laid by, and goes behind what was in there.
+        let since = std::mem::take(&mut member.left.waiting).into_iter();
+        left.waiting.extend(since.map(|delivery| Delivery { record: None, ..delivery }));
         member.left = left;
         member.expiry = expiry;
         member.outbox = None;
         member.connection = 0;
         let millis = member.expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
         member.until = millis.map(|ms| Timestamp::from_millis(crate::now().as_millis().saturating_add(ms)));
-        drop(members);
-        self.changed();
+        let mut entries = sessions::taken_back(client_id, member, &self.journal.records());
+        entries.extend(sessions::session_change(client_id, member));
+        self.offer_session(client_id, entries);
     }
 
     /// Forgets sessions whose clients stayed away for longer than they said.
     pub(super) fn forget_expired(&self, now: Timestamp) {
         let mut members = self.members.write();
-        let forgot = members.remove_if(|member| member.until.is_some_and(|until| until <= now));
-        drop(members);
-        if forgot {
-            self.changed();
+        for (client_id, member) in members.remove_if(|member| member.until.is_some_and(|until| until <= now))
+        {
+            self.offer_session(&client_id, sessions::forgotten(&client_id, &member));
         }
     }
 
@@ -381,20 +396,16 @@ impl Broker {
         drop(retained);
         let mut members = self.members.write();
         let added = added.into_iter().map(|added| (added.filter, added.granted)).collect();
-        let lasting = members.subscribe(client_id, connection, added);
-        drop(members);
-        self.subscriptions_changed(lasting);
+        if let Some(member) = members.subscribe(client_id, connection, added) {
+            self.offer_session(client_id, sessions::session_change(client_id, member));
+        }
         owed
     }
 
     pub(super) fn unsubscribe(&self, client_id: &str, connection: u64, removed: &[Filter]) {
-        let lasting = self.members.write().unsubscribe(client_id, connection, removed);
-        self.subscriptions_changed(lasting);
-    }
-
-    fn subscriptions_changed(&self, lasting: bool) {
-        if lasting {
-            drop(self.changed_now());
+        let mut members = self.members.write();
+        if let Some(member) = members.unsubscribe(client_id, connection, removed) {
+            self.offer_session(client_id, sessions::session_change(client_id, member));
         }
     }
 
@@ -410,7 +421,7 @@ impl Broker {
             let mut retained = self.retained.write();
             let kept = retained.keep_said(topic, payload, qos, said);
             metrics::mqtt_retained(retained.count());
-            kept.is_ok().then(|| self.recording.offer(&self.journal, &retained, topic))
+            kept.is_ok().then(|| self.recording.offer_topic(&self.journal, &retained, topic))
         };
         if offered.is_none() {
             metrics::mqtt_not_retained();
@@ -449,7 +460,7 @@ impl Broker {
         for topic in retained.expired(now) {
             // Taking a message away always fits.
             retained.keep(&topic, b"", QoS::AtMostOnce).ok();
-            drop(self.recording.offer(&self.journal, &retained, &topic));
+            drop(self.recording.offer_topic(&self.journal, &retained, &topic));
         }
         metrics::mqtt_retained(retained.count());
     }

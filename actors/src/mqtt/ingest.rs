@@ -16,8 +16,9 @@ use voltree_storage::Entry;
 
 use super::Broker;
 use super::bridge;
-use super::broker::{Routing, Said};
+use super::broker::{Routed, Routing, Said};
 use super::mapped::Understood;
+use super::outbox::Kept;
 use crate::intake::{self, Inbound};
 use crate::metrics;
 use crate::mqtt_device;
@@ -75,10 +76,9 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     }
     let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos, said.as_deref()));
     let routing = Routing { publisher: publisher.as_deref(), retain, said };
-    let (heard, forwarded) = match relay {
-        true => broker.route_and_keep(&topic, &payload, qos, routing),
-        false => (false, Vec::new()),
-    };
+    let Routed { heard, mut kept } =
+        if relay { broker.route(&topic, &payload, qos, routing) } else { Routed::default() };
+    kept.extend(retained.map(|retained| Box::pin(retained) as Kept));
     let committed = match subject {
         Subject::Native(topic) => {
             native(broker, topic, &payload, Passage { qos, retain, relay, heard }, now).await
@@ -86,15 +86,17 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         // What an outside broker kept was said at a time that nobody knows.
         Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
     };
-    if retained.is_none() && forwarded.is_empty() {
+    all_of(committed, kept)
+}
+
+/// A commit that waits also for what is kept of the message for others.
+fn all_of(committed: Committed, kept: Vec<Kept>) -> Committed {
+    if kept.is_empty() {
         return committed;
     }
     Box::pin(async move {
         let reason = committed.await?;
-        if let Some(retained) = retained {
-            retained.await.then_some(())?;
-        }
-        for kept in forwarded {
+        for kept in kept {
             kept.await.then_some(())?;
         }
         Some(reason)

@@ -1,7 +1,7 @@
-//! The keeper: saves what the broker keeps, offers retained messages again that the journal did not take, and publishes
-//! the wills of clients that went without a word.
+//! The keeper: offers again what of sessions and retained messages the journal did not take, forgets what has expired,
+//! and publishes the wills of clients that went without a word.
 //!
-//! Owns: its turn; broker, wills and file belong to the node. Receives: wake-ups, ticks. Lost on restart: nothing, a will
+//! Owns: its turn; broker and wills belong to the node. Receives: wake-ups, ticks. Lost on restart: nothing, a will
 //! leaves the broker's list only when it is committed. Supervised by: mqtt.
 
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use voltree_model::Timestamp;
-use voltree_runtime::{ChildSpec, Failure, RestartPolicy};
+use voltree_runtime::{ChildSpec, RestartPolicy};
 
 use super::broker::{Broker, Said};
 use super::ingest::{self, Incoming};
 
-/// How often changes that nobody waits for are saved.
+/// How often it looks for what has expired.
 const TICK: Duration = Duration::from_secs(5);
 /// How long the last changes may take to be committed when the node stops.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(2);
 /// What the keeper is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeeperMsg {
-    /// A will is due, or somebody waits for a change to be saved.
+    /// A will or a session may be due sooner.
     Wake,
     /// Time went by.
     Tick,
@@ -73,7 +73,7 @@ impl Actor for Keeper {
             broker.forget_expired_retained(crate::now());
         }
         wake_for_next_will(&myself, broker, alarm);
-        save(broker, message == KeeperMsg::Tick).await
+        Ok(())
     }
 
     async fn post_stop(
@@ -84,7 +84,7 @@ impl Actor for Keeper {
         broker.offer_again();
         // The journal stops after us. If it has no writer now, what it has not committed was promised to nobody.
         tokio::time::timeout(LAST_COMMIT, broker.all_offered()).await.ok();
-        save(broker, true).await
+        Ok(())
     }
 }
 
@@ -102,7 +102,7 @@ async fn publish_wills(broker: &Arc<Broker>) {
             refused: None,
         };
         let committed = ingest::ingest(broker, incoming, crate::now()).await;
-        // A retained will is on disk only after our own save, so nothing here may wait for it.
+        // What could not be committed is offered again: nothing here may wait for a disk.
         drop(committed);
         broker.will_published(now);
     }
@@ -117,13 +117,4 @@ fn wake_for_next_will(myself: &ActorRef<KeeperMsg>, broker: &Broker, alarm: &mut
         *alarm = Some(due);
         myself.send_after(delay, || KeeperMsg::Wake);
     }
-}
-
-async fn save(broker: &Arc<Broker>, at_all: bool) -> Result<(), ActorProcessingErr> {
-    if !broker.to_save(at_all) {
-        return Ok(());
-    }
-    let broker = Arc::clone(broker);
-    let saved = tokio::task::spawn_blocking(move || broker.save()).await?;
-    saved.map_err(|error| Failure::boxed(&error))
 }

@@ -135,6 +135,7 @@ impl Retained {
             retain: true,
             ids: granted.id.into_iter().collect(),
             said: said.map(Arc::new),
+            record: None,
         })
     }
 
@@ -152,6 +153,7 @@ impl Retained {
             retain: true,
             ids: Vec::new(),
             said: said.map(Arc::new),
+            record: None,
         })
     }
 
@@ -174,6 +176,32 @@ impl Retained {
 
     pub(super) fn count(&self) -> usize {
         self.messages.len()
+    }
+}
+
+#[cfg(test)]
+impl<'a> FromIterator<(&'a str, &'a [u8])> for Retained {
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a [u8])>>(messages: T) -> Self {
+        let mut retained = Self::default();
+        messages
+            .into_iter()
+            .for_each(|(topic, payload)| retained.keep(topic, payload, QoS::AtLeastOnce).unwrap());
+        retained
+    }
+}
+
+#[cfg(test)]
+impl OldRetained {
+    /// What an earlier version would have kept of these.
+    pub(super) fn of(retained: &Retained) -> Self {
+        let old = |message: &Message| MessageV1 { payload: message.payload.clone(), qos: message.qos };
+        Self {
+            messages: retained
+                .messages
+                .iter()
+                .map(|(topic, message)| (topic.clone(), old(message)))
+                .collect(),
+        }
     }
 }
 

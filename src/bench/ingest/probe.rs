@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use voltree_model::Timestamp;
 use voltree_runtime::clock;
 
-use super::node::BenchNode;
 use super::{Load, generator, report};
+use crate::bench::node::BenchNode;
 
 const DEVICE: &str = "probe";
 /// How long a message may take before the measurement is given up.

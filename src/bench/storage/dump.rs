@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use clap::ValueEnum;
 
-use super::workload::{Battery, METRICS};
+use super::workload::{Battery, METRICS, Sampled};
 
 /// In which form.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -33,13 +33,7 @@ pub(super) fn run(form: Form, devices: u32, seconds: u32) -> anyhow::Result<()> 
 fn print(out: &mut impl Write, form: Form, number: usize, battery: &mut Battery) -> io::Result<()> {
     let sampled = battery.sample();
     match form {
-        Form::Line => {
-            write!(out, "bms,dev={} ", battery.id())?;
-            for (index, (name, value)) in battery.columns().zip(sampled.values).enumerate() {
-                write!(out, "{}{name}={value}", if index == 0 { "" } else { "," })?;
-            }
-            writeln!(out, " {}000000", sampled.at)
-        }
+        Form::Line => line(out, battery, &sampled),
         Form::Wide => {
             write!(out, "{number},{}", sampled.at)?;
             sampled.values.iter().try_for_each(|value| write!(out, ",{value}"))?;
@@ -52,4 +46,13 @@ fn print(out: &mut impl Write, form: Form, number: usize, battery: &mut Battery)
             })
         }
     }
+}
+
+/// Writes a reading as a line of line protocol.
+pub(super) fn line(out: &mut impl Write, battery: &Battery, sampled: &Sampled) -> io::Result<()> {
+    write!(out, "bms,dev={} ", battery.id())?;
+    for (index, (name, value)) in battery.columns().zip(sampled.values).enumerate() {
+        write!(out, "{}{name}={value}", if index == 0 { "" } else { "," })?;
+    }
+    writeln!(out, " {}000000", sampled.at)
 }

@@ -13,11 +13,12 @@ use voltree_storage::{Cancel, aligned_edges};
 use super::Sizes;
 use super::mini_node::MiniNode;
 use super::workload::{BEGIN_MS, Battery, METRICS};
+use super::{socket, week};
 use crate::account::Account;
 
 /// How many seconds of each device are taken in at once.
-const STEP_S: u32 = 60;
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const STEP_S: u32 = 60;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 /// How often a question is asked; its median counts.
 const ASKED: usize = 15;
 /// A small site that is mostly at rest.
@@ -51,7 +52,7 @@ impl Place {
         Ok(place)
     }
 
-    fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
+    pub(super) fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.root.join(name);
         if path.exists() {
             std::fs::remove_dir_all(&path)?;
@@ -103,10 +104,14 @@ pub(super) enum Part {
     Restart,
     /// What a small site that is mostly at rest writes.
     Sparse,
+    /// Ingest as line protocol over a socket, by a node in a process of its own.
+    Socket,
+    /// Memory day by day through a week; only when asked for, as it takes long.
+    Week,
 }
 
-/// All of it, or only some parts, one after the other.
-pub(super) fn all(place: &Place, sizes: Sizes, only: &[Part]) -> anyhow::Result<Vec<Figure>> {
+/// All of it but the week, or only some parts, one after the other.
+pub(super) fn all(place: &Place, sizes: Sizes, only: &[Part], peers: bool) -> anyhow::Result<Vec<Figure>> {
     let is_wanted = |part: Part| only.is_empty() || only.contains(&part);
     let mut figures = Vec::new();
     if is_wanted(Part::Fleet) {
@@ -121,11 +126,17 @@ pub(super) fn all(place: &Place, sizes: Sizes, only: &[Part]) -> anyhow::Result<
     if is_wanted(Part::Sparse) {
         figures.push(sparse(place, sizes)?);
     }
+    if is_wanted(Part::Socket) || peers {
+        figures.extend(socket::measure(place, sizes, peers)?);
+    }
+    if only.contains(&Part::Week) {
+        figures.extend(week::measure(place, sizes)?);
+    }
     figures.push(figure("resident memory, peak of the whole run", memory("VmHWM")?, "MiB", Some(200.0)));
     Ok(figures)
 }
 
-fn figure(name: impl Into<String>, value: f64, unit: &'static str, bar: Option<f64>) -> Figure {
+pub(super) fn figure(name: impl Into<String>, value: f64, unit: &'static str, bar: Option<f64>) -> Figure {
     Figure { name: name.into(), value, unit, bar }
 }
 
@@ -300,7 +311,7 @@ fn written() -> anyhow::Result<u64> {
 }
 
 /// A line of this process's account of its memory, in MiB.
-fn memory(line: &str) -> anyhow::Result<f64> {
+pub(super) fn memory(line: &str) -> anyhow::Result<f64> {
     Ok(to_float(Account::Own.memory_kib(line)?) / 1_024.0)
 }
 
@@ -317,6 +328,6 @@ fn to_float(number: u64) -> f64 {
     number as f64
 }
 
-fn count(number: usize) -> f64 {
+pub(super) fn count(number: usize) -> f64 {
     to_float(u64::try_from(number).unwrap_or(u64::MAX))
 }

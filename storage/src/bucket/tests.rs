@@ -3,7 +3,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{RedbEngine, SledEngine};
+use crate::{MemoryEngine, RedbEngine, SledEngine};
 
 const MAX_OPEN: usize = 8;
 
@@ -98,6 +98,104 @@ fn a_damaged_bucket_is_set_aside_and_replaced() {
         assert_eq!(*moved_to, temp.path().join("quarantine/2026-11-21-1"));
         assert!(moved_to.join(file).exists());
     }
+}
+
+/// An engine in whose maps damage shows only when they are read.
+#[derive(Debug, Clone, Default)]
+struct Rotten {
+    engine: MemoryEngine,
+    days: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+#[derive(Debug)]
+struct RottenKv {
+    kv: Arc<dyn Kv>,
+    path: PathBuf,
+    days: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+impl RottenKv {
+    fn look(&self) -> Result<&Arc<dyn Kv>, KvError> {
+        let is_rotten = self.days.lock().contains(&self.path);
+        if is_rotten { Err(KvError::Damaged { why: "rot".to_owned() }) } else { Ok(&self.kv) }
+    }
+}
+
+impl Kv for RottenKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.look()?.get(key)
+    }
+
+    fn scan(&self, keys: Range<Vec<u8>>) -> Result<Vec<Pair>, KvError> {
+        self.look()?.scan(keys)
+    }
+
+    fn keys(&self, keys: Range<Vec<u8>>) -> Result<Vec<Vec<u8>>, KvError> {
+        self.look()?.keys(keys)
+    }
+
+    fn write(&self, pairs: Vec<Pair>, gone: Vec<Vec<u8>>) -> Result<(), KvError> {
+        self.kv.write(pairs, gone)
+    }
+
+    fn sync(&self) -> Result<(), KvError> {
+        self.kv.sync()
+    }
+}
+
+impl Engine for Rotten {
+    fn open(&self, dir: &Path) -> Result<Arc<dyn Kv>, KvError> {
+        let (kv, days) = (self.engine.open(dir)?, Arc::clone(&self.days));
+        Ok(Arc::new(RottenKv { kv, path: dir.to_owned(), days }))
+    }
+
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<String>> {
+        self.engine.list(dir)
+    }
+
+    fn remove(&self, dir: &Path) -> std::io::Result<()> {
+        self.engine.remove(dir)
+    }
+
+    fn size(&self, dir: &Path) -> std::io::Result<u64> {
+        self.engine.size(dir)
+    }
+
+    fn set_aside(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        // What is put in its place is sound.
+        self.days.lock().remove(from);
+        self.engine.set_aside(from, to)
+    }
+}
+
+#[test]
+fn damage_that_shows_only_when_a_bucket_is_read_sets_it_aside_once_nobody_has_it_open() {
+    let rotten = Rotten::default();
+    let buckets =
+        Buckets::new(Path::new("raw"), Path::new("quarantine"), Arc::new(rotten.clone()), 1, MAX_OPEN)
+            .unwrap();
+    let [hour, next] = ["2026-11-21T10:00:00Z", "2026-11-22T10:00:00Z"].map(|text| Hour::of(at(text)));
+    let held = [hour, next].map(|hour| {
+        let bucket = buckets.open(hour.day()).unwrap();
+        bucket.write(vec![(key(&device(), hour, 0), b"frame".to_vec())], vec![]).unwrap();
+        bucket
+    });
+    rotten.days.lock().insert(PathBuf::from("raw/2026-11-21"));
+    let parts = |hour: Hour| buckets.open(hour.day())?.parts(&device(), hour, hour);
+    assert!(buckets.replaced().is_empty(), "nobody has looked");
+    for _ in 0..2 {
+        let told = format!("{:#?}", parts(hour).unwrap_err());
+        assert!(told.contains("raw/2026-11-21") && told.contains("rot"), "{told}");
+    }
+    assert_eq!(parts(next).unwrap().len(), 1, "the others keep serving");
+    assert!(buckets.replaced().is_empty() && buckets.take_events().is_empty(), "it is in use");
+    drop(held);
+    assert_eq!(buckets.replaced(), [hour.day()].into());
+    assert!(parts(hour).unwrap().is_empty());
+    assert_eq!(parts(next).unwrap().len(), 1);
+    let events = buckets.take_events();
+    let [BucketEvent::Quarantined { day, why, .. }] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((day.as_str(), why.as_str()), ("2026-11-21", "rot"));
 }
 
 proptest! {

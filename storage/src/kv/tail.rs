@@ -4,6 +4,9 @@
 //! What is in the file is also in memory, and goes before what the engine has. It is written over again into the engine
 //! as a whole, and only then is the file emptied; doing that twice changes nothing. The file lives in the map's directory
 //! and goes where that goes.
+//!
+//! After each such turn the file begins anew with how many keys the engine has and their checksum: a damaged file makes
+//! sled forget keys without a word, and whoever opens the map again counts them.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -23,6 +26,8 @@ const SPILL_BYTES: usize = 512 * 1024;
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// Length and checksum.
 const HEADER_BYTES: usize = 8;
+/// Under which the file keeps the engine's census, as if it were a key. Keys of others begin with a larger byte.
+const CENSUS: &[u8] = &[0, 1];
 
 /// The map.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ struct State {
     /// Records that are not in the file yet.
     unwritten: Vec<u8>,
     file: Option<File>,
+    /// What the engine had after it was given all of it last.
+    census: Option<Census>,
 }
 
 impl State {
@@ -50,6 +57,21 @@ impl State {
             self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
             self.ahead.insert(key, value);
         }
+    }
+
+    /// Counts the engine's keys again, where they were counted before. Of those that the file changes some may have been
+    /// changed already, so with them only too few are noticed.
+    fn check(&self, engine: &impl Kv) -> Result<(), KvError> {
+        let Some(then) = self.census else { return Ok(()) };
+        let now = Census::take(engine)?;
+        let changed = u64::try_from(self.ahead.len()).unwrap_or(u64::MAX);
+        let is_well =
+            if self.ahead.is_empty() { now == then } else { now.keys.saturating_add(changed) >= then.keys };
+        if is_well {
+            return Ok(());
+        }
+        let why = format!("it has {} keys, and had {} when they were written", now.keys, then.keys);
+        Err(KvError::Damaged { why })
     }
 }
 
@@ -64,6 +86,10 @@ impl<K: Kv> TailKv<K> {
             Err(error) => return Err(failed(error)),
         };
         let good = replay(&bytes, &mut state)?;
+        if let Some(Some(census)) = state.ahead.remove(CENSUS) {
+            state.census = Some(Census::from_bytes(&census).ok_or_else(damaged)?);
+        }
+        state.check(&inner)?;
         if good < bytes.len() {
             // A write that was cut short; nobody was told that it is durable.
             let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
@@ -106,13 +132,22 @@ impl<K: Kv> TailKv<K> {
             }
         }
         self.inner.sync()?;
-        match OpenOptions::new().write(true).truncate(true).open(&self.path) {
-            Ok(file) => file.sync_all().map_err(failed)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-        *state = State::default();
+        let census = Census::take(&self.inner)?;
+        self.begin_anew(census).map_err(failed)?;
+        *state = State { census: Some(census), ..State::default() };
         Ok(())
+    }
+
+    /// Puts a file that has only the census in the place of the one whose records the engine has.
+    fn begin_anew(&self, census: Census) -> io::Result<()> {
+        let mut record = Vec::new();
+        push_record(&mut record, &[(CENSUS.to_vec(), census.to_bytes())], &[]);
+        let beside = self.path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        file.write_all(&record)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &self.path)?;
+        self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     }
 }
 
@@ -163,6 +198,34 @@ impl<K: Kv> Kv for TailKv<K> {
             return Ok(());
         }
         self.append(&mut state).map_err(failed)
+    }
+}
+
+/// How many keys a map has, and their checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Census {
+    keys: u64,
+    crc: u32,
+}
+
+impl Census {
+    fn take(map: &impl Kv) -> Result<Self, KvError> {
+        let keys = map.keys(vec![1]..vec![0xff])?;
+        let mut hasher = crc32fast::Hasher::new();
+        for key in &keys {
+            hasher.update(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes());
+            hasher.update(key);
+        }
+        Ok(Self { keys: u64::try_from(keys.len()).unwrap_or(u64::MAX), crc: hasher.finalize() })
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        [self.keys.to_le_bytes().as_slice(), &self.crc.to_le_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (keys, crc) = bytes.split_first_chunk::<8>()?;
+        Some(Self { keys: u64::from_le_bytes(*keys), crc: u32::from_le_bytes(crc.try_into().ok()?) })
     }
 }
 
@@ -291,7 +354,7 @@ mod tests {
         kv.sync().unwrap();
         kv.write(vec![pair("c", &"x".repeat(SPILL_BYTES))], vec![b"b".to_vec()]).unwrap();
         kv.sync().unwrap();
-        assert!(machine.tail().is_empty());
+        assert!(machine.tail().len() < 64, "only how many keys there are");
         kv.write(vec![pair("a", "new")], vec![]).unwrap();
         kv.sync().unwrap();
         drop(kv);
@@ -300,6 +363,34 @@ mod tests {
         let keys: Vec<_> = all(&kv).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [b"a", b"c"]);
         assert_eq!(kv.get(b"a").unwrap().unwrap(), b"new");
+    }
+
+    #[test]
+    fn keys_that_the_engine_forgot_are_missed_when_it_is_opened() {
+        let machine = Machine::new();
+        let kv = machine.open().unwrap();
+        kv.write(vec![pair("a", "1"), pair("b", &"x".repeat(SPILL_BYTES)), pair("c", "3")], vec![]).unwrap();
+        kv.sync().unwrap();
+        drop(kv);
+        assert_eq!(all(&machine.open().unwrap()).len(), 3);
+        engine_writes(&machine, &[], &["c"]);
+        let error = machine.open().unwrap_err().to_string();
+        assert!(error.contains("it has 2 keys, and had 3"), "{error}");
+        engine_writes(&machine, &[pair("c", "3")], &[]);
+        let kv = machine.open().unwrap();
+        // What waits may be what the engine was being given when it was cut short.
+        kv.write(vec![pair("d", "4")], vec![b"a".to_vec()]).unwrap();
+        kv.sync().unwrap();
+        drop(kv);
+        engine_writes(&machine, &[], &["a"]);
+        assert_eq!(all(&machine.open().unwrap()).len(), 3);
+        engine_writes(&machine, &[], &["b", "c"]);
+        assert!(matches!(machine.open(), Err(KvError::Damaged { .. })), "that is more than waits");
+    }
+
+    fn engine_writes(machine: &Machine, pairs: &[Pair], gone: &[&str]) {
+        let gone = gone.iter().map(|key| key.as_bytes().to_vec()).collect();
+        machine.engine.open(machine.temp.path()).unwrap().write(pairs.to_vec(), gone).unwrap();
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! it does no harm to put one in that is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use voltree_model::{DeviceId, Timestamp};
@@ -18,6 +19,11 @@ impl Store {
     /// The days whose buckets were replaced by empty ones and that nobody has tried to rebuild since.
     pub fn damaged_days(&self) -> Vec<Timestamp> {
         self.raw.replaced().iter().map(|day| day.first_hour().start()).collect()
+    }
+
+    /// Where the damaged buckets are that were set aside and that nobody has moved away since.
+    pub fn quarantined(&self) -> Result<Vec<PathBuf>, Error> {
+        self.raw.set_aside_paths()
     }
 
     /// Puts entries that were sealed before into the bucket of a day; those of other days are passed over.

@@ -57,7 +57,18 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Migration, RetainedMessage, DeadLetter, Device, Alert, Event, Admission, Judgement);
+kinds!(
+    Migration,
+    RetainedMessage,
+    Session,
+    DeadLetter,
+    Device,
+    Alert,
+    Event,
+    Admission,
+    Judgement,
+    SessionMessage
+);
 
 fn record<T: Record>(key: &str, value: T) -> Entry {
     RecordChange::entry(key, Some(&value), Timestamp::from_millis(0)).unwrap()

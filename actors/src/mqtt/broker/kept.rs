@@ -1,144 +1,89 @@
-//! What of the broker is kept in a file: the sessions that clients want to come back to. Earlier versions had the
-//! retained messages there, too.
-//!
-//! Saved whole by the keeper, soon after a change that somebody waits for and now and then for the rest.
+//! How the sessions that clients want to come back to are kept: a record of each, and one of each message that waits. Both
+//! are disk formats.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::QoS;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 use voltree_model::Timestamp;
 use voltree_protocols::mqtt::{Filter, Granted, OpenDelivery, PublishProperties};
+use voltree_storage::{Error, Record, RecordKind, Records};
 
-use super::{Broker, Delivery, KeptSaid, Left, Member, Said};
-use crate::mqtt::keeper::KeeperMsg;
-use crate::mqtt::retained::{OldRetained, Retained};
+use super::queue::Recorded;
+use super::{Delivery, KeptSaid, Member, Said};
 
-/// The content of the file that is written today.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Kept {
-    sessions: Vec<KeptSession>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct KeptSession {
-    client_id: String,
+/// The record of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptSession {
     /// For how long it outlives a connection; `None` for as long as there is room.
-    expiry_ms: Option<u64>,
-    /// When it ends, if its client was away.
-    until_ms: Option<i64>,
-    filters: Vec<KeptFilter>,
-    waiting: Vec<KeptDelivery>,
+    pub(super) expiry_ms: Option<u64>,
+    /// When it ends, if its client is away.
+    pub(super) until_ms: Option<i64>,
+    pub(super) filters: Vec<KeptFilter>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptFilter {
+    pub(super) text: String,
+    pub(super) qos: u8,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+    pub(super) id: Option<u32>,
+}
+
+/// The record of a message that waits for a client.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct KeptFilter {
-    text: String,
-    qos: u8,
-    no_local: bool,
-    retain_as_published: bool,
-    id: Option<u32>,
+pub(super) struct KeptDelivery {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    pub(super) ids: Vec<u32>,
+    pub(super) said: Option<KeptSaid>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct KeptDelivery {
-    topic: String,
-    payload: Vec<u8>,
-    qos: u8,
-    retain: bool,
-    ids: Vec<u32>,
-    said: Option<KeptSaid>,
+impl Record for KeptSession {
+    const KIND: RecordKind = RecordKind::Session;
+    const VERSION: u8 = 1;
 }
 
-/// The content of the file of earlier versions.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct OldKept {
-    retained: OldRetained,
-    sessions: Vec<OldSession>,
+impl Record for KeptDelivery {
+    const KIND: RecordKind = RecordKind::SessionMessage;
+    const VERSION: u8 = 1;
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct OldSession {
-    client_id: String,
-    filters: Vec<(String, u8)>,
-    waiting: Vec<OldDelivery>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct OldDelivery {
-    topic: String,
-    payload: Vec<u8>,
-    qos: u8,
-    retain: bool,
-}
-
-impl From<OldSession> for KeptSession {
-    fn from(old: OldSession) -> Self {
-        let filter =
-            |(text, qos)| KeptFilter { text, qos, no_local: false, retain_as_published: false, id: None };
-        let delivery = |OldDelivery { topic, payload, qos, retain }| KeptDelivery {
-            topic,
-            payload,
-            qos,
-            retain,
-            ids: Vec::new(),
-            said: None,
+/// The sessions that the records tell of, and the clients of messages whose session is none of them.
+pub(super) fn sessions(
+    records: &Records,
+    now: Timestamp,
+) -> Result<(HashMap<String, Member>, BTreeSet<String>), Error> {
+    let sessions = records.all::<KeptSession>()?.into_iter();
+    let mut members: HashMap<_, _> =
+        sessions.map(|(client_id, session)| (client_id, session.member(now))).collect();
+    let (mut numbers, mut strays) = (BTreeMap::<String, BTreeSet<u64>>::new(), BTreeSet::new());
+    for (key, message) in records.all::<KeptDelivery>()? {
+        let Some((client_id, number)) = Recorded::parse(&key) else { continue };
+        let Some(member) = members.get_mut(client_id) else {
+            strays.insert(client_id.to_owned());
+            continue;
         };
-        Self {
-            client_id: old.client_id,
-            expiry_ms: None,
-            until_ms: None,
-            filters: old.filters.into_iter().map(filter).collect(),
-            waiting: old.waiting.into_iter().map(delivery).collect(),
+        member.left.waiting.push_back(Delivery { record: Some(number), ..message.delivery() });
+        numbers.entry(client_id.to_owned()).or_default().insert(number);
+    }
+    for (client_id, numbers) in numbers {
+        if let Some(member) = members.get_mut(&client_id) {
+            member.recorded = Recorded::of(numbers);
         }
     }
-}
-
-/// How far changes are saved.
-#[derive(Debug)]
-pub(super) struct Changes {
-    made: watch::Sender<u64>,
-    saved: watch::Sender<u64>,
-    /// Changes that nobody waits for.
-    some: AtomicBool,
-}
-
-impl Default for Changes {
-    fn default() -> Self {
-        Self { made: watch::Sender::new(0), saved: watch::Sender::new(0), some: AtomicBool::new(false) }
-    }
-}
-
-/// Reads the file, or that of an earlier version beside it, if there is one.
-pub(super) fn load(
-    file: &Path,
-    now: Timestamp,
-) -> Result<(Retained, HashMap<String, Member>), voltree_storage::Error> {
-    let old: OldKept = voltree_storage::load_snapshot(file)?.unwrap_or_default();
-    let sessions = match voltree_storage::load_snapshot::<Kept>(&sessions_file(file))? {
-        Some(kept) => kept.sessions,
-        None => old.sessions.into_iter().map(KeptSession::from).collect(),
-    };
-    let members = sessions.into_iter().map(|session| (session.client_id.clone(), session.member(now)));
-    Ok((old.retained.into(), members.collect()))
-}
-
-/// Where the sessions are.
-fn sessions_file(file: &Path) -> PathBuf {
-    file.with_extension("sessions")
+    Ok((members, strays))
 }
 
 impl KeptSession {
-    fn of(client_id: &str, member: &Member) -> Self {
-        let open = member.left.open.iter().filter_map(KeptDelivery::of_open);
+    pub(super) fn of(member: &Member) -> Self {
         Self {
-            client_id: client_id.to_owned(),
             expiry_ms: member.expiry.and_then(|expiry| u64::try_from(expiry.as_millis()).ok()),
             until_ms: member.until.map(Timestamp::as_millis),
             filters: member
@@ -146,21 +91,20 @@ impl KeptSession {
                 .iter()
                 .map(|(filter, granted)| KeptFilter::of(filter, *granted))
                 .collect(),
-            waiting: open.chain(member.left.waiting.iter().map(KeptDelivery::of)).collect(),
         }
     }
 
-    /// Its client is away: a session that had one when it was saved lasts from now on for as long as it was to.
+    /// Its client is away: a session that had one when the node ended lasts from now on for as long as it was to.
     fn member(self, now: Timestamp) -> Member {
         let expiry = self.expiry_ms.map(Duration::from_millis);
         let until = self.until_ms.map(Timestamp::from_millis);
-        let waiting = self.waiting.into_iter().map(KeptDelivery::delivery).collect();
+        let filters = self.filters.iter().cloned().filter_map(KeptFilter::granted).collect();
         Member {
             lasting: true,
             expiry,
             until: until.or_else(|| expiry.map(|expiry| now.plus(expiry))),
-            filters: self.filters.into_iter().filter_map(KeptFilter::granted).collect(),
-            left: Left { waiting, ..Left::default() },
+            filters,
+            written: Some(Box::new(self)),
             ..Member::default()
         }
     }
@@ -180,7 +124,7 @@ impl KeptFilter {
 }
 
 impl KeptDelivery {
-    fn of(delivery: &Delivery) -> Self {
+    pub(super) fn of(delivery: &Delivery) -> Self {
         let (topic, payload) = (delivery.topic.to_string(), delivery.payload.to_vec());
         Self {
             topic,
@@ -193,7 +137,7 @@ impl KeptDelivery {
     }
 
     /// A delivery that was under way: whether it arrived is not known, so it is made once more.
-    fn of_open(open: &OpenDelivery) -> Option<Self> {
+    pub(super) fn of_open(open: &OpenDelivery) -> Option<Self> {
         let OpenDelivery::Sent(publish, said) = open else { return None };
         let said = said.as_ref().map(|said| Said::of(PublishProperties::clone(said), crate::now()).kept());
         Some(Self {
@@ -214,63 +158,8 @@ impl KeptDelivery {
             retain: self.retain,
             ids: self.ids,
             said: self.said.map(|said| Arc::new(Said::from(said))),
+            record: None,
         }
-    }
-}
-
-impl Broker {
-    /// Notes a change that is to be saved at once; the answer resolves when it is, false if the node stops before.
-    pub(super) fn changed_now(&self) -> impl Future<Output = bool> + use<> {
-        let mut number = 0;
-        self.changes.made.send_modify(|made| {
-            *made += 1;
-            number = *made;
-        });
-        self.keeper.nudge(KeeperMsg::Wake);
-        let mut saved = self.changes.saved.subscribe();
-        async move { saved.wait_for(|saved| *saved >= number).await.is_ok() }
-    }
-
-    /// Notes a change that may be saved later.
-    pub(super) fn changed(&self) {
-        self.changes.some.store(true, Ordering::Release);
-    }
-
-    /// Whether there is something to save: for somebody who waits, or at all.
-    pub(in crate::mqtt) fn to_save(&self, at_all: bool) -> bool {
-        let waits = *self.changes.made.borrow() > *self.changes.saved.borrow();
-        waits || (at_all && self.changes.some.load(Ordering::Acquire))
-    }
-
-    /// Saves everything; blocks.
-    pub(in crate::mqtt) fn save(&self) -> Result<(), voltree_storage::Error> {
-        let made = *self.changes.made.borrow();
-        self.changes.some.store(false, Ordering::Release);
-        let saved = voltree_storage::save_snapshot(&sessions_file(&self.file), &self.kept());
-        match &saved {
-            Ok(()) => {
-                self.changes.saved.send_replace(made);
-                self.forget_old_file();
-            }
-            Err(_) => self.changed(),
-        }
-        saved
-    }
-
-    /// What an earlier version kept is in the journal and in the file of today by now.
-    fn forget_old_file(&self) {
-        if !self.recording.is_taking_over()
-            && let Err(error) = std::fs::remove_file(&self.file)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::debug!(%error, file = %self.file.display(), "the file of an earlier version stays");
-        }
-    }
-
-    fn kept(&self) -> Kept {
-        let sessions = self.members.read();
-        let sessions = sessions.all().filter(|(_, member)| member.lasting);
-        Kept { sessions: sessions.map(|(client_id, member)| KeptSession::of(client_id, member)).collect() }
     }
 }
 
@@ -290,10 +179,7 @@ mod tests {
             filters: vec![(filter.clone(), granted)],
             ..Member::default()
         };
-        let back = |member: &Member| {
-            let bytes = KeptSession::of("x", member);
-            bytes.member(now)
-        };
+        let back = |member: &Member| KeptSession::of(member).member(now);
         assert_eq!((back(&away).until, back(&away).expiry), (away.until, away.expiry));
         assert_eq!(back(&away).filters, [(filter, granted)]);
         let connected = Member { until: None, ..away };
@@ -304,24 +190,5 @@ mod tests {
         );
         let for_ever = Member { expiry: None, ..connected };
         assert_eq!(back(&for_ever).until, None);
-    }
-
-    #[test]
-    fn sessions_that_an_earlier_version_kept_are_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("broker");
-        let delivery = OldDelivery { topic: "a".to_owned(), payload: vec![1], qos: 1, retain: false };
-        let session = OldSession {
-            client_id: "x".to_owned(),
-            filters: vec![("a".to_owned(), 2)],
-            waiting: vec![delivery],
-        };
-        let old = OldKept { retained: OldRetained::default(), sessions: vec![session] };
-        voltree_storage::save_snapshot(&file, &old).unwrap();
-        let (_, members) = load(&file, crate::now()).unwrap();
-        let member = &members["x"];
-        assert_eq!((member.filters.len(), member.left.waiting.len(), member.until), (1, 1, None));
-        voltree_storage::save_snapshot(&sessions_file(&file), &Kept::default()).unwrap();
-        assert!(load(&file, crate::now()).unwrap().1.is_empty(), "the file of today counts");
     }
 }

@@ -57,43 +57,44 @@ impl Members {
         self.by_id.entry(client_id.to_owned()).or_default()
     }
 
-    pub(super) fn remove(&mut self, client_id: &str) {
-        let Some(member) = self.by_id.remove(client_id) else { return };
+    pub(super) fn remove(&mut self, client_id: &str) -> Option<Member> {
+        let member = self.by_id.remove(client_id)?;
         member.filters.iter().for_each(|(filter, _)| self.subscriptions.remove(client_id, filter));
+        Some(member)
     }
 
-    /// Removes all sessions of which that is true; says whether there were any.
-    pub(super) fn remove_if(&mut self, goes: impl Fn(&Member) -> bool) -> bool {
-        let going: Vec<_> =
-            self.by_id.iter().filter(|(_, member)| goes(member)).map(|(id, _)| id.clone()).collect();
-        going.iter().for_each(|client_id| self.remove(client_id));
-        !going.is_empty()
+    /// Removes all sessions of which that is true.
+    pub(super) fn remove_if(&mut self, goes: impl Fn(&Member) -> bool) -> Vec<(String, Member)> {
+        let going = self.by_id.iter().filter(|(_, member)| goes(member)).map(|(id, _)| id.clone());
+        let going: Vec<_> = going.collect();
+        going.into_iter().filter_map(|id| self.remove(&id).map(|member| (id, member))).collect()
     }
 
-    /// Adds or replaces subscriptions of the session while this connection has it; says whether that must be kept.
+    /// Adds or replaces subscriptions of the session while this connection has it; the session, if that must be kept.
     pub(super) fn subscribe(
         &mut self,
         client_id: &str,
         connection: u64,
         added: Vec<(Filter, Granted)>,
-    ) -> bool {
-        let Some(member) = self.by_id.get_mut(client_id).filter(|m| m.connection == connection) else {
-            return false;
-        };
+    ) -> Option<&mut Member> {
+        let member = self.by_id.get_mut(client_id).filter(|member| member.connection == connection)?;
         added.iter().for_each(|(filter, terms)| self.subscriptions.insert(client_id, filter, *terms));
         member.filters.retain(|(known, _)| added.iter().all(|(new, _)| new != known));
         member.filters.extend(added);
-        member.lasting
+        member.lasting.then_some(member)
     }
 
-    /// Removes subscriptions of the session while this connection has it; says whether that must be kept.
-    pub(super) fn unsubscribe(&mut self, client_id: &str, connection: u64, removed: &[Filter]) -> bool {
-        let Some(member) = self.by_id.get_mut(client_id).filter(|m| m.connection == connection) else {
-            return false;
-        };
+    /// Removes subscriptions of the session while this connection has it; the session, if that must be kept.
+    pub(super) fn unsubscribe(
+        &mut self,
+        client_id: &str,
+        connection: u64,
+        removed: &[Filter],
+    ) -> Option<&mut Member> {
+        let member = self.by_id.get_mut(client_id).filter(|member| member.connection == connection)?;
         removed.iter().for_each(|filter| self.subscriptions.remove(client_id, filter));
         member.filters.retain(|(known, _)| !removed.contains(known));
-        member.lasting
+        member.lasting.then_some(member)
     }
 
     /// Hands a message to the connection of a client, if it has one.

@@ -1,6 +1,7 @@
 //! From a message to its subscribers: everyone who subscribed hears it once, of each group that shares a subscription one.
 //!
-//! For clients that are away it waits in their session, if it is of QoS 1 or 2. It never waits for a subscriber: one
+//! For clients that are away it waits in their session, if it is of QoS 1 or 2, and its sender is told so only when that
+//! is committed. It never waits for a subscriber: one
 //! whose outbox is full loses the message, counted, and a group's turn goes to the next member instead.
 
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use rumqttc::QoS;
 use voltree_protocols::mqtt::{Recipient, Subscriber};
 
 use super::members::{Handed, Members};
-use super::{Broker, Delivery, OUTBOX, Said};
+use super::recorded::What;
+use super::{Broker, Delivery, OUTBOX, Said, sessions};
 use crate::metrics;
 use crate::mqtt::bridge;
 use crate::mqtt::outbox::{Kept, Outbox, Outgoing};
@@ -27,30 +29,30 @@ pub(in crate::mqtt) struct Routing<'a> {
     pub(in crate::mqtt) said: Option<Arc<Said>>,
 }
 
+/// What became of a message.
+#[derive(Default)]
+pub(in crate::mqtt) struct Routed {
+    /// Whether anyone subscribes to its topic, or it goes to an outside broker.
+    pub(in crate::mqtt) heard: bool,
+    /// What is still to be committed of it, for clients that are away and for outside brokers.
+    pub(in crate::mqtt) kept: Vec<Kept>,
+}
+
 impl Broker {
     /// Hands a message to everyone who subscribed to its topic, once each, at the highest QoS granted, and to one member
-    /// of each group that shares a subscription to it; says whether there was anyone.
+    /// of each group that shares a subscription to it.
     pub(in crate::mqtt) fn route(
         &self,
         topic: &str,
         payload: &Bytes,
         qos: QoS,
         routing: Routing<'_>,
-    ) -> bool {
-        self.route_and_keep(topic, payload, qos, routing).0
-    }
-
-    /// The same with what is still to be kept for outside brokers: it resolves when that is on disk.
-    pub(in crate::mqtt) fn route_and_keep(
-        &self,
-        topic: &str,
-        payload: &Bytes,
-        qos: QoS,
-        routing: Routing<'_>,
-    ) -> (bool, Vec<Kept>) {
+    ) -> Routed {
         let kept = self.forward(topic, payload, qos, &routing);
-        let heard = self.hand_out(topic, payload, qos, routing);
-        (heard || !kept.is_empty(), kept)
+        let mut routed = self.hand_out(topic, payload, qos, routing);
+        routed.heard |= !kept.is_empty();
+        routed.kept.extend(kept);
+        routed
     }
 
     /// Lays a message by for the outside brokers that are to get it: never for the one that it came from.
@@ -72,12 +74,12 @@ impl Broker {
             .collect()
     }
 
-    fn hand_out(&self, topic: &str, payload: &Bytes, qos: QoS, routing: Routing<'_>) -> bool {
+    fn hand_out(&self, topic: &str, payload: &Bytes, qos: QoS, routing: Routing<'_>) -> Routed {
         let mut away = Vec::new();
         let members = self.members.read();
         let recipients = members.subscriptions().matching(topic, routing.publisher);
         if recipients.own.is_empty() && recipients.groups.is_empty() {
-            return false;
+            return Routed::default();
         }
         let Routing { retain, said, .. } = routing;
         let message = Delivery {
@@ -87,6 +89,7 @@ impl Broker {
             retain: false,
             ids: Vec::new(),
             said,
+            record: None,
         };
         for Recipient { client_id, qos, retain_as_published, ids } in recipients.own {
             let delivery = Delivery { retain: retain && retain_as_published, ids, ..at_most(&message, qos) };
@@ -100,10 +103,8 @@ impl Broker {
             away.extend(self.hand_to_one(&members, group, &message, retain));
         }
         drop(members);
-        if !away.is_empty() {
-            self.lay_by(away);
-        }
-        true
+        let kept = if away.is_empty() { None } else { self.lay_by(away) };
+        Routed { heard: true, kept: kept.into_iter().collect() }
     }
 
     /// Hands a message to whose turn it is: to a connected member with room if there is one, else to one that is away.
@@ -137,14 +138,21 @@ impl Broker {
         away
     }
 
-    fn lay_by(&self, deliveries: Vec<(String, Delivery)>) {
+    fn lay_by(&self, deliveries: Vec<(String, Delivery)>) -> Option<Kept> {
         let mut members = self.members.write();
-        for (client_id, delivery) in deliveries {
+        let (mut what, mut entries) = (Vec::new(), Vec::new());
+        for (client_id, mut delivery) in deliveries {
             let Some(member) = members.get_mut(&client_id) else { continue };
             // It may have come back in between.
             let fits = match &member.outbox {
                 Some(outbox) => outbox.try_send(Box::new(delivery)).is_ok(),
                 None if member.left.waiting.len() < OUTBOX => {
+                    if member.lasting {
+                        let number = member.recorded.push_back();
+                        entries.extend(sessions::laid_by(&client_id, number, &delivery));
+                        delivery.record = Some(number);
+                        what.push(What::Session(client_id));
+                    }
                     member.left.waiting.push_back(delivery);
                     true
                 }
@@ -154,8 +162,8 @@ impl Broker {
                 metrics::mqtt_undelivered();
             }
         }
-        drop(members);
-        self.changed();
+        let laid_by = |entries| Box::pin(self.recording.offer(&self.journal, what, entries)) as Kept;
+        (!entries.is_empty()).then(|| laid_by(entries))
     }
 }
 

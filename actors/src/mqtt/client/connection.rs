@@ -96,6 +96,8 @@ pub(super) struct Membership {
     pub(super) client_id: String,
     session: u64,
     deliveries: mpsc::Receiver<Box<Delivery>>,
+    /// After how many finished messages the journal has none of them any more.
+    recorded: usize,
     _counted: Counted,
 }
 
@@ -259,6 +261,7 @@ impl Connection {
                 }
                 Effect::TooLarge { pkid } => {
                     metrics::mqtt_undelivered();
+                    self.finished();
                     tracing::debug!(
                         client = number,
                         pkid,
@@ -287,7 +290,7 @@ impl Connection {
                         broker.unsubscribe(&member.client_id, member.session, &filters);
                     }
                 }
-                Effect::Delivered { .. } => {}
+                Effect::Delivered { .. } => self.finished(),
                 Effect::Disconnect(reason) => self.codec.encode_disconnect(reason, &mut self.outgoing),
                 Effect::Close(reason) => self.closing = Some(reason),
             }
@@ -316,12 +319,14 @@ impl Connection {
         };
         let key = identity.session_key(&request.client_id);
         let terms = Terms { clean_start: request.clean_session, expiry: request.session_expiry };
-        let Joined { deliveries, session_present, left, subscribed } = broker.join(&key, number, terms).await;
+        let joined = broker.join(&key, number, terms).await;
+        let Joined { deliveries, session_present, left, recorded, subscribed } = joined;
         self.member = Some(Membership {
             deliveries,
             broker: Arc::clone(broker),
             client_id: key,
             session: number,
+            recorded,
             _counted: Counted::new(),
         });
         self.waiting = left.waiting;
@@ -345,11 +350,12 @@ impl Connection {
     pub(super) fn deliver_waiting(&mut self) {
         while self.outgoing.len() < WRITE_BUFFER {
             let Some(delivery) = self.waiting.front() else { return };
-            let Delivery { topic, payload, qos, retain, ids, said } = delivery;
+            let Delivery { topic, payload, qos, retain, ids, said, record } = delivery;
+            let recorded = record.is_some();
             let now = crate::now();
             if said.as_ref().is_some_and(|said| said.has_expired(now)) {
                 tracing::debug!(%topic, "a message expired before its subscriber could take it");
-                self.waiting.pop_front();
+                self.pass_over(recorded);
                 continue;
             }
             let properties = said.as_ref().map_or_else(|| only_marks(ids), |said| said.at(now, ids));
@@ -361,11 +367,29 @@ impl Connection {
                 ) => {
                     metrics::mqtt_undelivered();
                     tracing::debug!(%topic, %error, "not delivered");
+                    self.pass_over(recorded);
+                    continue;
                 }
             }
             self.waiting.pop_front();
         }
         self.more_to_write = true;
+    }
+
+    /// Drops the first message that waits.
+    fn pass_over(&mut self, recorded: bool) {
+        self.waiting.pop_front();
+        if recorded {
+            self.finished();
+        }
+    }
+
+    /// The client has finished with a message, or can't be sent it: what its session kept of it goes.
+    fn finished(&mut self) {
+        if let Some(member) = self.member.as_mut().filter(|member| member.recorded > 0) {
+            member.recorded -= 1;
+            member.broker.finished(&member.client_id, member.session);
+        }
     }
 
     fn send_said(&mut self, packet: Packet, properties: Option<PublishProperties>) {

@@ -8,7 +8,7 @@ use voltree_model::{DeviceId, Timestamp};
 use voltree_protocols::mqtt::{DeviceTopic, parse_telemetry};
 use voltree_runtime::Refused;
 
-use super::{Broker, Commit, Incoming, Routing, bring, ingest, judge};
+use super::{Broker, Commit, Incoming, Kept, Routing, all_of, bring, ingest, judge};
 use crate::intake::Inbound;
 use crate::registry::DeviceEntry;
 
@@ -17,6 +17,8 @@ struct Batch {
     entry: Arc<DeviceEntry>,
     inbound: Vec<Inbound>,
     tickets: Vec<(u64, u8)>,
+    /// What is still to be committed of them for subscribers that are away.
+    kept: Vec<Kept>,
 }
 
 /// Takes publishes in, each with its ticket, in their order. Waits while an inbox is full, like [`ingest`].
@@ -74,14 +76,14 @@ fn plain_telemetry(broker: &Broker, incoming: &Incoming) -> Option<DeviceId> {
 
 impl Batch {
     fn new(entry: Arc<DeviceEntry>) -> Self {
-        Self { entry, inbound: Vec::new(), tickets: Vec::new() }
+        Self { entry, inbound: Vec::new(), tickets: Vec::new(), kept: Vec::new() }
     }
 
     fn add(&mut self, broker: &Arc<Broker>, ticket: u64, incoming: Incoming, now: Timestamp) {
         let Incoming { topic, payload, qos, relay, publisher, .. } = incoming;
         if relay {
             let routing = Routing { publisher: publisher.as_deref(), ..Routing::default() };
-            broker.route(&topic, &payload, qos, routing);
+            self.kept.extend(broker.route(&topic, &payload, qos, routing).kept);
         }
         let entry = &self.entry;
         let parsed = parse_telemetry(&entry.id, &payload, now, || entry.own_time(now));
@@ -92,16 +94,17 @@ impl Batch {
     }
 
     async fn bring(self, broker: &Arc<Broker>, now: Timestamp, commits: &mut Vec<Commit>) {
-        let Self { entry, inbound, tickets } = self;
+        let Self { entry, inbound, tickets, kept } = self;
         match entry.intake.try_accept_all(inbound) {
             Ok(receipt) => {
                 entry.arrived(now);
-                commits.push(Commit::Batch { receipt, tickets });
+                commits.push(Commit::Batch { receipt, kept, tickets });
             }
             Err(Refused::Busy(inbound) | Refused::Closed(inbound)) => {
+                let mut kept = kept.into_iter();
                 for ((ticket, reason), inbound) in tickets.into_iter().zip(inbound) {
                     let bringing = bring(broker, &entry, inbound, reason, QoS::AtLeastOnce, now);
-                    let committed = Box::pin(bringing).await;
+                    let committed = all_of(Box::pin(bringing).await, kept.by_ref().collect());
                     commits.push(Commit::One { ticket, committed });
                 }
             }

@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use voltree_runtime::Receipt;
 
-use super::Committed;
+use super::{Committed, Kept};
 
 /// Resolves to the tickets of publishes that are committed now, each with its reason code; to nothing if that can't be
 /// promised.
 pub(in crate::mqtt) enum Commit {
-    /// Readings of one device that came together and are settled together.
-    Batch { receipt: Receipt, tickets: Vec<(u64, u8)> },
+    /// Readings of one device that came together and are settled together; and what is kept of them for subscribers.
+    Batch { receipt: Receipt, kept: Vec<Kept>, tickets: Vec<(u64, u8)> },
     /// A publish that went its own way.
     One { ticket: u64, committed: Committed },
 }
@@ -22,7 +22,13 @@ impl Future for Commit {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Batch { receipt, tickets } => {
+            Self::Batch { receipt, kept, tickets } => {
+                while let Some(keeping) = kept.last_mut() {
+                    if !ready!(keeping.as_mut().poll(context)) {
+                        return Poll::Ready(None);
+                    }
+                    kept.pop();
+                }
                 let settled = ready!(Pin::new(receipt).poll(context));
                 Poll::Ready(settled.ok().map(|_| std::mem::take(tickets)))
             }

@@ -17,11 +17,11 @@ use crate::account::Account;
 /// How long what was published may take to be folded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) struct BenchNode {
+pub(in crate::bench) struct BenchNode {
     dir: PathBuf,
     process: Child,
-    pub(super) mqtt: SocketAddr,
-    pub(super) http: SocketAddr,
+    pub(in crate::bench) mqtt: SocketAddr,
+    pub(in crate::bench) http: SocketAddr,
 }
 
 impl Drop for BenchNode {
@@ -34,12 +34,12 @@ impl Drop for BenchNode {
 }
 
 impl BenchNode {
-    pub(super) fn start() -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start() -> anyhow::Result<Self> {
         Self::start_with("")
     }
 
     /// The same with these sections in its configuration.
-    pub(super) fn start_with(sections: &str) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start_with(sections: &str) -> anyhow::Result<Self> {
         let dir =
             std::env::temp_dir().join(format!("voltree-ingest-{}-{}", std::process::id(), clock::now_ms()));
         std::fs::create_dir_all(&dir).context("creating the directory of the measurement")?;
@@ -80,12 +80,15 @@ impl BenchNode {
     }
 
     /// The system's account of it.
-    pub(super) fn account(&self) -> Account {
+    pub(in crate::bench) fn account(&self) -> Account {
         Account::Of(self.process.id())
     }
 
     /// Waits until it has so many connections to outside brokers.
-    pub(super) fn wait_until_outside_brokers_are_heard(&self, connections: u32) -> anyhow::Result<()> {
+    pub(in crate::bench) fn wait_until_outside_brokers_are_heard(
+        &self,
+        connections: u32,
+    ) -> anyhow::Result<()> {
         let wanted = format!("actors_mqtt_outside_brokers_connected {connections}");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let begun = clock::monotonic();
@@ -101,25 +104,13 @@ impl BenchNode {
         }
     }
 
-    /// Waits until the node has nothing left to do with what came: its CPU time stands still.
-    pub(super) fn wait_until_folded(&self) -> anyhow::Result<()> {
-        let begun = clock::monotonic();
-        let mut last = self.account().cpu_s()?;
-        loop {
-            std::thread::sleep(Duration::from_millis(500));
-            let now = self.account().cpu_s()?;
-            if now - last < 0.05 {
-                return Ok(());
-            }
-            if begun.elapsed() > PATIENCE {
-                bail!("the node is still at work {} s after the last message", PATIENCE.as_secs());
-            }
-            last = now;
-        }
+    /// Waits until the node has nothing left to do with what came.
+    pub(in crate::bench) fn wait_until_folded(&self) -> anyhow::Result<()> {
+        wait_until_idle(self.account())
     }
 
     /// Stops the node and counts what it stored.
-    pub(super) fn stop_and_count(mut self) -> anyhow::Result<f64> {
+    pub(in crate::bench) fn stop_and_count(mut self) -> anyhow::Result<f64> {
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, Signal::TERM)?;
         let status = self.process.wait()?;
@@ -133,5 +124,22 @@ impl BenchNode {
         let open: usize = head.devices().map(|device| head.open_times(device).len()).sum();
         #[expect(clippy::cast_precision_loss, reason = "no round stores 2^53 messages")]
         Ok(sealed as f64 + open as f64)
+    }
+}
+
+/// Waits until a process has nothing left to do: its CPU time stands still.
+pub(in crate::bench) fn wait_until_idle(process: Account) -> anyhow::Result<()> {
+    let begun = clock::monotonic();
+    let mut last = process.cpu_s()?;
+    loop {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = process.cpu_s()?;
+        if now - last < 0.05 {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("it is still at work {} s after all was sent", PATIENCE.as_secs());
+        }
+        last = now;
     }
 }
