@@ -3,6 +3,7 @@
 //! What belongs to the node and outlives them all, the subscriptions and the listening socket, is in [`Broker`] and
 //! [`ListenerSocket`]. A PUBACK is sent only after the journal's sync.
 
+mod answer;
 mod broker;
 mod client;
 mod entrance;
@@ -10,9 +11,11 @@ mod ingest;
 pub mod keeper;
 mod listener;
 mod mapped;
+pub mod messenger;
 pub mod outside;
 mod retained;
 pub mod tls;
+mod ways_out;
 
 pub use broker::Broker;
 pub use entrance::{Carrier, Duplex, Entrance};

@@ -58,6 +58,8 @@ pub enum RecordKind {
     Admission,
     /// How far the alert engine has judged.
     Judgement,
+    /// What an operator said of a device or one of its entities: disabled, removed.
+    Standing,
 }
 
 /// A type that is kept as records.

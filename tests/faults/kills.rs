@@ -13,7 +13,7 @@ use crate::support::{hush, now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "aggregator",
     "alerts",
     "crash_reporter",
@@ -26,6 +26,7 @@ const KINDS: [&str; 17] = [
     "mqtt_device",
     "mqtt_keeper",
     "mqtt_listener",
+    "mqtt_messenger",
     "node",
     "presence",
     "recorder",

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rumqttc::QoS;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use voltree_model::Timestamp;
+use voltree_model::{DeviceId, Timestamp};
 use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
@@ -34,9 +34,12 @@ pub(super) use self::said::{KeptSaid, Said, only_marks};
 pub(super) use self::wills::Will;
 use self::wills::Wills;
 use super::keeper::KeeperMsg;
-use super::mapped::Conventions;
+use super::mapped::{Conventions, Described};
+use super::messenger::MessengerMsg;
 use super::retained::Retained;
+use super::ways_out::WaysOut;
 use crate::access::{Access, Denied, Identity};
+use crate::commands::CommandBook;
 use crate::metrics;
 use crate::registry::Registry;
 
@@ -113,6 +116,9 @@ pub struct Broker {
     pub(super) journal: Arc<JournalSlot>,
     pub(super) access: Arc<Access>,
     pub(super) conventions: Arc<Conventions>,
+    pub(super) commands: Arc<CommandBook>,
+    pub(super) ways_out: WaysOut,
+    pub(super) messenger: Handle<MessengerMsg>,
     /// How many passwords may be hashed at once: each takes 19 MiB and a thread.
     hashing: Semaphore,
     members: RwLock<Members>,
@@ -131,7 +137,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Reads what was kept in `file`, or begins with nothing. `keeper` is the address of the actor that saves it.
+    /// Reads what was kept in `file`, or begins with nothing. `keeper` is the address of the actor that saves it, and the
+    /// messenger's that of the one that publishes these commands.
     pub fn open(
         file: PathBuf,
         registry: Arc<Registry>,
@@ -139,6 +146,7 @@ impl Broker {
         access: Arc<Access>,
         conventions: Arc<Conventions>,
         keeper: Handle<KeeperMsg>,
+        (commands, messenger): (Arc<CommandBook>, Handle<MessengerMsg>),
     ) -> Result<Self, voltree_storage::Error> {
         let (old, members) = kept::load(&file, crate::now())?;
         let (retained, recording) = recorded::load(&journal, old, &file)?;
@@ -148,11 +156,16 @@ impl Broker {
                 conventions.read(&message.topic, &message.payload, crate::now());
             }
         }
+        // Whose presence is retained can be commanded before it speaks again.
+        retained.topics().for_each(|topic| conventions.recognise(topic));
         Ok(Self {
             registry,
             journal,
             access,
             conventions,
+            commands,
+            ways_out: WaysOut::default(),
+            messenger,
             hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(Members::new(members)),
             turns: AtomicUsize::new(0),
@@ -177,6 +190,11 @@ impl Broker {
     /// The devices that it takes readings in for.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What is known of a device besides what it told.
+    pub(crate) fn described(&self, device: &DeviceId) -> Described {
+        self.conventions.describe(device)
     }
 
     /// The journal in which rejections are counted.
@@ -333,6 +351,7 @@ impl Broker {
         let lasting = members.subscribe(client_id, connection, added);
         drop(members);
         self.subscriptions_changed(lasting);
+        self.messenger.nudge(MessengerMsg::Wake);
         owed
     }
 

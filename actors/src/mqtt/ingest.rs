@@ -14,12 +14,12 @@ use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, par
 use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
-use super::Broker;
 use super::broker::{Routing, Said};
 use super::mapped::Understood;
+use super::{Broker, answer};
 use crate::intake::{self, Inbound};
 use crate::mqtt_device;
-use crate::registry::{DeviceEntry, LinkState, NotAdopted};
+use crate::registry::{DeviceEntry, LinkState, NotAdmitted};
 
 /// How long a publish without acknowledgement may wait for space before it is rejected as busy.
 const QOS_0_PATIENCE: Duration = Duration::from_secs(2);
@@ -62,6 +62,9 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     let retained = (retain && relay).then(|| broker.retain(&topic, &payload, qos, said.as_deref()));
     let routing = Routing { publisher: publisher.as_deref(), retain, said };
     let heard = relay && broker.route(&topic, &payload, qos, routing);
+    if !relay {
+        subject.speakers().for_each(|device| broker.ways_out.note(device, now));
+    }
     let committed = match subject {
         Subject::Native(topic) => {
             native(broker, topic, &payload, Passage { qos, retain, relay, heard }, now).await
@@ -82,6 +85,20 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
 enum Subject {
     Native(DeviceTopic),
     Mapped(Understood),
+}
+
+impl Subject {
+    /// The devices that it is about.
+    fn speakers(&self) -> impl Iterator<Item = &DeviceId> {
+        let (native, mapped) = match self {
+            Self::Native(topic) => (Some(topic.device()), None),
+            Self::Mapped(understood) => (None, Some(&understood.meaning)),
+        };
+        let measured = mapped.into_iter().flat_map(|meaning| meaning.readings.iter().flatten());
+        let present = mapped.into_iter().flat_map(|meaning| meaning.presence.iter());
+        let mapped = measured.map(|draft| &draft.device).chain(present.map(|(device, _)| device));
+        native.into_iter().chain(mapped)
+    }
 }
 
 fn subject(broker: &Broker, topic: &str, payload: &[u8], now: Timestamp) -> Result<Subject, TopicError> {
@@ -120,9 +137,12 @@ async fn native(
             let mapped = order(broker, device, payload, now);
             at_once_with(reached(heard || mapped))
         }
-        DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => {
-            at_once_with(reached(heard || !relay))
+        DeviceTopic::CommandAck(device) => {
+            let other = reached(heard || !relay);
+            let kept = answer::answered(broker, &device, payload, other, now).await;
+            Box::pin(std::future::ready(kept))
         }
+        DeviceTopic::Commands(_) | DeviceTopic::Config(_) => at_once_with(reached(heard || !relay)),
     }
 }
 
@@ -162,7 +182,7 @@ async fn mapped(
                 let entry = match admitted {
                     Ok(entry) => entry,
                     Err(error) => {
-                        commits.push(not_adopted(broker, &draft.device, error, qos, now).await);
+                        commits.push(not_admitted(broker, &draft.device, error, qos, now).await);
                         continue;
                     }
                 };
@@ -197,15 +217,15 @@ async fn mapped(
     })
 }
 
-/// Counted on the node: whoever makes names up must not fill the ledger with them.
-async fn not_adopted(
+/// Counts what a device sent that is not heard.
+async fn not_admitted(
     broker: &Arc<Broker>,
     device: &DeviceId,
-    error: NotAdopted,
+    error: NotAdmitted,
     qos: QoS,
     now: Timestamp,
 ) -> Committed {
-    reject(broker, None, RejectReason::NotAdopted, format!("{device}: {error}"), qos, now).await
+    reject(broker, error.row(device), error.reason(), format!("{device}: {error}"), qos, now).await
 }
 
 /// A name that somebody else's convention gives must not write into the history of a configured battery.
@@ -223,7 +243,7 @@ async fn telemetry(
 ) -> Committed {
     let entry = match broker.registry.admit(device, now) {
         Ok(entry) => entry,
-        Err(error) => return not_adopted(broker, device, error, qos, now).await,
+        Err(error) => return not_admitted(broker, device, error, qos, now).await,
     };
     let parsed = parse_telemetry(device, payload, now, || entry.own_time(now));
     entry.publishes.record(now, payload, &parsed);
@@ -247,7 +267,10 @@ async fn take_in(
             reason: RejectReason::TooOld,
             detail: format!("{} is older than readings of this device are kept", reading.at),
         },
-        Ok(reading) => Inbound::Reading(reading),
+        Ok(reading) => match entry.sift(reading) {
+            Ok(reading) => Inbound::Reading(reading),
+            Err(detail) => Inbound::Rejected { at: now, reason: RejectReason::Disabled, detail },
+        },
         Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
     };
     let accepting = entry.intake.accept(inbound);
@@ -296,7 +319,9 @@ fn reached(heard: bool) -> u8 {
 /// How a rejection is told to a client of 5.0.
 fn reason_code_of(reason: RejectReason) -> u8 {
     match reason {
-        RejectReason::NotAuthorized | RejectReason::NotAdopted => reason_code::NOT_AUTHORIZED,
+        RejectReason::NotAuthorized | RejectReason::NotAdopted | RejectReason::Disabled => {
+            reason_code::NOT_AUTHORIZED
+        }
         RejectReason::BadTopic => reason_code::TOPIC_NAME_INVALID,
         RejectReason::BadPayload
         | RejectReason::DeviceMismatch

@@ -20,12 +20,14 @@ use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter,
     SubscribeReasonCode,
 };
+use tokio::sync::mpsc;
 use voltree_model::Secret;
 use voltree_protocols::mqtt::MAX_PACKET_BYTES;
 use voltree_runtime::{Backoff, ChildSpec, Failure, RestartPolicy};
 
 use super::broker::Broker;
 use super::ingest::{self, Committed, Incoming};
+use super::mapped::Request;
 use crate::metrics;
 
 /// The longest a turn waits for something to happen, so that an order to stop is heard.
@@ -114,6 +116,8 @@ struct Connection {
     announced: (u64, BTreeSet<String>),
     /// The number of the last request that was passed on.
     asked: u64,
+    /// Commands for devices that may be behind this broker.
+    orders: Option<mpsc::Receiver<Request>>,
     /// In the order of arrival, which is the order in which MQTT wants them acknowledged.
     commits: FuturesOrdered<Acknowledging>,
 }
@@ -235,6 +239,7 @@ impl Connection {
             taking: None,
             announced: (0, BTreeSet::new()),
             asked: 0,
+            orders: None,
             commits: FuturesOrdered::new(),
         }
     }
@@ -243,6 +248,7 @@ impl Connection {
         self.take_next(&args.broker);
         self.hear_announced(&args.broker)?;
         self.pass_on_requests(&args.broker);
+        self.pass_on_orders(&args.broker);
         let room = self.waiting.len() + self.commits.len() < WINDOW;
         let happening = async {
             tokio::select! {
@@ -329,6 +335,19 @@ impl Connection {
         for (topic, payload) in requests {
             if self.up.is_some() && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_err() {
                 tracing::debug!("a request found no room; it is made again");
+            }
+        }
+    }
+
+    /// Passes on commands, each once: what finds no room or connection is known as sent, and nobody sends it again.
+    fn pass_on_orders(&mut self, broker: &Broker) {
+        if self.up.is_none() {
+            return;
+        }
+        let orders = self.orders.get_or_insert_with(|| broker.ways_out.open());
+        while let Ok((topic, payload)) = orders.try_recv() {
+            if self.client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
+                tracing::warn!("a command for a device behind an outside broker found no room");
             }
         }
     }
