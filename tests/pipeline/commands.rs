@@ -146,7 +146,8 @@ async fn a_command_waits_for_a_device_that_does_not_listen_and_expires_without_a
     introduce(&node, "pump").await;
     let late = "action: \"x\", expiresAt: \"2020-01-01T00:00:00Z\"";
     let late = send(&node, "pump", late).await.unwrap();
-    assert_eq!(becomes(&node, &late, "EXPIRED").await["error"].as_str().unwrap().contains("not sent"), true);
+    let expired = becomes(&node, &late, "EXPIRED").await;
+    assert!(expired["error"].as_str().unwrap().contains("not sent"), "{expired}");
     let waits = send(&node, "pump", "action: \"wait\"").await.unwrap();
     assert_eq!(waits["status"], "PENDING", "{waits}");
     let mut pump = Device::native(&node, "pump").await;

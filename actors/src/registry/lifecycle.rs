@@ -156,11 +156,7 @@ impl Registry {
         emptied(entry).await;
         let path = entry.actor.path();
         self.children.remove(path.name());
-        let gone = async {
-            while self.directory.status(path).is_some() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
+        let gone = until(|| self.directory.status(path).is_none());
         // As long as its actor is there its name is not free, so it stays in the list and is not heard.
         let gone = tokio::time::timeout(LAST_TURN, gone).await;
         gone.map_err(|_| LifecycleError::Busy(entry.id.clone()))?;
@@ -204,11 +200,13 @@ impl DeviceEntry {
 
 /// Resolves when everything that a device sent is committed, or after a while.
 async fn emptied(entry: &DeviceEntry) {
-    let empty = async {
-        while entry.intake.depth() > 0 {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
     // What can't be committed stays in the inbox, and its sender waits.
-    tokio::time::timeout(LAST_COMMIT, empty).await.ok();
+    tokio::time::timeout(LAST_COMMIT, until(|| entry.intake.depth() == 0)).await.ok();
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let mut look = tokio::time::interval(LOOK);
+    while !done() {
+        look.tick().await;
+    }
 }

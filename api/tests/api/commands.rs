@@ -55,3 +55,34 @@ async fn what_is_remembered_of_commands_can_be_asked_for() {
     assert_eq!(data["commands"], json!([{ "id": "c-2", "action": "blink", "params": { "times": 3 } }]));
     assert_eq!(api.error("{ commands(limit: 501) { id } }").await.0, "BAD_USER_INPUT");
 }
+
+#[tokio::test]
+async fn a_device_and_its_entities_are_disabled_enabled_and_deleted_with_a_reason() {
+    let api = Api::new();
+    let data = api
+        .data(
+            "mutation { disableDevice(id: \"shed\", reason: \"noisy\") { name state } \
+             enableDevice(id: \"pack-1\") { state } deleteDevice(id: \"shed\") { success id } \
+             disableEntity(deviceId: \"pack-1\", key: \"soc_percent\", reason: \"why\") { state reason } \
+             enableEntity(deviceId: \"pack-1\", key: \"soc_percent\") { state } }",
+        )
+        .await;
+    assert_eq!(data["disableDevice"], json!({ "name": "noisy", "state": "DISABLED" }));
+    assert_eq!(data["enableDevice"]["state"], "ONLINE");
+    assert_eq!(data["deleteDevice"], json!({ "success": true, "id": "shed" }));
+    assert_eq!(data["disableEntity"], json!({ "state": "DISABLED", "reason": "why" }));
+    assert_eq!(data["enableEntity"]["state"], "ENABLED");
+    for (mutation, code) in [
+        ("disableDevice(id: \"nobody\", reason: \"x\") { id }", "NOT_FOUND"),
+        ("disableDevice(id: \"shed\", reason: \" \") { id }", "BAD_USER_INPUT"),
+        ("enableDevice(id: \"shed\") { id }", "NOT_NOW"),
+        ("deleteDevice(id: \"pack-1\") { id }", "NOT_ALLOWED"),
+        ("disableEntity(deviceId: \"pack-1\", key: \"z\", reason: \"x\") { key }", "NOT_FOUND"),
+    ] {
+        assert_eq!(api.error(&format!("mutation {{ {mutation} }}")).await.0, code, "{mutation}");
+    }
+    let data = api.data("{ device(id: \"pack-1\") { entities { key unit kind source writable } } }").await;
+    let entity =
+        json!({ "key": "soc_percent", "unit": "%", "kind": "NUMBER", "source": "DRIVER", "writable": true });
+    assert_eq!(data["device"]["entities"], json!([entity]));
+}

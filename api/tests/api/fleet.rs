@@ -156,7 +156,7 @@ impl Devices for TestFleet {
     }
 
     fn get(&self, id: &DeviceId) -> Option<DeviceView> {
-        self.list().into_iter().find(|device| device.id == *id)
+        Devices::list(self).into_iter().find(|device| device.id == *id)
     }
 
     /// It came a minute after it went.
@@ -281,7 +281,7 @@ impl Telemetry for TestFleet {
     /// One sample a second, counting up from 0, without end.
     fn points(&self, range: PointRange, limit: usize) -> Answer<'_, Series> {
         Box::pin(async move {
-            self.get(&range.device).ok_or(FleetError::UnknownDevice(range.device))?;
+            Devices::get(self, &range.device).ok_or(FleetError::UnknownDevice(range.device))?;
             match range.metric.as_str() {
                 "broken" => return Err(FleetError::Store("/secret/place is torn".to_owned())),
                 "endless" => std::future::pending().await,
@@ -306,12 +306,12 @@ impl Telemetry for TestFleet {
     }
 
     fn latest(&self, device: &DeviceId, metric: &MetricName) -> Option<Point> {
-        let latest = self.get(device)?.latest.into_iter().find(|latest| latest.name == *metric)?;
+        let latest = Devices::get(self, device)?.latest.into_iter().find(|latest| latest.name == *metric)?;
         Some(Point { at: latest.at, value: latest.value, unit: latest.unit })
     }
 
     fn metrics(&self, device: &DeviceId) -> Option<Vec<MetricName>> {
-        Some(self.get(device)?.latest.into_iter().map(|latest| latest.name).collect())
+        Some(Devices::get(self, device)?.latest.into_iter().map(|latest| latest.name).collect())
     }
 
     fn live(&self) -> broadcast::Receiver<LiveReading> {

@@ -128,16 +128,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn control(component: &str, object: Json) -> Option<Control> {
-        Control::of(object.as_object().unwrap(), component)
+    fn control(component: &str, object: &Json) -> Option<Control> {
+        Control::of(object.as_object()?, component)
     }
 
     fn told(component: &str, object: Json, action: &str, value: Json) -> Result<String, String> {
         let value = Some(&value).filter(|value| !value.is_null());
-        let written = control(component, object).unwrap().write(action, value);
+        let written = control(component, &object).unwrap().write(action, value);
         let (topic, payload) = written.map_err(|error| error.to_string())?;
         assert_eq!(topic, "t");
-        Ok(String::from_utf8(payload).unwrap())
+        Ok(String::from_utf8_lossy(&payload).into_owned())
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             ("number", json!({ "command_topic": "t", "command_template": "{{ value }} {{ value }}" })),
             ("select", json!({ "command_topic": "t" })),
         ] {
-            assert_eq!(control(component, object.clone()), None, "{component} {object}");
+            assert_eq!(control(component, &object), None, "{component} {object}");
         }
     }
 }
