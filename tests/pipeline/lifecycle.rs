@@ -2,8 +2,11 @@
 //! alike, and across a kill -9 of the node.
 
 use std::process::Command;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use voltree_protocols::sim::HasPack;
 
 use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Node, Site, VOLTREE};
@@ -45,6 +48,17 @@ async fn status_of(node: &Node, path: &str) -> Value {
         .into_iter()
         .find(|actor| actor["path"] == path)
         .map_or(Value::Null, |actor| actor["status"].clone())
+}
+
+/// Waits until the device has active alerts, or none.
+async fn alerts(node: &Node, device: &str, any: bool) {
+    until(&format!("{device} has alerts: {any}"), BOUND, || async {
+        let query = "query($d: ID!) { activeAlerts(deviceId: $d) { title } }";
+        let answer = node.ask(query, json!({ "d": device })).await?;
+        let active = answer["data"]["activeAlerts"].as_array().is_some_and(|active| !active.is_empty());
+        if active == any { Ok(()) } else { Err(answer.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,12 +139,15 @@ async fn a_removed_publisher_leaves_the_list_keeps_its_history_and_is_discovered
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_battery_is_disabled_with_its_alerts_and_can_be_removed_only_from_the_configuration() {
-    let board = serve(daly(1));
+    let held = Arc::new(Mutex::new(daly(1)));
+    let board = serve(Arc::clone(&held));
     let site = Site::new().battery("pack", "daly_bms", board.path(), "");
     let node = site.start().await;
     is(&node, "pack", "ONLINE").await;
     let (code, said) = voltree(&node, &["remove", "pack"]);
     assert!(code != Some(0) && said.contains("the configuration names pack"), "{said}");
+    held.lock().pack_mut().set_temperature(1, 75.0);
+    alerts(&node, "pack", true).await;
     let (code, said) = voltree(&node, &["disable", "pack", "--reason", "winter"]);
     assert_eq!(code, Some(0), "{said}");
     is(&node, "pack", "DISABLED").await;
@@ -140,8 +157,7 @@ async fn a_battery_is_disabled_with_its_alerts_and_can_be_removed_only_from_the_
     })
     .await;
     let before = node.ledger(Some("pack")).await.received;
-    let active = node.query("{ activeAlerts(deviceId: \"pack\") { title } }", json!({})).await;
-    assert_eq!(active["activeAlerts"], json!([]));
+    alerts(&node, "pack", false).await;
     let (code, said) = voltree(&node, &["enable", "pack"]);
     assert_eq!(code, Some(0), "{said}");
     is(&node, "pack", "ONLINE").await;

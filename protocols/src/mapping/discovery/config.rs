@@ -145,7 +145,7 @@ impl<'a> Place<'a> {
     fn entity(self, object: &Object, component: &str, key: &str) -> Result<Option<Entity>, String> {
         let control = Control::of(object, component);
         // One that only takes commands, such as a button, speaks on no topic.
-        let topic = text(object, "state_topic");
+        let topic = text(object, "state_topic").filter(|_| !STATELESS.contains(&component));
         if topic.is_none() && control.is_none() {
             return Ok(None);
         }
