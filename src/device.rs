@@ -1,4 +1,4 @@
-//! `voltree device`: who publishes to a running node and is no device yet, and an operator's word on it.
+//! `voltree device`: the devices of a running node and who publishes and is none yet, and an operator's word on them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,6 +39,33 @@ enum DeviceCommand {
         #[arg(value_parser = device_id)]
         id: DeviceId,
     },
+    /// Take nothing in from a device any more and stop its actor; it stays in the list, and this outlives restarts.
+    Disable {
+        /// The id.
+        #[arg(value_parser = device_id)]
+        id: DeviceId,
+        /// Why, for the log and for whoever finds it disabled.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take a disabled device back.
+    Enable {
+        /// The id.
+        #[arg(value_parser = device_id)]
+        id: DeviceId,
+        /// Why, for the log.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Take a device from the list; what is stored stays, and it is discovered anew when it speaks again.
+    Remove {
+        /// The id.
+        #[arg(value_parser = device_id)]
+        id: DeviceId,
+        /// Why, for the log.
+        #[arg(long)]
+        reason: Option<String>,
+    },
 }
 
 fn device_id(text: &str) -> Result<DeviceId, String> {
@@ -60,6 +87,29 @@ pub(crate) fn run(options: &DeviceOptions) -> anyhow::Result<()> {
             let mutation = "mutation($id: ID!) { ignoreDevice(id: $id) }";
             ask(options.http, mutation, &json!({ "id": id.as_str() }))?;
             say(&format!("{id} is turned away from now on; voltree device adopt {id} takes it back"));
+            Ok(())
+        }
+        DeviceCommand::Disable { id, reason } => {
+            let mutation =
+                "mutation($id: ID!, $reason: String!) { disableDevice(id: $id, reason: $reason) { id } }";
+            ask(options.http, mutation, &json!({ "id": id.as_str(), "reason": reason }))?;
+            say(&format!("{id} is disabled; voltree device enable {id} takes it back"));
+            Ok(())
+        }
+        DeviceCommand::Enable { id, reason } => {
+            let mutation =
+                "mutation($id: ID!, $reason: String) { enableDevice(id: $id, reason: $reason) { id } }";
+            ask(options.http, mutation, &json!({ "id": id.as_str(), "reason": reason }))?;
+            say(&format!("{id} is enabled"));
+            Ok(())
+        }
+        DeviceCommand::Remove { id, reason } => {
+            let mutation =
+                "mutation($id: ID!, $reason: String) { deleteDevice(id: $id, reason: $reason) { id } }";
+            ask(options.http, mutation, &json!({ "id": id.as_str(), "reason": reason }))?;
+            say(&format!(
+                "{id} is removed; what is stored of it stays, and it is found anew when it speaks again"
+            ));
             Ok(())
         }
     }

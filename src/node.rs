@@ -22,7 +22,9 @@ use voltree_actors::line_door::LineDoor;
 use voltree_actors::live::{Live, LiveBus};
 use voltree_actors::mqtt::outside::{self, OutsideBroker};
 use voltree_actors::mqtt::tls::Tls;
-use voltree_actors::mqtt::{Broker, Conventions, Entrance, Listener, ListenerArgs, ListenerSocket, keeper};
+use voltree_actors::mqtt::{
+    Broker, Conventions, Entrance, Listener, ListenerArgs, ListenerSocket, keeper, messenger,
+};
 use voltree_actors::presence::{Presence, PresenceBook};
 use voltree_actors::recorder::{Recorder, RecorderArgs};
 use voltree_actors::registry::{DeviceRecord, DeviceSpec, Gate, Registry};
@@ -99,6 +101,7 @@ struct Estate {
     alerts: Arc<AlertBook>,
     presence: Arc<PresenceBook>,
     live: Arc<LiveBus>,
+    commands: Arc<CommandBook>,
     broker: Arc<Broker>,
     line_door: Arc<LineDoor>,
     mqtt: Arc<ListenerSocket>,
@@ -247,7 +250,7 @@ impl Estate {
             Arc::clone(&dead_letters),
             faults.clone(),
         );
-        let registry = Arc::new(registry.with_gate(gate));
+        let registry = Arc::new(registry.with_gate(gate).with_standings()?);
         let crashes = Arc::new(CrashBook::open(
             disk,
             data.path("crashes"),
@@ -270,7 +273,10 @@ impl Estate {
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
         let access = Arc::new(config.mqtt_access.clone());
         let conventions = Arc::new(conventions(config));
-        let broker = Broker::open(&data.path("broker"), known, durable, access, conventions, keeper)?;
+        let commands = Arc::new(CommandBook::open(Arc::clone(&journal))?);
+        let messenger = directory.handle(&root.child("mqtt").child("messenger"));
+        let orders = (Arc::clone(&commands), messenger);
+        let broker = Broker::open(&data.path("broker"), known, durable, access, conventions, keeper, orders)?;
         let broker = broker.with_rate(config.mqtt_rate).with_bridges(&config.node_id, &config.brokers)?;
         let broker = Arc::new(broker);
         let clients = root.child("mqtt").child("clients");
@@ -293,6 +299,7 @@ impl Estate {
             alerts,
             presence,
             live,
+            commands,
             line_door: Arc::new(LineDoor::new(Arc::clone(&broker), config.influx.clone())),
             broker,
             mqtt,
@@ -313,7 +320,7 @@ impl Estate {
             crashes: Arc::clone(&self.crashes),
             alerts: Arc::clone(&self.alerts),
             presence: Arc::clone(&self.presence),
-            commands: Arc::new(CommandBook::new(Arc::clone(&self.journal))),
+            commands: Arc::clone(&self.commands),
             uptime: Arc::clone(&self.uptime),
             live: Arc::clone(&self.live),
             lines: Arc::clone(&self.line_door),
@@ -353,7 +360,8 @@ impl Estate {
         });
         DeviceRecord::keep(&self.journal, &mut records, configured)?;
         self.registry.readopt(now());
-        for device in self.journal.last_origins().keys() {
+        let origins = self.journal.last_origins();
+        for device in origins.keys().filter(|device| !self.registry.is_removed(device)) {
             match records.get(device) {
                 Some(record) => self.registry.remember(device, record, now()),
                 None => drop(self.registry.adopt(device, now())),
@@ -388,6 +396,7 @@ impl Estate {
                 Children::new(
                     [
                         keeper::child(Arc::clone(&self.broker)),
+                        messenger::child(Arc::clone(&self.broker)),
                         group("clients", self.entrance.clients().clone()).in_parallel(),
                         self.listener("listener", &self.mqtt, None),
                     ]

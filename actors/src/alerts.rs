@@ -144,6 +144,7 @@ impl AlertBook {
     /// Notices what no reading tells.
     async fn notice(&self, now: Timestamp) -> Result<Vec<Change>, ActorProcessingErr> {
         let mut changes = self.notice_silence(now);
+        changes.extend(self.let_go_of_set_aside(now));
         changes.extend(self.notice_stuck(now));
         changes.extend(self.notice_storage(now).await?);
         Ok(changes)
@@ -154,11 +155,19 @@ impl AlertBook {
         batch.iter().flat_map(|(lsn, entry)| engine.judge(*lsn, entry, now)).collect()
     }
 
+    /// Nobody looks after a device that an operator disabled or removed.
+    fn let_go_of_set_aside(&self, now: Timestamp) -> Vec<Change> {
+        let devices = self.registry.set_aside();
+        let mut engine = self.engine.lock();
+        devices.iter().flat_map(|device| engine.resolve_all(device, now)).collect()
+    }
+
     fn notice_silence(&self, now: Timestamp) -> Vec<Change> {
         let mut engine = self.engine.lock();
         let devices = self.registry.list();
         devices
             .iter()
+            .filter(|device| !self.registry.is_set_aside(&device.id))
             .filter_map(|device| {
                 // Nobody waits for a device that nobody wants any more.
                 let heard =

@@ -278,9 +278,12 @@ impl BmsState {
         let entry = &self.args.entry;
         let now = entry.now();
         entry.set_link(LinkState::Up, "it answers");
-        let reading = pack.into_reading(entry.id.clone(), now);
+        let inbound = match entry.sift(pack.into_reading(entry.id.clone(), now)) {
+            Ok(reading) => Inbound::Reading(Arc::new(reading)),
+            Err(detail) => Inbound::Rejected { at: now, reason: RejectReason::Disabled, detail },
+        };
         // This actor commits by itself. Its inbox is open, as it is closed only while nobody polls.
-        if let Err(refused) = entry.intake.accept_unreceipted(Inbound::Reading(Arc::new(reading))).await {
+        if let Err(refused) = entry.intake.accept_unreceipted(inbound).await {
             let reason = RejectReason::Parked;
             drop(intake::reject(&self.args.journal, &entry.id, reason, refused.to_string(), now));
         }

@@ -26,9 +26,12 @@ use futures::future::BoxFuture;
 use voltree_model::DeviceId;
 use voltree_runtime::faults::FaultError;
 
+use crate::registry::LifecycleError;
+
+pub use crate::registry::{Entity, EntityKind, EntitySource, EntityState, Word};
 pub use alerts::{AlertSeverity, AlertStatus, AlertView, Alerts};
 pub use backups::{BackedUp, Backups};
-pub use commands::{Action, CommandRequest, CommandStatus, CommandView, Commands};
+pub use commands::{CommandRequest, CommandStatus, CommandView, Commands};
 pub use dead_letters::SetAside;
 pub use devices::{Candidate, DeviceView, Devices, LatestMetric, StateChange};
 pub use faults::{ActiveFault, FaultInjection, FaultPointView};
@@ -82,6 +85,23 @@ pub struct Fleet {
     pub health: Arc<dyn Health>,
 }
 
+impl From<voltree_storage::Error> for FleetError {
+    fn from(error: voltree_storage::Error) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<LifecycleError> for FleetError {
+    fn from(error: LifecycleError) -> Self {
+        match error {
+            LifecycleError::Unknown(device) => Self::UnknownDevice(device),
+            LifecycleError::Configured(_) => Self::NotAllowed(error.to_string()),
+            LifecycleError::NotDisabled(_) | LifecycleError::Busy(_) => Self::NotNow(error.to_string()),
+            LifecycleError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Fleet")
@@ -105,6 +125,17 @@ pub enum FleetError {
         /// What it is instead.
         status: &'static str,
     },
+    /// The device has no entity of this key.
+    #[error("{device} has no entity {key:?}; entities of the device lists those it has")]
+    UnknownEntity {
+        /// Whose.
+        device: DeviceId,
+        /// What was asked for.
+        key: String,
+    },
+    /// No command has this id.
+    #[error("no command has the id {0:?}; commands lists those that are remembered")]
+    UnknownCommand(String),
     /// No dead letter has this id.
     #[error("no dead letter has the id {0:?}; deadLetters lists those there are")]
     UnknownLetter(String),

@@ -109,6 +109,13 @@ impl Batch<'_> {
             self.reject_unnamed(number, LineRejection::new(RejectReason::NotAuthorized, &detail));
             return Ok(());
         }
+        if let Err(error) = self.door.broker.registry().hears(&device) {
+            let (reason, detail) = (error.reason(), format!("{device}: {error}"));
+            self.note(number, detail.clone());
+            let device = Some(device);
+            self.rejections.push(Entry::Rejected { device, origin: None, at: self.now, reason, detail });
+            return Ok(());
+        }
         let entry = self.entry(&device);
         let is_own = line.measurement == OWN_MEASUREMENT;
         match self.read(&entry, line) {
@@ -182,6 +189,13 @@ impl Batch<'_> {
         inbound: Inbound,
         lines: usize,
     ) -> Result<(), WriteError> {
+        let inbound = match inbound {
+            Inbound::Reading(reading) => entry.sift(Arc::unwrap_or_clone(reading)).map_or_else(
+                |detail| Inbound::Rejected { at: self.now, reason: RejectReason::Disabled, detail },
+                |reading| Inbound::Reading(Arc::new(reading)),
+            ),
+            Inbound::Rejected { .. } => inbound,
+        };
         let is_reading = matches!(inbound, Inbound::Reading(_));
         match timeout_at(self.space_until, entry.intake.accept(inbound)).await {
             Ok(Ok(receipt)) => {

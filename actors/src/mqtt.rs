@@ -3,6 +3,7 @@
 //! What belongs to the node and outlives them all, the subscriptions and the listening socket, is in [`Broker`] and
 //! [`ListenerSocket`]. A PUBACK is sent only after the journal's sync.
 
+mod answer;
 mod bridge;
 mod broker;
 mod client;
@@ -11,10 +12,12 @@ mod ingest;
 pub mod keeper;
 mod listener;
 mod mapped;
+pub mod messenger;
 mod outbox;
 pub mod outside;
 mod retained;
 pub mod tls;
+mod ways_out;
 
 pub use bridge::Bridge;
 pub use broker::Broker;

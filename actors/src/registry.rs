@@ -2,8 +2,11 @@
 //!
 //! It belongs to the node and outlives all actors. A device that nobody configured joins when it first publishes.
 
+mod entity;
 mod gate;
+mod lifecycle;
 mod remembered;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +29,12 @@ use crate::link_quality::LinkQuality;
 use crate::mqtt_device;
 use crate::orders::{Orders, Unconfirmed};
 
+pub use entity::{Entity, EntityKind, EntitySource, EntityState};
 pub use gate::{AdmissionRules, Candidate, Gate, IdPattern, Unknown};
+pub use lifecycle::{LifecycleError, NotAdmitted};
 pub use remembered::DeviceRecord;
+use standing::Standings;
+pub use standing::{Standing, Word};
 
 /// What a device says of its own connection, or its link finds out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +87,7 @@ pub struct DeviceEntry {
     link: Mutex<Link>,
     quality: Mutex<LinkQuality>,
     pub(crate) orders: Orders,
+    standings: Arc<Standings>,
     last_arrival_ms: AtomicI64,
     last_own_time: Mutex<i64>,
 }
@@ -116,12 +124,8 @@ pub struct Registry {
     ages: Arc<AgeLimits>,
     gate: Gate,
     flight_room: Arc<FlightRoom>,
+    standings: Arc<Standings>,
 }
-
-/// Its sender is no device, and does not become one now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nobody has adopted this device; voltree device list shows who waits")]
-pub struct NotAdopted;
 
 /// How long a device that came by itself over MQTT may be silent.
 const ADOPTED_OFFLINE_AFTER: Duration = Duration::from_secs(120);
@@ -150,7 +154,7 @@ impl Registry {
         faults: Faults,
     ) -> Self {
         let devices = RwLock::default();
-        let (gate, flight_room) = (Gate::default(), Arc::default());
+        let (gate, flight_room, standings) = (Gate::default(), Arc::default(), Arc::default());
         Self {
             devices,
             supervisor,
@@ -162,7 +166,14 @@ impl Registry {
             ages,
             gate,
             flight_room,
+            standings,
         }
+    }
+
+    /// Minds what operators said of devices in the node's earlier lives. Blocks, while the journal has no writer.
+    pub fn with_standings(mut self) -> Result<Self, voltree_storage::Error> {
+        self.standings = Arc::new(Standings::open(Arc::clone(&self.journal))?);
+        Ok(self)
     }
 
     /// Puts a gate in front of it. Without one everyone who publishes becomes a device.
@@ -206,12 +217,13 @@ impl Registry {
     }
 
     /// The device that publishes under this id, if it is one or may become one now.
-    pub(crate) fn admit(&self, id: &DeviceId, now: Timestamp) -> Result<Arc<DeviceEntry>, NotAdopted> {
+    pub(crate) fn admit(&self, id: &DeviceId, now: Timestamp) -> Result<Arc<DeviceEntry>, NotAdmitted> {
         self.admit_mapped(id, id.as_str(), ADOPTED_OFFLINE_AFTER, now)
     }
 
     /// The device that publishes under this id, if it is one already and nobody sent it away.
     pub(crate) fn admitted(&self, id: &DeviceId) -> Option<Arc<DeviceEntry>> {
+        self.hears(id).ok()?;
         self.get(id).filter(|_| !self.gate.turns_away(id))
     }
 
@@ -222,7 +234,8 @@ impl Registry {
         name: &str,
         offline_after: Duration,
         now: Timestamp,
-    ) -> Result<Arc<DeviceEntry>, NotAdopted> {
+    ) -> Result<Arc<DeviceEntry>, NotAdmitted> {
+        self.hears(id)?;
         if !self.gate.turns_away(id) {
             match self.get(id) {
                 Some(known) => return Ok(known),
@@ -231,7 +244,7 @@ impl Registry {
             }
         }
         self.gate.note(id, name, offline_after, now);
-        Err(NotAdopted)
+        Err(NotAdmitted::NotAdopted)
     }
 
     /// Whether a reading of this time is older than readings of the device are kept.
@@ -260,6 +273,7 @@ impl Registry {
         };
         if added {
             self.children.add(&self.directory, &self.supervisor, child(Arc::clone(&entry)));
+            self.welcome(&entry);
         }
         entry
     }
@@ -329,6 +343,9 @@ impl Registry {
 
     /// Whether the device can be heard, as of now.
     pub fn state(&self, entry: &DeviceEntry, now: Timestamp) -> DeviceState {
+        if self.is_set_aside(&entry.id) {
+            return DeviceState::Disabled;
+        }
         if self.directory.status(entry.actor.path()) == Some(ActorStatus::Parked) {
             return DeviceState::Parked;
         }
@@ -355,6 +372,7 @@ impl Registry {
             },
             (DeviceState::Parked, _) => "its actor failed too often and waits for its next try".to_owned(),
             (DeviceState::Quarantined, _) => "set aside until an operator looks".to_owned(),
+            (DeviceState::Disabled, _) if entry.wanted => "an operator disabled it".to_owned(),
             (DeviceState::Disabled, _) => "no longer configured".to_owned(),
         }
     }
@@ -386,6 +404,7 @@ impl Registry {
             link: Mutex::default(),
             quality: Mutex::default(),
             orders: Orders::default(),
+            standings: Arc::clone(&self.standings),
             last_arrival_ms: AtomicI64::new(i64::MIN),
             last_own_time: Mutex::new(i64::MIN + 1),
         }

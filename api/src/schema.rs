@@ -13,6 +13,7 @@ mod command;
 mod crash_report;
 mod dead_letter;
 mod device;
+mod entity;
 mod error;
 mod fault;
 mod history;

@@ -33,7 +33,7 @@ use rule::MessageRule;
 
 pub use capture::{Captured, captured};
 pub use command::CommandError;
-pub use discovery::{Announced, AnnouncementError, Discovery};
+pub use discovery::{Announced, AnnouncedEntity, AnnouncementError, Discovery};
 pub use draft::{Draft, Meaning, Turned, Value, device_id};
 pub use path::{JsonPath, PathError};
 pub use pattern::{Captures, PatternError, Template, TopicPattern};
@@ -159,6 +159,11 @@ impl Mapping {
             let captures = topic_of.captures(topic)?;
             Some((device_id(&device.fill(&captures)?).ok()?, captures))
         })
+    }
+
+    /// The commands that can be said in its devices' words.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        self.commands.iter().map(|rule| rule.action.as_str())
     }
 
     /// Whether any command can be said in its devices' words.

@@ -15,7 +15,7 @@ use crate::environment::Environment;
 
 const DEFAULT_PORT: u16 = 1883;
 const PROTOCOLS: [(&str, Protocol); 2] = [("3.1.1", Protocol::V3), ("5.0", Protocol::V5)];
-const DEFAULT_TOPICS: [&str; 2] = ["devices/+/telemetry", "devices/+/status"];
+const DEFAULT_TOPICS: [&str; 3] = ["devices/+/telemetry", "devices/+/status", "devices/+/commands/ack"];
 
 /// A broker of this name and host, with everything else as it is unless told otherwise.
 pub(crate) fn broker(name: &str, host: String, node: &str) -> OutsideBroker {

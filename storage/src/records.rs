@@ -62,6 +62,8 @@ pub enum RecordKind {
     Outgoing,
     /// A message that waits in a session for its client.
     SessionMessage,
+    /// What an operator said of a device or one of its entities: disabled, removed.
+    Standing,
 }
 
 /// A type that is kept as records.

@@ -112,6 +112,21 @@ async fn whoever_is_unknown_is_adopted_from_a_browser() {
     assert_eq!(node.stop().await, Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_disabled_enabled_and_removed_from_a_browser() {
+    let Some(browser) = Browser::find() else { return };
+    let site = Site::new();
+    let node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "shed").await.unwrap();
+    let payload = telemetry("shed", now_ms(), &[("n", 1.0)]);
+    publisher.publish(1, &topic("shed"), &payload).await.unwrap();
+    publisher.settle().await.unwrap();
+    browser.run("lifecycle.mjs", &[("VOLTREE_URL", &node.http), ("VOLTREE_DEVICE", "shed")]);
+    let devices = node.query("{ devices { id } }", json!({})).await;
+    assert_eq!(devices["devices"], json!([]));
+    assert_eq!(node.stop().await, Some(0));
+}
+
 #[test]
 fn a_devices_page_moves_shows_a_kill_and_heals_after_the_node_died() {
     let Some(browser) = Browser::find() else { return };

@@ -13,7 +13,7 @@ use crate::support::{hush, now_ms, pack, until};
 use voltree_protocols::sim::SimHandle;
 
 /// The kinds of actor that a node is made of. A kind that is not named here, or that is not there, fails the test.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 20] = [
     "aggregator",
     "alerts",
     "ble_adapter",
@@ -27,6 +27,7 @@ const KINDS: [&str; 19] = [
     "mqtt_device",
     "mqtt_keeper",
     "mqtt_listener",
+    "mqtt_messenger",
     "mqtt_outside",
     "node",
     "presence",

@@ -171,6 +171,13 @@ impl AlertEngine {
         changes
     }
 
+    /// Ends every alert of a device that is not heard any more because somebody said so.
+    pub(super) fn resolve_all(&mut self, device: &DeviceId, now: Timestamp) -> Vec<Change> {
+        let own = self.active.keys().filter(|(_, subject)| subject == device);
+        let rules: Vec<Rule> = own.map(|(rule, _)| *rule).collect();
+        rules.into_iter().filter_map(|rule| self.resolve(rule, device, now)).collect()
+    }
+
     /// Alerts whose condition holds, newest first.
     pub fn active(&self) -> Vec<AlertView> {
         let mut alerts: Vec<_> = self.active.values().cloned().collect();

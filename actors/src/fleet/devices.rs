@@ -10,6 +10,7 @@ use voltree_runtime::ActorPath;
 use super::Answer;
 use crate::link_quality::LinkQuality;
 pub use crate::registry::Candidate;
+use crate::registry::{Entity, Word};
 
 /// A device as its operator sees it.
 #[derive(Debug, Clone)]
@@ -84,4 +85,16 @@ pub trait Devices: Send + Sync {
     fn adopt(&self, id: DeviceId) -> Answer<'_, DeviceView>;
     /// Turns away whatever is published under this id from now on.
     fn ignore(&self, id: DeviceId) -> Answer<'_, ()>;
+    /// Takes nothing in from a device any more, and stops its actor; it stays in the list.
+    fn disable(&self, id: DeviceId, reason: String) -> Answer<'_, DeviceView>;
+    /// Takes a disabled device back.
+    fn enable(&self, id: DeviceId) -> Answer<'_, DeviceView>;
+    /// What a device is made of, by key; nothing if there is no such device.
+    fn entities(&self, id: &DeviceId) -> Vec<Entity>;
+    /// Keeps what an operator says of an entity, or takes it back.
+    fn set_entity(&self, id: DeviceId, key: String, word: Option<Word>, reason: String)
+    -> Answer<'_, Entity>;
+    /// Takes a device from the list; what is stored of it stays for as long as such things are kept, and it is discovered
+    /// anew when it speaks again.
+    fn remove(&self, id: DeviceId, reason: String) -> Answer<'_, ()>;
 }

@@ -3,6 +3,7 @@
 mod backups;
 mod commands;
 mod dead_letters;
+mod entities;
 mod faults;
 mod flights;
 mod history;
@@ -18,9 +19,9 @@ use voltree_runtime::{ActorPath, ActorView, Directory, Faults, KillError, ParkEr
 use voltree_storage::{Cancel, Interval, JournalSlot, SeriesPoint, Store, aligned_edges, merge_series};
 
 use super::{
-    AggregateBucket, AlertView, Alerts, Answer, Candidate, DeviceView, Devices, FleetError, Health,
+    AggregateBucket, AlertView, Alerts, Answer, Candidate, DeviceView, Devices, Entity, FleetError, Health,
     HealthCheck, Kill, LatestMetric, LedgerRow, Ledgers, LiveReading, Point, PointRange, Series, StateChange,
-    Supervision, Telemetry,
+    Supervision, Telemetry, Word,
 };
 use crate::aggregator::{PublishedHead, Shard};
 use crate::alerts::AlertBook;
@@ -217,15 +218,54 @@ impl Devices for LocalFleet {
         let registry = Arc::clone(&self.registry);
         Box::pin(on_disk(move || registry.ignore(&id)))
     }
+
+    fn disable(&self, id: DeviceId, reason: String) -> Answer<'_, DeviceView> {
+        Box::pin(async move {
+            let (registry, why) = (Arc::clone(&self.registry), reason.clone());
+            let entry = on_disk(move || registry.disable(&id, &why, now())).await?;
+            self.registry.stand_still(&entry, &reason).await;
+            Ok(self.view(&entry, now()))
+        })
+    }
+
+    fn enable(&self, id: DeviceId) -> Answer<'_, DeviceView> {
+        Box::pin(async move {
+            let registry = Arc::clone(&self.registry);
+            let entry = on_disk(move || registry.enable(&id)).await?;
+            Ok(self.view(&entry, now()))
+        })
+    }
+
+    fn entities(&self, id: &DeviceId) -> Vec<Entity> {
+        self.registry.get(id).map(|entry| self.entities_of(&entry)).unwrap_or_default()
+    }
+
+    fn set_entity(
+        &self,
+        id: DeviceId,
+        key: String,
+        word: Option<Word>,
+        reason: String,
+    ) -> Answer<'_, Entity> {
+        self.set_entity(id, key, word, reason)
+    }
+
+    fn remove(&self, id: DeviceId, reason: String) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let registry = Arc::clone(&self.registry);
+            let entry = on_disk(move || registry.remove(&id, &reason, now())).await?;
+            Ok(self.registry.take_leave(&entry).await?)
+        })
+    }
 }
 
 /// Runs what waits for the disk off the async threads.
-async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, voltree_storage::Error> + Send + 'static,
+async fn on_disk<T: Send + 'static, E: Into<FleetError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, FleetError> {
     let done =
         tokio::task::spawn_blocking(work).await.map_err(|error| FleetError::Store(error.to_string()))?;
-    done.map_err(|error| FleetError::Store(error.to_string()))
+    done.map_err(Into::into)
 }
 
 impl Telemetry for LocalFleet {
@@ -329,6 +369,12 @@ impl Supervision for LocalFleet {
     }
 
     fn resume(&self, path: &str) -> Result<ActorView, FleetError> {
+        let device = path.rsplit('/').next().and_then(|name| DeviceId::new(name).ok());
+        let device = device.and_then(|id| self.registry.get(&id)).filter(|d| d.actor.path().as_str() == path);
+        if let Some(device) = device.filter(|device| self.registry.is_set_aside(&device.id)) {
+            let why = format!("{} is disabled; voltree device enable {} takes it back", device.id, device.id);
+            return Err(FleetError::NotNow(why));
+        }
         self.directory.resume(path).map_err(not_parked)
     }
 }

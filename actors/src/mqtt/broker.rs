@@ -24,7 +24,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rumqttc::QoS;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use voltree_model::Timestamp;
+use voltree_model::{DeviceId, Timestamp};
 use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
@@ -38,11 +38,14 @@ pub(super) use self::said::{KeptSaid, Said, only_marks};
 pub(super) use self::wills::Will;
 use self::wills::Wills;
 use super::keeper::KeeperMsg;
-use super::mapped::Conventions;
+use super::mapped::{Conventions, Described};
+use super::messenger::MessengerMsg;
 use super::outbox::Outbox;
 use super::outside::OutsideBroker;
 use super::retained::Retained;
+use super::ways_out::WaysOut;
 use crate::access::{Access, Denied, Identity};
+use crate::commands::CommandBook;
 use crate::metrics;
 use crate::registry::Registry;
 
@@ -127,6 +130,9 @@ pub struct Broker {
     pub(super) journal: Arc<JournalSlot>,
     pub(super) access: Arc<Access>,
     pub(super) conventions: Arc<Conventions>,
+    pub(super) commands: Arc<CommandBook>,
+    pub(super) ways_out: WaysOut,
+    pub(super) messenger: Handle<MessengerMsg>,
     /// How many passwords may be hashed at once: each takes 19 MiB and a thread.
     hashing: Semaphore,
     members: RwLock<Members>,
@@ -148,7 +154,8 @@ pub struct Broker {
 
 impl Broker {
     /// Takes over what the journal has, and before that what an earlier version kept in `old`; blocks, and wants the
-    /// journal without a writer. `keeper` is the address of the actor that looks after it.
+    /// journal without a writer. `keeper` is the address of the actor that looks after it, and the messenger's that of the
+    /// one that publishes these commands.
     pub fn open(
         old: &Path,
         registry: Arc<Registry>,
@@ -156,6 +163,7 @@ impl Broker {
         access: Arc<Access>,
         conventions: Arc<Conventions>,
         keeper: Handle<KeeperMsg>,
+        (commands, messenger): (Arc<CommandBook>, Handle<MessengerMsg>),
     ) -> Result<Self, voltree_storage::Error> {
         old_files::into_records(&journal, old, crate::now())?;
         let retained = Retained::of(journal.records().all()?);
@@ -168,11 +176,16 @@ impl Broker {
                 conventions.read(&message.topic, &message.payload, crate::now());
             }
         }
+        // Whose presence is retained can be commanded before it speaks again.
+        retained.topics().for_each(|topic| conventions.recognise(topic));
         Ok(Self {
             registry,
             journal,
             access,
             conventions,
+            commands,
+            ways_out: WaysOut::default(),
+            messenger,
             hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(Members::new(members)),
             turns: AtomicUsize::new(0),
@@ -239,6 +252,11 @@ impl Broker {
     /// The devices that it takes readings in for.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What is known of a device besides what it told.
+    pub(crate) fn described(&self, device: &DeviceId) -> Described {
+        self.conventions.describe(device)
     }
 
     /// The journal in which rejections are counted.
@@ -399,6 +417,8 @@ impl Broker {
         if let Some(member) = members.subscribe(client_id, connection, added) {
             self.offer_session(client_id, sessions::session_change(client_id, member));
         }
+        drop(members);
+        self.messenger.nudge(MessengerMsg::Wake);
         owed
     }
 

@@ -74,7 +74,7 @@ impl Entrance {
         &self.children
     }
 
-    pub(super) fn broker(&self) -> &Broker {
+    pub(crate) fn broker(&self) -> &Broker {
         &self.broker
     }
 

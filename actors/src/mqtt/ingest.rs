@@ -14,15 +14,14 @@ use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, par
 use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
-use super::Broker;
-use super::bridge;
 use super::broker::{Routed, Routing, Said};
 use super::mapped::Understood;
 use super::outbox::Kept;
+use super::{Broker, answer, bridge};
 use crate::intake::{self, Inbound};
 use crate::metrics;
 use crate::mqtt_device;
-use crate::registry::{DeviceEntry, LinkState, NotAdopted};
+use crate::registry::{DeviceEntry, LinkState, NotAdmitted};
 
 pub(super) use batch::ingest_all;
 pub(super) use commit::Commit;
@@ -79,6 +78,9 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     let Routed { heard, mut kept } =
         if relay { broker.route(&topic, &payload, qos, routing) } else { Routed::default() };
     kept.extend(retained.map(|retained| Box::pin(retained) as Kept));
+    if !relay {
+        subject.speakers().for_each(|device| broker.ways_out.note(device, now));
+    }
     let committed = match subject {
         Subject::Native(topic) => {
             native(broker, topic, &payload, Passage { qos, retain, relay, heard }, now).await
@@ -107,6 +109,20 @@ fn all_of(committed: Committed, kept: Vec<Kept>) -> Committed {
 enum Subject {
     Native(DeviceTopic),
     Mapped(Understood),
+}
+
+impl Subject {
+    /// The devices that it is about.
+    fn speakers(&self) -> impl Iterator<Item = &DeviceId> {
+        let (native, mapped) = match self {
+            Self::Native(topic) => (Some(topic.device()), None),
+            Self::Mapped(understood) => (None, Some(&understood.meaning)),
+        };
+        let measured = mapped.into_iter().flat_map(|meaning| meaning.readings.iter().flatten());
+        let present = mapped.into_iter().flat_map(|meaning| meaning.presence.iter());
+        let mapped = measured.map(|draft| &draft.device).chain(present.map(|(device, _)| device));
+        native.into_iter().chain(mapped)
+    }
 }
 
 fn subject(broker: &Broker, topic: &str, payload: &[u8], now: Timestamp) -> Result<Subject, TopicError> {
@@ -145,9 +161,12 @@ async fn native(
             let mapped = order(broker, device, payload, now);
             at_once_with(reached(heard || mapped))
         }
-        DeviceTopic::Commands(_) | DeviceTopic::CommandAck(_) | DeviceTopic::Config(_) => {
-            at_once_with(reached(heard || !relay))
+        DeviceTopic::CommandAck(device) => {
+            let other = reached(heard || !relay);
+            let kept = answer::answered(broker, &device, payload, other, now).await;
+            Box::pin(std::future::ready(kept))
         }
+        DeviceTopic::Commands(_) | DeviceTopic::Config(_) => at_once_with(reached(heard || !relay)),
     }
 }
 
@@ -187,7 +206,7 @@ async fn mapped(
                 let entry = match admitted {
                     Ok(entry) => entry,
                     Err(error) => {
-                        commits.push(not_adopted(broker, &draft.device, error, qos, now).await);
+                        commits.push(not_admitted(broker, &draft.device, error, qos, now).await);
                         continue;
                     }
                 };
@@ -222,15 +241,15 @@ async fn mapped(
     })
 }
 
-/// Counted on the node: whoever makes names up must not fill the ledger with them.
-async fn not_adopted(
+/// Counts what a device sent that is not heard.
+async fn not_admitted(
     broker: &Arc<Broker>,
     device: &DeviceId,
-    error: NotAdopted,
+    error: NotAdmitted,
     qos: QoS,
     now: Timestamp,
 ) -> Committed {
-    reject(broker, None, RejectReason::NotAdopted, format!("{device}: {error}"), qos, now).await
+    reject(broker, error.row(device), error.reason(), format!("{device}: {error}"), qos, now).await
 }
 
 /// A name that somebody else's convention gives must not write into the history of a configured battery.
@@ -248,7 +267,7 @@ async fn telemetry(
 ) -> Committed {
     let entry = match broker.registry.admit(device, now) {
         Ok(entry) => entry,
-        Err(error) => return not_adopted(broker, device, error, qos, now).await,
+        Err(error) => return not_admitted(broker, device, error, qos, now).await,
     };
     let parsed = parse_telemetry(device, payload, now, || entry.own_time(now));
     entry.publishes.record(now, payload, &parsed);
@@ -263,7 +282,7 @@ async fn take_in(
     qos: QoS,
     now: Timestamp,
 ) -> Committed {
-    let (reason, inbound) = judge(broker, &entry.id, parsed, now);
+    let (reason, inbound) = judge(broker, entry, parsed, now);
     bring(broker, entry, inbound, reason, qos, now).await
 }
 
@@ -297,19 +316,22 @@ async fn bring(
 /// What a device's door is told of a publish, and with which reason code its sender is answered.
 fn judge(
     broker: &Broker,
-    device: &DeviceId,
+    entry: &DeviceEntry,
     parsed: Result<Reading, PayloadRejection>,
     now: Timestamp,
 ) -> (u8, Inbound) {
     let reason =
         parsed.as_ref().map_or_else(|rejected| reason_code_of(rejected.reason), |_| reason_code::SUCCESS);
     let inbound = match parsed {
-        Ok(reading) if broker.registry.is_too_old(device, reading.at, now) => Inbound::Rejected {
+        Ok(reading) if broker.registry.is_too_old(&entry.id, reading.at, now) => Inbound::Rejected {
             at: now,
             reason: RejectReason::TooOld,
             detail: format!("{} is older than readings of this device are kept", reading.at),
         },
-        Ok(reading) => Inbound::Reading(Arc::new(reading)),
+        Ok(reading) => match entry.sift(reading) {
+            Ok(reading) => Inbound::Reading(Arc::new(reading)),
+            Err(detail) => Inbound::Rejected { at: now, reason: RejectReason::Disabled, detail },
+        },
         Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
     };
     (reason, inbound)
@@ -343,7 +365,9 @@ fn reached(heard: bool) -> u8 {
 /// How a rejection is told to a client of 5.0.
 fn reason_code_of(reason: RejectReason) -> u8 {
     match reason {
-        RejectReason::NotAuthorized | RejectReason::NotAdopted => reason_code::NOT_AUTHORIZED,
+        RejectReason::NotAuthorized | RejectReason::NotAdopted | RejectReason::Disabled => {
+            reason_code::NOT_AUTHORIZED
+        }
         RejectReason::BadTopic => reason_code::TOPIC_NAME_INVALID,
         RejectReason::BadPayload
         | RejectReason::DeviceMismatch

@@ -11,11 +11,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 use serde_json::Value;
-use voltree_model::{DeviceId, Timestamp};
+use voltree_model::{DeviceId, Timestamp, Unit};
 use voltree_protocols::mapping::{
-    Announced, AnnouncementError, Captures, Discovery, Mapping, Meaning, Sparkplug, Spoken,
+    Announced, AnnouncedEntity, AnnouncementError, Captures, CommandError, Discovery, Mapping, Meaning,
+    Sparkplug, Spoken,
 };
 use voltree_protocols::mqtt::Filter;
+
+use crate::registry::{Entity, EntityKind, EntitySource, EntityState};
 
 /// How many devices can be commanded; more can be heard.
 const MOST_SUBJECTS: usize = 20_000;
@@ -58,6 +61,17 @@ pub(super) struct Understood {
     pub(super) gone: Vec<DeviceId>,
     /// What its sender is asked for.
     pub(super) request: Option<Request>,
+}
+
+/// What is known of a device besides what it told.
+#[derive(Debug)]
+pub(crate) struct Described {
+    /// Where its values are known from.
+    pub(crate) source: EntitySource,
+    /// The commands that its mapping has.
+    pub(crate) actions: Vec<String>,
+    /// What it announced.
+    pub(crate) announced: Vec<Entity>,
 }
 
 /// A command of the contract, as far as it matters here.
@@ -180,6 +194,14 @@ impl Conventions {
         Some(Understood { meaning: Meaning::default(), offline_after, gone, request: None })
     }
 
+    /// Knows who speaks on a topic before anything is said there again.
+    pub(super) fn recognise(&self, topic: &str) {
+        let mut commanded = self.mappings.iter().enumerate().filter(|(_, mapping)| mapping.has_commands());
+        if let Some((index, mapping)) = commanded.find(|(_, mapping)| mapping.subject(topic).is_some()) {
+            self.remember(index, mapping, topic);
+        }
+    }
+
     fn remember(&self, index: usize, mapping: &Mapping, topic: &str) {
         let Some((device, captures)) = mapping.subject(topic) else { return };
         if self.subjects.read().contains_key(&device) {
@@ -191,10 +213,39 @@ impl Conventions {
         }
     }
 
+    /// What is known of a device from its mapping or its announcements.
+    pub(super) fn describe(&self, device: &DeviceId) -> Described {
+        if let Some((index, _)) = self.subjects.read().get(device) {
+            let actions = self.mappings.get(*index).into_iter().flat_map(Mapping::actions);
+            let actions = actions.map(str::to_owned).collect();
+            return Described { source: EntitySource::Mapping, actions, announced: Vec::new() };
+        }
+        let discovery = self.discovery.as_ref().map(|discovery| discovery.lock());
+        let announced = discovery.map(|discovery| discovery.entities(device)).unwrap_or_default();
+        let source = if announced.is_empty() { EntitySource::Native } else { EntitySource::Discovery };
+        Described { source, actions: Vec::new(), announced: announced.into_iter().map(entity).collect() }
+    }
+
+    /// A command in the device's own words; nothing if the device has none that are known.
+    pub(super) fn say(
+        &self,
+        device: &DeviceId,
+        action: &str,
+        params: &Value,
+    ) -> Option<Result<Request, CommandError>> {
+        if let Some((index, captures)) = self.subjects.read().get(device).cloned() {
+            return Some(self.mappings.get(index)?.command(&captures, action, params));
+        }
+        self.discovery.as_ref()?.lock().command(device, action, params)
+    }
+
     /// Puts a command of the contract into the device's own words; nothing if the device is none of ours.
     pub(super) fn order(&self, device: &DeviceId, payload: &[u8], now: Timestamp) -> Option<Ordered> {
-        let (index, captures) = self.subjects.read().get(device).cloned()?;
-        let mapping = self.mappings.get(index)?;
+        let is_ours = self.subjects.read().contains_key(device)
+            || self.discovery.as_ref().is_some_and(|discovery| discovery.lock().knows(device));
+        if !is_ours {
+            return None;
+        }
         let order: Order = match serde_json::from_slice(payload) {
             Ok(order) => order,
             Err(error) => return Some(Ordered::failed(None, &format!("it is no command: {error}"))),
@@ -203,11 +254,27 @@ impl Conventions {
         if expires.is_some_and(|expires| expires < now) {
             return Some(Ordered::failed(order.command_id, "it expired before it came"));
         }
-        Some(match mapping.command(&captures, &order.action, &order.params) {
+        Some(match self.say(device, &order.action, &order.params)? {
             Ok(told) => Ordered::told(order.command_id, told),
             Err(error) => Ordered::failed(order.command_id, &error.to_string()),
         })
     }
+}
+
+/// An announced entity that has told nothing yet, as far as is known here.
+fn entity(announced: AnnouncedEntity) -> Entity {
+    let AnnouncedEntity { key, name, component, unit, takes_commands: writable } = announced;
+    let kind = match (component.as_str(), writable) {
+        ("button" | "scene", _) => EntityKind::Button,
+        ("switch" | "light" | "fan" | "lock" | "siren" | "humidifier", true) => EntityKind::Switch,
+        ("switch" | "light" | "fan" | "lock" | "binary_sensor" | "humidifier", _) => EntityKind::Binary,
+        ("number", true) => EntityKind::Number,
+        ("select" | "cover" | "valve", true) => EntityKind::Select,
+        ("text" | "select", _) => EntityKind::Text,
+        _ => EntityKind::Sensor,
+    };
+    let (unit, source) = (unit.and_then(|unit| Unit::new(&unit).ok()), EntitySource::Discovery);
+    Entity { key, name, unit, kind, source, writable, state: EntityState::Discovered, reason: None }
 }
 
 impl Ordered {

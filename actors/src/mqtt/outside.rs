@@ -19,6 +19,7 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rumqttc::QoS;
+use tokio::sync::mpsc;
 use voltree_model::Secret;
 use voltree_protocols::mqtt::{PublishProperties, reason_code};
 use voltree_runtime::{Backoff, ChildSpec, Failure, RestartPolicy, clock};
@@ -28,6 +29,7 @@ use self::wire::{Broken, Client, Heard, Loop, NoRoom, Polling, Received, Sending
 use super::bridge::{self, Bridge};
 use super::broker::{Broker, Said};
 use super::ingest::{self, Committed, Incoming};
+use super::mapped::Request;
 use super::outbox::Outbox;
 use crate::metrics;
 
@@ -171,6 +173,8 @@ struct Connection {
     announced: (u64, BTreeSet<String>),
     /// The number of the last request that was passed on.
     asked: u64,
+    /// Commands for devices that may be behind this broker.
+    orders: Option<mpsc::Receiver<Request>>,
     /// In the order of arrival, which is the order in which MQTT wants them acknowledged.
     commits: FuturesOrdered<Acknowledging>,
 }
@@ -296,6 +300,7 @@ impl Connection {
             taking: None,
             announced: (0, BTreeSet::new()),
             asked: 0,
+            orders: None,
             commits: FuturesOrdered::new(),
         }
     }
@@ -304,6 +309,7 @@ impl Connection {
         self.take_next(args);
         if args.leads {
             self.pass_on_requests(&args.broker);
+            self.pass_on_orders(&args.broker);
         }
         if self.up.is_some() {
             self.send(args)?;
@@ -422,6 +428,27 @@ impl Connection {
             let sending = Sending { topic, payload, qos: QoS::AtMostOnce, retain: false, properties };
             if self.client.publish(sending).is_err() {
                 tracing::debug!("a request found no room; it is made again");
+            }
+        }
+    }
+
+    /// Passes on commands, each once: what finds no room or connection is known as sent, and nobody sends it again.
+    fn pass_on_orders(&mut self, broker: &Broker) {
+        if self.up.is_none() {
+            return;
+        }
+        let orders = self.orders.get_or_insert_with(|| broker.ways_out.open());
+        while self.way.as_ref().is_none_or(Way::has_room)
+            && let Ok((topic, payload)) = orders.try_recv()
+        {
+            let (payload, properties) = (payload.into(), PublishProperties::default());
+            let sending = Sending { topic, payload, qos: QoS::AtLeastOnce, retain: false, properties };
+            let published = match &mut self.way {
+                Some(way) => way.send_beside(&self.client, sending),
+                None => self.client.publish(sending),
+            };
+            if published.is_err() {
+                tracing::warn!("a command for a device behind an outside broker found no room");
             }
         }
     }

@@ -257,6 +257,22 @@ impl Gate {
         Ok((name, offline_after))
     }
 
+    /// Takes back whatever was decided of it. Blocks until that is durable.
+    pub(super) fn forget(&self, id: &DeviceId) -> Result<(), Error> {
+        let _one_at_a_time = self.deciding.lock();
+        if !self.decisions.read().contains_key(id) {
+            return Ok(());
+        }
+        if let Some(journal) = &self.journal {
+            let gone = RecordChange::entry::<Decision>(id.as_str(), None, crate::now())?;
+            journal.commit(vec![gone], PATIENCE)?;
+        }
+        let mut decisions = self.decisions.write();
+        decisions.remove(id);
+        self.anyone_ignored.store(decisions.values().any(|decision| !decision.adopted), Ordering::Release);
+        Ok(())
+    }
+
     /// Its name and patience by what it said last, or by what was decided of it before.
     fn known_as(&self, id: &DeviceId, usual: Duration) -> (String, Duration) {
         let waiting = self.waiting.lock().get(id).cloned();

@@ -198,6 +198,18 @@ export const IGNORE = `mutation Ignore($id: ID!) {
   ignoreDevice(id: $id, reason: "sent away in the console")
 }`
 
+export const DISABLE = `mutation Disable($id: ID!, $reason: String!) {
+  disableDevice(id: $id, reason: $reason) { id }
+}`
+
+export const ENABLE = `mutation Enable($id: ID!, $reason: String!) {
+  enableDevice(id: $id, reason: $reason) { id }
+}`
+
+export const DELETE_DEVICE = `mutation Delete($id: ID!, $reason: String!) {
+  deleteDevice(id: $id, reason: $reason) { id }
+}`
+
 export type KilledActor = Pick<Actor, 'path' | 'status' | 'incarnation' | 'restarts'>
 
 /** The node answered, and said no. */

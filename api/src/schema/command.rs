@@ -1,15 +1,15 @@
 //! Commands to devices, as clients give and see them.
 
 use async_graphql::{Enum, ID, InputObject, Json, Result, SimpleObject};
-use serde_json::{Value, json};
-use voltree_actors::fleet::{self, Action, CommandRequest, CommandView};
+use serde_json::Value;
+use voltree_actors::fleet::{self, CommandRequest, CommandView};
 use voltree_model::Timestamp;
 
 use super::arguments;
 use super::error::bad_argument;
 
-/// The actions there are, each with its parameter.
-const ACTIONS: &str = "set_charge {\"on\": true}, set_discharge {\"on\": true}, set_soc {\"percent\": 80}";
+/// How long the name of an action may be.
+const MAX_ACTION_CHARS: usize = 64;
 const MAX_KEY_CHARS: usize = 128;
 
 /// A command to a device.
@@ -17,12 +17,15 @@ const MAX_KEY_CHARS: usize = 128;
 pub(super) struct SendCommandInput {
     /// To which device.
     device_id: ID,
-    /// What to do: set_charge and set_discharge switch with {"on": true} or {"on": false}, set_soc sets the state of
-    /// charge with {"percent": 80}.
+    /// What to do. A battery: set_charge and set_discharge switch with {"on": true} or {"on": false}, set_soc sets the
+    /// state of charge with {"percent": 80}. A mapped device: the actions of its mapping. One that announced itself to
+    /// Home Assistant: set with {"entity": …, "value": …}, press with {"entity": …}. Any other MQTT device: whatever it
+    /// knows.
     action: String,
     /// The action's parameters.
     params: Option<Json<Value>>,
-    /// The moment from which on it must not be sent any more, as RFC 3339.
+    /// The moment from which on it must not be sent any more, as RFC 3339. A command to an MQTT device that names none is
+    /// good for a minute.
     expires_at: Option<String>,
     /// Your own name for this command: given again, it is answered and not sent again.
     idempotency_key: Option<String>,
@@ -41,7 +44,7 @@ pub(super) enum CommandStatus {
     Executed,
     /// It was not done; the error says why.
     Failed,
-    /// It was not sent before it expired.
+    /// It expired before it was sent, or before an MQTT device answered; a late answer still counts.
     Expired,
 }
 
@@ -62,8 +65,10 @@ pub(super) struct Command {
     sent_at: String,
     /// When the device said that it has it; a battery's echo confirms nothing and is not told.
     acknowledged_at: Option<String>,
-    /// When the device was seen to have done it, as RFC 3339 in UTC.
+    /// When the device was seen to have done it, or said so, as RFC 3339 in UTC.
     executed_at: Option<String>,
+    /// The moment from which on it must not be sent any more, as RFC 3339 in UTC.
+    expires_at: Option<String>,
     /// Why it was not done, or why nobody knows.
     error: Option<String>,
 }
@@ -81,49 +86,32 @@ impl SendCommandInput {
             let expected = format!("expected 1 to {MAX_KEY_CHARS} characters");
             return Err(bad_argument("idempotencyKey", expected));
         }
+        let chars = self.action.chars().count();
+        if chars == 0 || chars > MAX_ACTION_CHARS || self.action.chars().any(char::is_control) {
+            return Err(bad_argument("action", format!("expected 1 to {MAX_ACTION_CHARS} characters")));
+        }
         let expires_at = self.expires_at.as_deref().map(Timestamp::parse_rfc3339).transpose();
         Ok(CommandRequest {
             device: arguments::device_id("deviceId", &self.device_id)?,
-            action: action(&self.action, self.params.as_ref().map(|params| &params.0))?,
+            action: self.action,
+            params: self.params.map_or(Value::Null, |params| params.0),
             expires_at: expires_at.map_err(|error| bad_argument("expiresAt", error))?,
             idempotency_key: key,
         })
     }
 }
 
-fn action(name: &str, params: Option<&Value>) -> Result<Action> {
-    let param = |name: &str| match params {
-        Some(Value::Object(given)) if given.len() == 1 => given.get(name),
-        Some(_) | None => None,
-    };
-    let unfit = || bad_argument("params", format!("expected one of {ACTIONS}"));
-    let on = || param("on").and_then(Value::as_bool).ok_or_else(unfit);
-    match name {
-        "set_charge" => Ok(Action::ChargeSwitch(on()?)),
-        "set_discharge" => Ok(Action::DischargeSwitch(on()?)),
-        "set_soc" => {
-            let percent = param("percent").and_then(Value::as_f64).filter(|soc| (0.0..=100.0).contains(soc));
-            percent.map(Action::StateOfCharge).ok_or_else(unfit)
-        }
-        _ => Err(bad_argument("action", format!("there is no such action; expected one of {ACTIONS}"))),
-    }
-}
-
 impl From<CommandView> for Command {
     fn from(view: CommandView) -> Self {
-        let (action, params) = match view.action {
-            Action::ChargeSwitch(on) => ("set_charge", json!({ "on": on })),
-            Action::DischargeSwitch(on) => ("set_discharge", json!({ "on": on })),
-            Action::StateOfCharge(percent) => ("set_soc", json!({ "percent": percent })),
-        };
         Self {
             id: ID(view.id),
             device_id: ID(view.device.to_string()),
-            action: action.to_owned(),
-            params: Some(Json(params)),
+            action: view.action,
+            params: Some(view.params).filter(|params| !params.is_null()).map(Json),
             status: view.status.into(),
             sent_at: view.sent_at.to_string(),
-            acknowledged_at: None,
+            acknowledged_at: view.acknowledged_at.map(|at| at.to_string()),
+            expires_at: view.expires_at.map(|at| at.to_string()),
             executed_at: view.executed_at.map(|at| at.to_string()),
             error: view.error,
         }
@@ -133,7 +121,9 @@ impl From<CommandView> for Command {
 impl From<fleet::CommandStatus> for CommandStatus {
     fn from(status: fleet::CommandStatus) -> Self {
         match status {
+            fleet::CommandStatus::Pending => Self::Pending,
             fleet::CommandStatus::Sent => Self::Sent,
+            fleet::CommandStatus::Acknowledged => Self::Acknowledged,
             fleet::CommandStatus::Executed => Self::Executed,
             fleet::CommandStatus::Failed => Self::Failed,
             fleet::CommandStatus::Expired => Self::Expired,

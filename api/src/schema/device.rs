@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_graphql::{Context, Enum, ID, Json, Object, Result, SimpleObject};
 use voltree_actors::fleet::{DeviceView, Fleet, GapRange, LatestMetric};
 
+use super::entity::Entity;
 use super::error::fleet_error;
 use super::query::STORE_COST;
 use super::timeline::Gap;
@@ -27,6 +28,15 @@ pub(super) enum DeviceState {
     Quarantined,
     /// Switched off by an operator, or configured no longer: only its history is left.
     Disabled,
+}
+
+/// What was deleted.
+#[derive(SimpleObject)]
+pub(super) struct DeleteResult {
+    /// Always true: what can't be deleted is an error.
+    pub(super) success: bool,
+    /// Whose id it was.
+    pub(super) id: ID,
 }
 
 /// How well the link to a polled device works.
@@ -144,6 +154,12 @@ impl Device {
     /// Its latest text values (state, fault codes, …), as an object of texts.
     async fn attributes(&self) -> Option<Json<&BTreeMap<String, String>>> {
         Some(Json(&self.0.attributes))
+    }
+
+    /// What it is made of, by key: each value that it tells or takes, and how that stands.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn entities(&self, ctx: &Context<'_>) -> Result<Vec<Entity>> {
+        Ok(ctx.data::<Fleet>()?.devices.entities(&self.0.id).into_iter().map(Entity::from).collect())
     }
 
     /// The last changes of its state, newest first, at most 100; they are kept when the node restarts.

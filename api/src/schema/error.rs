@@ -75,6 +75,8 @@ pub(super) fn fleet_error(error: FleetError) -> Error {
         FleetError::UnknownDevice(_)
         | FleetError::UnknownActor(_)
         | FleetError::UnknownLetter(_)
+        | FleetError::UnknownCommand(_)
+        | FleetError::UnknownEntity { .. }
         | FleetError::UnknownReport(_) => coded(Code::NotFound, error.to_string()),
         FleetError::Fault(_) | FleetError::Question(_) => coded(Code::BadUserInput, error.to_string()),
         FleetError::NotAllowed(_) => coded(Code::NotAllowed, error.to_string()),

@@ -1,12 +1,13 @@
 //! What clients may change.
 
 use async_graphql::{Context, ID, Object, Result};
-use voltree_actors::fleet::{Fleet, Kill};
+use voltree_actors::fleet::{Fleet, Kill, Word};
 
 use super::arguments;
 use super::command::{Command, SendCommandInput};
 use super::dead_letter::DeadLetter;
-use super::device::Device;
+use super::device::{DeleteResult, Device};
+use super::entity::Entity;
 use super::error::fleet_error;
 use super::fault::{FaultInput, InjectedFault};
 use super::orders::{OPERATOR, Orders};
@@ -117,10 +118,85 @@ impl Mutation {
         Ok(id)
     }
 
-    /// Sends a command to a device, once, and answers with what the device shows afterwards. Only what its own state
-    /// shows counts as EXECUTED. SENT with an error means that nobody knows what came of it: look at the device before
-    /// sending another one. A device whose section lacks allow_write = true takes none, which is an error with the code
-    /// NOT_ALLOWED.
+    /// Takes nothing in from a device any more and stops its actor; it stays in the list as DISABLED, its alerts are
+    /// resolved, and what it sends meanwhile is rejected as disabled. That outlives restarts of the node.
+    async fn disable_device(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] id: ID,
+        #[graphql(desc = "Why, for the log and for whoever finds it disabled.")] reason: String,
+    ) -> Result<Device> {
+        ctx.data::<Orders>()?.admit("disable_device", &id, Some(&reason))?;
+        let id = arguments::device_id("id", &id)?;
+        ctx.data::<Fleet>()?.devices.disable(id, reason).await.map(Device).map_err(fleet_error)
+    }
+
+    /// Takes a disabled device back. One that is not disabled is an error with the code NOT_NOW.
+    async fn enable_device(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] id: ID,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
+    ) -> Result<Device> {
+        ctx.data::<Orders>()?.admit("enable_device", &id, reason.as_deref())?;
+        let id = arguments::device_id("id", &id)?;
+        ctx.data::<Fleet>()?.devices.enable(id).await.map(Device).map_err(fleet_error)
+    }
+
+    /// Takes a device from the list. What is stored of it stays for as long as readings are kept, and it is discovered
+    /// anew when it speaks again. A battery that the configuration names is an error with the code NOT_ALLOWED.
+    async fn delete_device(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] id: ID,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
+    ) -> Result<DeleteResult> {
+        ctx.data::<Orders>()?.admit("delete_device", &id, reason.as_deref())?;
+        let device = arguments::device_id("id", &id)?;
+        let reason = reason.unwrap_or_else(|| "none given".to_owned());
+        ctx.data::<Fleet>()?.devices.remove(device, reason).await.map_err(fleet_error)?;
+        Ok(DeleteResult { success: true, id })
+    }
+
+    /// Stops storing one value of a device: it is left out of the device's readings, and counted there as disabled. That
+    /// outlives restarts of the node.
+    async fn disable_entity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+        #[graphql(desc = "The entity, as the device's entities list it.")] key: String,
+        #[graphql(desc = "Why, for the log and for whoever finds it disabled.")] reason: String,
+    ) -> Result<Entity> {
+        set_entity(ctx, "disable_entity", (&device_id, key), Some(Word::Disabled), Some(reason)).await
+    }
+
+    /// Stores a value again that was disabled.
+    async fn enable_entity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+        #[graphql(desc = "The entity, as the device's entities list it.")] key: String,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
+    ) -> Result<Entity> {
+        set_entity(ctx, "enable_entity", (&device_id, key), None, reason).await
+    }
+
+    /// Marks a value of a device as removed until the device tells it again. What is stored of it stays.
+    async fn delete_entity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The device.")] device_id: ID,
+        #[graphql(desc = "The entity, as the device's entities list it.")] key: String,
+        #[graphql(desc = "Why, for the log.")] reason: Option<String>,
+    ) -> Result<Entity> {
+        set_entity(ctx, "delete_entity", (&device_id, key), Some(Word::Removed), reason).await
+    }
+
+    /// Sends a command to a device, once. A battery's is answered with what the battery shows afterwards: only what its
+    /// own state shows counts as EXECUTED. An MQTT device's is answered as soon as it is published, as SENT, or as PENDING
+    /// while the device does not listen; commandStatusChanged and command show how it goes on. SENT with an error means
+    /// that nobody knows what came of it: look at the device before sending another one. A battery whose section lacks
+    /// allow_write = true takes none, which is an error with the code NOT_ALLOWED.
     async fn send_command(
         &self,
         ctx: &Context<'_>,
@@ -144,4 +220,19 @@ impl Mutation {
         let letter = ctx.data::<Fleet>()?.dead_letters.replay(&id).await.map_err(fleet_error)?;
         Ok(DeadLetter::from(letter.as_ref()))
     }
+}
+
+async fn set_entity(
+    ctx: &Context<'_>,
+    order: &'static str,
+    (device_id, key): (&ID, String),
+    word: Option<Word>,
+    reason: Option<String>,
+) -> Result<Entity> {
+    let subject: String = format!("{} {key}", **device_id).chars().take(200).collect();
+    ctx.data::<Orders>()?.admit(order, &subject, reason.as_deref())?;
+    let device = arguments::device_id("deviceId", device_id)?;
+    let reason = reason.unwrap_or_else(|| "none given".to_owned());
+    let set = ctx.data::<Fleet>()?.devices.set_entity(device, key, word, reason).await;
+    set.map(Entity::from).map_err(fleet_error)
 }

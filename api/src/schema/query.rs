@@ -7,6 +7,7 @@ use voltree_model::DeviceId;
 use super::alert::{Alert, AlertSeverity};
 use super::arguments;
 use super::candidate::DeviceCandidate;
+use super::command::Command;
 use super::crash_report::CrashReport;
 use super::dead_letter::DeadLetter;
 use super::device::Device;
@@ -25,6 +26,8 @@ const DEFAULT_POINTS: usize = 1_000;
 /// The most alerts or events one answer may have.
 const MAX_ENTRIES: usize = 10_000;
 const DEFAULT_ENTRIES: usize = 100;
+/// The most commands one answer may have: as many as are remembered.
+const MAX_COMMANDS: usize = 500;
 /// What a question to the store costs, against the schema's limit of complexity.
 pub(super) const STORE_COST: usize = 50;
 /// What a list of devices, actors or ledger rows costs.
@@ -58,6 +61,31 @@ impl MainQuery {
     #[graphql(complexity = "LIST_COST + child_complexity")]
     async fn device_candidates(&self, ctx: &Context<'_>) -> Result<Vec<DeviceCandidate>> {
         Ok(doors(ctx)?.devices.candidates().into_iter().map(DeviceCandidate::from).collect())
+    }
+
+    /// One command; null if none of this id is remembered.
+    async fn command(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<Option<Command>> {
+        Ok(doors(ctx)?.commands.get(&id).map_err(fleet_error)?.map(Command::from))
+    }
+
+    /// The last commands, newest first; the node remembers 500, also across its restarts.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn commands(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those to this device.")] device_id: Option<ID>,
+        #[graphql(desc = "The most commands to answer, 1 to 500.", default_with = "Some(100)")] limit: Option<
+            i32,
+        >,
+    ) -> Result<Vec<Command>> {
+        let device = arguments::optional_device_id("deviceId", device_id.as_ref())?;
+        let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_COMMANDS)?;
+        let commands = doors(ctx)?.commands.list(device.as_ref(), limit).map_err(fleet_error)?;
+        Ok(commands.into_iter().map(Command::from).collect())
     }
 
     /// The samples of one metric in a range of time: the first `limit` of them, oldest first.

@@ -9,13 +9,14 @@ use async_graphql::{Context, Error, ErrorExtensions, ID, Result, Subscription};
 use futures::Stream;
 use futures::stream::unfold;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use voltree_actors::fleet::{Devices, Fleet, LiveReading};
+use voltree_actors::fleet::{CommandView, Devices, Fleet, FleetError, LiveReading};
 use voltree_model::DeviceId;
 
 use super::alert::Alert;
 use super::arguments;
+use super::command::Command;
 use super::device::Device;
-use super::error::{Code, coded, unknown_device};
+use super::error::{Code, coded, fleet_error, unknown_device};
 use super::supervision::SupervisionEvent;
 use super::telemetry::TelemetryPoint;
 
@@ -54,6 +55,21 @@ impl Subscription {
         Ok(updates_of(devices, wanted))
     }
 
+    /// How far a command is now, and then each of its changes. One that is not remembered is an error with the code
+    /// NOT_FOUND. A client that reads too slowly gets an error with the code LAGGED, and then goes on.
+    async fn command_status_changed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The command, as sendCommand answered it.")] command_id: ID,
+    ) -> Result<impl Stream<Item = Result<Command>>> {
+        let commands = &ctx.data::<Fleet>()?.commands;
+        let changes = commands.watch();
+        let current = commands.get(&command_id).map_err(fleet_error)?;
+        let current =
+            current.ok_or_else(|| fleet_error(FleetError::UnknownCommand(command_id.to_string())))?;
+        Ok(changes_of(current, changes))
+    }
+
     /// Everything that happens to the node's actors from now on. A client that reads too slowly gets an error with
     /// the code LAGGED that says how many events it missed, and then goes on.
     async fn supervision_event(
@@ -85,6 +101,25 @@ fn each<T: Clone, U>(
             Err(RecvError::Closed) => return None,
         };
         Some((event, events))
+    })
+}
+
+/// A command as it is, and as it changes.
+fn changes_of(current: CommandView, changes: Receiver<CommandView>) -> impl Stream<Item = Result<Command>> {
+    let id = current.id.clone();
+    unfold((Some(current), changes, id), |(first, mut changes, id)| async move {
+        if let Some(first) = first {
+            return Some((Ok(Command::from(first)), (None, changes, id)));
+        }
+        let change = loop {
+            match changes.recv().await {
+                Ok(command) if command.id == id => break Ok(Command::from(command)),
+                Ok(_another) => {}
+                Err(RecvError::Lagged(missed)) => break Err(lagged(missed, "changes of commands")),
+                Err(RecvError::Closed) => return None,
+            }
+        };
+        Some((change, (None, changes, id)))
     })
 }
 

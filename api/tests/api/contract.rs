@@ -8,21 +8,18 @@ use async_graphql::parser::types::{FieldDefinition, TypeKind, TypeSystemDefiniti
 const CONTRACT: &str = include_str!("../fixtures/contract.graphql");
 
 /// What the contract has and the schema has not yet. A line leaves this list when it is served, never enters it.
-const NOT_YET: [&str; 14] = [
+const NOT_YET: [&str; 11] = [
     "AlertRule",
     "CreateAlertRuleInput",
     "CreateDeviceInput",
-    "DeleteResult",
     "Mutation.acknowledgeAlert",
     "Mutation.createAlertRule",
     "Mutation.createDevice",
     "Mutation.deleteAlertRule",
-    "Mutation.deleteDevice",
     "Mutation.resolveAlert",
     "Mutation.updateAlertRule",
     "Mutation.updateDevice",
     "Query.alertRules",
-    "Subscription.commandStatusChanged",
 ];
 const INPUTS_NOT_YET: [&str; 2] = ["UpdateAlertRuleInput", "UpdateDeviceInput"];
 

@@ -10,16 +10,17 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use voltree_actors::access::Denied;
+use voltree_actors::commands::Way;
 use voltree_actors::crash_reports::CrashSummary;
 use voltree_actors::dead_letters::DeadLetter;
 use voltree_actors::fleet::{
     ActiveFault, ActorStatus, ActorView, AggregateBucket, AlertSeverity, AlertStatus, AlertView, Alerts,
     Answer, BackedUp, Backups, Candidate, ChartLine, CommandRequest, CommandStatus, CommandView, Commands,
-    DeviceView, Devices, FaultInjection, FaultPointView, Fleet, FleetError, Flights, GapCause, GapRange,
-    Health, HealthCheck, History, IntervalSamples, IntervalSeries, IntervalView, Kill, LatestMetric,
-    LedgerRow, Ledgers, LineBatch, LineProblem, LiveReading, Point, PointRange, Precision, Series,
-    SeriesRange, SetAside, Sockets, StateChange, Steps, Supervision, Telemetry, TimelineGap, Timelines,
-    WriteError, Writes, Written,
+    DeviceView, Devices, Entity, EntityKind, EntitySource, EntityState, FaultInjection, FaultPointView,
+    Fleet, FleetError, Flights, GapCause, GapRange, Health, HealthCheck, History, IntervalSamples,
+    IntervalSeries, IntervalView, Kill, LatestMetric, LedgerRow, Ledgers, LineBatch, LineProblem,
+    LiveReading, Point, PointRange, Precision, Series, SeriesRange, SetAside, Sockets, StateChange, Steps,
+    Supervision, Telemetry, TimelineGap, Timelines, Word, WriteError, Writes, Written,
 };
 use voltree_actors::intake::Inbound;
 use voltree_actors::link_quality::LinkQuality;
@@ -41,6 +42,7 @@ pub(crate) struct TestFleet {
     pub(crate) changes: broadcast::Sender<DeviceId>,
     pub(crate) events: broadcast::Sender<Arc<SupervisionEvent>>,
     pub(crate) alerts: broadcast::Sender<Arc<AlertView>>,
+    pub(crate) commands: broadcast::Sender<CommandView>,
     pub(crate) kills: Mutex<Vec<(String, String)>>,
     pub(crate) faults: Faults,
     /// The length, precision and login of each batch of lines.
@@ -55,6 +57,7 @@ impl TestFleet {
             changes: broadcast::Sender::new(8),
             events: broadcast::Sender::new(8),
             alerts: broadcast::Sender::new(8),
+            commands: broadcast::Sender::new(8),
             kills: Mutex::default(),
             faults: Faults::new(&[POINT], 1),
             written: Mutex::default(),
@@ -153,7 +156,7 @@ impl Devices for TestFleet {
     }
 
     fn get(&self, id: &DeviceId) -> Option<DeviceView> {
-        self.list().into_iter().find(|device| device.id == *id)
+        Devices::list(self).into_iter().find(|device| device.id == *id)
     }
 
     /// It came a minute after it went.
@@ -196,6 +199,67 @@ impl Devices for TestFleet {
             if id.as_str() == "full-disk" { Err(FleetError::Store("no space".to_owned())) } else { Ok(()) }
         })
     }
+
+    fn disable(&self, id: DeviceId, reason: String) -> Answer<'_, DeviceView> {
+        Box::pin(async move {
+            match id.as_str() {
+                "nobody" => Err(FleetError::UnknownDevice(id)),
+                _ => Ok(DeviceView { name: reason, ..device(id.as_str(), "mqtt", DeviceState::Disabled) }),
+            }
+        })
+    }
+
+    fn enable(&self, id: DeviceId) -> Answer<'_, DeviceView> {
+        Box::pin(async move {
+            match id.as_str() {
+                "shed" => Err(FleetError::NotNow("shed is not disabled".to_owned())),
+                _ => Ok(device(id.as_str(), "mqtt", DeviceState::Online)),
+            }
+        })
+    }
+
+    fn entities(&self, id: &DeviceId) -> Vec<Entity> {
+        (id.as_str() == "pack-1").then(entity).into_iter().collect()
+    }
+
+    fn set_entity(
+        &self,
+        id: DeviceId,
+        key: String,
+        word: Option<Word>,
+        reason: String,
+    ) -> Answer<'_, Entity> {
+        Box::pin(async move {
+            let disabled = word == Some(Word::Disabled);
+            let state = if disabled { EntityState::Disabled } else { EntityState::Enabled };
+            match key.as_str() {
+                "soc_percent" => Ok(Entity { state, reason: Some(reason), ..entity() }),
+                _ => Err(FleetError::UnknownEntity { device: id, key }),
+            }
+        })
+    }
+
+    fn remove(&self, id: DeviceId, _reason: String) -> Answer<'_, ()> {
+        Box::pin(async move {
+            match id.as_str() {
+                "pack-1" => Err(FleetError::NotAllowed("the configuration names pack-1".to_owned())),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+fn entity() -> Entity {
+    Entity {
+        key: "soc_percent".to_owned(),
+        name: "soc_percent".to_owned(),
+        unit: Unit::new("%").ok(),
+        kind: EntityKind::Number,
+        source: EntitySource::Driver,
+        writable: true,
+        state: EntityState::Enabled,
+        reason: None,
+    }
 }
 
 impl Timelines for TestFleet {
@@ -217,7 +281,7 @@ impl Telemetry for TestFleet {
     /// One sample a second, counting up from 0, without end.
     fn points(&self, range: PointRange, limit: usize) -> Answer<'_, Series> {
         Box::pin(async move {
-            self.get(&range.device).ok_or(FleetError::UnknownDevice(range.device))?;
+            Devices::get(self, &range.device).ok_or(FleetError::UnknownDevice(range.device))?;
             match range.metric.as_str() {
                 "broken" => return Err(FleetError::Store("/secret/place is torn".to_owned())),
                 "endless" => std::future::pending().await,
@@ -242,12 +306,12 @@ impl Telemetry for TestFleet {
     }
 
     fn latest(&self, device: &DeviceId, metric: &MetricName) -> Option<Point> {
-        let latest = self.get(device)?.latest.into_iter().find(|latest| latest.name == *metric)?;
+        let latest = Devices::get(self, device)?.latest.into_iter().find(|latest| latest.name == *metric)?;
         Some(Point { at: latest.at, value: latest.value, unit: latest.unit })
     }
 
     fn metrics(&self, device: &DeviceId) -> Option<Vec<MetricName>> {
-        Some(self.get(device)?.latest.into_iter().map(|latest| latest.name).collect())
+        Some(Devices::get(self, device)?.latest.into_iter().map(|latest| latest.name).collect())
     }
 
     fn live(&self) -> broadcast::Receiver<LiveReading> {
@@ -371,14 +435,41 @@ impl Commands for TestFleet {
     /// What is ordered of the first pack is done, and the second takes no orders.
     fn send(&self, request: CommandRequest) -> Answer<'_, CommandView> {
         let answer = if request.device.as_str() == "pack-1" {
-            let given = CommandView::given("c-1".to_owned(), &request, START);
-            let (status, executed_at, error) = (CommandStatus::Executed, Some(START), None);
-            Ok(CommandView { status, executed_at, error, ..given })
+            let sent = CommandStatus::Sent;
+            let given = CommandView::given("c-1".to_owned(), &request, sent, Way::Wire, START);
+            Ok(CommandView { status: CommandStatus::Executed, executed_at: Some(START), ..given })
         } else {
             Err(FleetError::NotAllowed("orders to it are switched off".to_owned()))
         };
         Box::pin(async move { answer })
     }
+
+    /// One command, c-2, is remembered: it went to the first pack and was acknowledged.
+    fn get(&self, id: &str) -> Result<Option<CommandView>, FleetError> {
+        Ok((id == "c-2").then(remembered))
+    }
+
+    fn list(&self, device: Option<&DeviceId>, _limit: usize) -> Result<Vec<CommandView>, FleetError> {
+        let wanted = device.is_none_or(|device| device.as_str() == "pack-1");
+        Ok(wanted.then(remembered).into_iter().collect())
+    }
+
+    fn watch(&self) -> broadcast::Receiver<CommandView> {
+        self.commands.subscribe()
+    }
+}
+
+/// The command that is remembered.
+pub(crate) fn remembered() -> CommandView {
+    let request = CommandRequest {
+        device: DeviceId::new("pack-1").unwrap(),
+        action: "blink".to_owned(),
+        params: serde_json::json!({ "times": 3 }),
+        expires_at: None,
+        idempotency_key: None,
+    };
+    let given = CommandView::given("c-2".to_owned(), &request, CommandStatus::Acknowledged, Way::Mqtt, START);
+    CommandView { acknowledged_at: Some(START), ..given }
 }
 
 impl Writes for TestFleet {

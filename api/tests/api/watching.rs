@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use voltree_actors::fleet::{CommandStatus, CommandView};
 
-use crate::fleet::{begun, id, killed, reading};
+use crate::fleet::{begun, id, killed, reading, remembered};
 use crate::support::Api;
 
 /// No answer takes this long; what does not come by then does not come.
@@ -250,4 +251,21 @@ async fn a_foreign_page_gets_no_socket() {
     assert!(matches!(foreign, Err(Error::Http(response)) if response.status() == 403));
     let own = format!("http://{}", served.address);
     assert!(served.connect("/graphql", &[PROTOCOL, ("origin", &own)]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_command_is_told_as_it_is_and_then_as_it_changes() {
+    let served = served().await;
+    let changes = &served.api.fleet.commands;
+    let mut client = served.client().await;
+    client.subscribe("c", "subscription { commandStatusChanged(commandId: \"c-2\") { id status } }").await;
+    let told = client.hear().await;
+    let of = |status: &str| json!({ "id": "c-2", "status": status });
+    assert_eq!(told["payload"]["data"]["commandStatusChanged"], of("ACKNOWLEDGED"));
+    let executed = CommandView { status: CommandStatus::Executed, ..remembered() };
+    changes.send(CommandView { id: "c-3".to_owned(), ..executed.clone() }).unwrap();
+    changes.send(executed).unwrap();
+    assert_eq!(client.hear().await["payload"]["data"]["commandStatusChanged"], of("EXECUTED"));
+    client.subscribe("none", "subscription { commandStatusChanged(commandId: \"c-9\") { id } }").await;
+    assert_eq!(client.hear().await["payload"]["errors"][0]["extensions"]["code"], "NOT_FOUND");
 }

@@ -37,11 +37,13 @@ pub enum RejectReason {
     NotAdopted,
     /// Its sender publishes faster than it may.
     Rate,
+    /// An operator disabled the device, or the entity that a metric belongs to.
+    Disabled,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadTopic,
         Self::BadPayload,
         Self::DeviceMismatch,
@@ -57,6 +59,7 @@ impl RejectReason {
         Self::NotAuthorized,
         Self::NotAdopted,
         Self::Rate,
+        Self::Disabled,
     ];
 
     /// The stable label.
@@ -77,6 +80,7 @@ impl RejectReason {
             Self::NotAuthorized => "not_authorized",
             Self::NotAdopted => "not_adopted",
             Self::Rate => "rate",
+            Self::Disabled => "disabled",
         }
     }
 }

@@ -4,7 +4,9 @@
 //! break out of either. In a topic a parameter may only be a plain word.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use super::path::JsonPath;
@@ -19,6 +21,54 @@ pub(super) struct CommandRule {
     pub(super) payload: Payload,
     /// The device's words for the values of a parameter.
     pub(super) values: BTreeMap<String, BTreeMap<String, String>>,
+    /// What is allowed of a parameter; of others whatever fits its place.
+    pub(super) params: BTreeMap<String, Allowed>,
+}
+
+/// What a parameter may be.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Allowed {
+    Boolean,
+    Number { min: f64, max: f64 },
+    Integer { min: i64, max: i64 },
+    OneOf { words: Vec<String> },
+}
+
+impl Allowed {
+    fn allows(&self, value: &Json) -> bool {
+        match self {
+            Self::Boolean => value.is_boolean(),
+            Self::Number { min, max } => value.as_f64().is_some_and(|number| (*min..=*max).contains(&number)),
+            Self::Integer { min, max } => {
+                value.as_i64().is_some_and(|number| (*min..=*max).contains(&number))
+            }
+            Self::OneOf { words } => {
+                value.as_str().is_some_and(|word| words.iter().any(|known| known == word))
+            }
+        }
+    }
+
+    /// Whether there is anything that it allows.
+    pub(super) fn is_sound(&self) -> bool {
+        match self {
+            Self::Boolean => true,
+            Self::Number { min, max } => min <= max,
+            Self::Integer { min, max } => min <= max,
+            Self::OneOf { words } => !words.is_empty(),
+        }
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boolean => f.write_str("true or false"),
+            Self::Number { min, max } => write!(f, "a number from {min} to {max}"),
+            Self::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::OneOf { words } => write!(f, "one of {}", words.join(", ")),
+        }
+    }
 }
 
 /// A payload with places.
@@ -60,6 +110,22 @@ pub enum CommandError {
         name: String,
         /// What it may be.
         known: String,
+    },
+    /// A parameter that the device does not take.
+    #[error("{name}: expected {expected}")]
+    Unfit {
+        /// Which parameter.
+        name: &'static str,
+        /// What it takes.
+        expected: String,
+    },
+    /// A parameter that is not what the mapping allows.
+    #[error("params.{name}: expected {expected}")]
+    NotAllowed {
+        /// Which parameter.
+        name: String,
+        /// What is allowed.
+        expected: String,
     },
     /// The finished topic is none.
     #[error(transparent)]
@@ -126,6 +192,12 @@ impl Source<'_> {
         };
         let path = JsonPath::parse(parameter).map_err(|_| missing())?;
         let value = path.find(self.params).ok_or_else(missing)?;
+        if let Some(allowed) = self.rule.params.get(parameter).filter(|allowed| !allowed.allows(value)) {
+            return Err(CommandError::NotAllowed {
+                name: parameter.to_owned(),
+                expected: allowed.to_string(),
+            });
+        }
         match self.rule.values.get(parameter) {
             None => Ok(value.clone()),
             Some(words) => words.get(&written(value)).cloned().map(Json::String).ok_or_else(|| {

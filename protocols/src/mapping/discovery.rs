@@ -5,18 +5,21 @@
 //! left alone: it would come back as its own device. Bounded, because anyone who may publish may announce.
 
 mod config;
+mod control;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 use voltree_model::{DeviceId, RejectReason};
 
+use super::command::CommandError;
 use super::convert::{TakenFor, plain};
 use super::draft::{Draft, Meaning, Value};
 use super::template::ValueTemplate;
 use crate::mqtt::Filter;
 
 pub use config::AnnouncementError;
+use control::Control;
 
 /// How many entities are kept.
 const MOST_ENTITIES: usize = 20_000;
@@ -44,6 +47,8 @@ struct Entity {
     device: DeviceId,
     device_name: String,
     component: String,
+    /// What it is called, if it says so.
+    name: String,
     metric: String,
     topic: String,
     template: Option<ValueTemplate>,
@@ -52,6 +57,8 @@ struct Entity {
     words: BTreeMap<String, f64>,
     availability: Vec<Availability>,
     mode: Mode,
+    /// How it is told what to do, if it can be.
+    control: Option<Control>,
 }
 
 /// Everything that is announced.
@@ -67,6 +74,21 @@ pub struct Discovery {
     entities: usize,
     /// What each topic of availability said last, by topic and words.
     present: BTreeMap<String, bool>,
+}
+
+/// An entity as it was announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnouncedEntity {
+    /// Names it within its device, and its series.
+    pub key: String,
+    /// What it is called.
+    pub name: String,
+    /// What Home Assistant makes of it: sensor, switch, …
+    pub component: String,
+    /// Its unit.
+    pub unit: Option<String>,
+    /// Whether it takes commands.
+    pub takes_commands: bool,
 }
 
 /// What an announcement changed.
@@ -114,7 +136,7 @@ impl Discovery {
     }
 
     /// How many entities are announced.
-    pub fn entities(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.entities
     }
 
@@ -221,11 +243,60 @@ impl Discovery {
         Some(Meaning { readings, presence: presence.collect() })
     }
 
+    /// Whether a device announced itself.
+    pub fn knows(&self, device: &DeviceId) -> bool {
+        self.devices.contains_key(device)
+    }
+
+    /// A command in the words of the entity that it names: where to publish what; nothing if the device is not announced.
+    /// The action is `set` with `entity` and `value`, or `press` with `entity`.
+    pub fn command(
+        &self,
+        device: &DeviceId,
+        action: &str,
+        params: &Json,
+    ) -> Option<Result<(String, Vec<u8>), CommandError>> {
+        self.knows(device).then(|| {
+            if !matches!(action, "set" | "press") {
+                let known = "set {\"entity\", \"value\"}, press {\"entity\"}".to_owned();
+                return Err(CommandError::UnknownAction { action: action.to_owned(), known });
+            }
+            let name = params.get("entity").and_then(Json::as_str).unwrap_or_default();
+            let controls = || self.entities_of(device).filter_map(|e| Some((e, e.control.as_ref()?)));
+            let Some((_, control)) = controls().find(|(entity, _)| entity.metric == name) else {
+                let known: Vec<_> = controls().map(|(entity, _)| entity.metric.as_str()).collect();
+                let expected = match known.is_empty() {
+                    true => "one that takes commands, and this device has none".to_owned(),
+                    false => format!("one of {}", known.join(", ")),
+                };
+                return Err(CommandError::Unfit { name: "entity", expected });
+            };
+            control.write(action, params.get("value"))
+        })
+    }
+
+    /// What a device announced, each entity with what it is.
+    pub fn entities(&self, device: &DeviceId) -> Vec<AnnouncedEntity> {
+        let entity = |entity: &Entity| AnnouncedEntity {
+            key: entity.metric.clone(),
+            name: entity.name.clone(),
+            component: entity.component.clone(),
+            unit: entity.unit.clone(),
+            takes_commands: entity.control.is_some(),
+        };
+        self.entities_of(device).map(entity).collect()
+    }
+
+    fn entities_of(&self, device: &DeviceId) -> impl Iterator<Item = &Entity> {
+        let announcements: BTreeSet<&String> =
+            self.devices.get(device).into_iter().flat_map(BTreeMap::values).collect();
+        let entities = announcements.into_iter().filter_map(|topic| self.announced.get(topic)).flatten();
+        entities.filter(move |entity| entity.device == *device)
+    }
+
     /// A device is there as long as any of its entities is.
     fn presence(&self, device: &DeviceId) -> Option<bool> {
-        let announcements: BTreeSet<&String> = self.devices.get(device)?.values().collect();
-        let entities = announcements.into_iter().filter_map(|topic| self.announced.get(topic)).flatten();
-        let entities = entities.filter(|entity| entity.device == *device);
+        let entities = self.entities_of(device);
         let states: Vec<bool> = entities.filter_map(|entity| entity.presence(&self.present)).collect();
         (!states.is_empty()).then(|| states.contains(&true))
     }

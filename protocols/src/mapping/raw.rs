@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::clock::{TimeFormat, TimeSource};
-use super::command::CommandRule;
+use super::command::{Allowed, CommandRule};
 use super::convert::{ByteType, Conversion, TakenFor};
 use super::path::JsonPath;
 use super::pattern::{PatternError, Template, TopicPattern};
@@ -133,6 +133,8 @@ struct RawCommand {
     payload: Json,
     #[serde(default)]
     values: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    params: BTreeMap<String, Allowed>,
 }
 
 /// Collects mistakes, with the key that each belongs to.
@@ -353,5 +355,9 @@ fn command(raw: RawCommand, key: &str, check: &mut Check) -> Option<CommandRule>
     let text = check.expand(&format!("{key}.topic"), &raw.topic);
     let topic = check.good(&format!("{key}.topic"), Template::parse(&text));
     let payload = check.good(&format!("{key}.payload"), super::command::payload(&raw.payload));
-    Some(CommandRule { action: raw.action, topic: topic?, payload: payload?, values: raw.values })
+    for (name, _) in raw.params.iter().filter(|(_, allowed)| !allowed.is_sound()) {
+        check.mistake(&format!("{key}.params.{name}"), "allows nothing at all");
+    }
+    let RawCommand { action, values, params, .. } = raw;
+    Some(CommandRule { action, topic: topic?, payload: payload?, values, params })
 }

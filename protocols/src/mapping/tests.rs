@@ -130,16 +130,29 @@ fn a_command_is_said_in_the_devices_own_words_and_cannot_break_out_of_them() {
         ("set_relay", json!({ "on": true, "relay": "1/../x" })),
         ("set_relay", json!({ "on": true, "relay": "#" })),
         ("set_dimmer", json!({ "percent": [1] })),
+        ("set_dimmer", json!({ "percent": 101 })),
+        ("set_dimmer", json!({ "percent": 2.5 })),
     ] {
         assert!(say(action, params.clone()).is_err(), "{action} {params}");
     }
     let shelly = preset("shelly-gen2");
     let plug = captures("shellyplus1pm-a8/online", &shelly);
-    let params = json!({ "on": true, "channel": "0\",\"evil\":\"1" });
-    let (topic, payload) = shelly.command(&plug, "set_relay", &params).unwrap();
+    let say = |params| shelly.command(&plug, "set_relay", &params);
+    let (topic, payload) = say(json!({ "on": true, "channel": 0 })).unwrap();
     let payload: Json = serde_json::from_slice(&payload).unwrap();
-    assert_eq!((topic.as_str(), &payload["params"]["on"]), ("shellyplus1pm-a8/rpc", &json!(true)));
-    assert_eq!(payload["params"].as_object().unwrap().len(), 2);
+    assert_eq!(
+        (topic.as_str(), &payload["params"]),
+        ("shellyplus1pm-a8/rpc", &json!({ "id": 0, "on": true }))
+    );
+    let refused = say(json!({ "on": "true", "channel": 0 })).unwrap_err().to_string();
+    assert_eq!(refused, "params.on: expected true or false");
+    assert!(say(json!({ "on": true, "channel": "0\",\"evil\":\"1" })).is_err());
+    let zigbee = preset("zigbee2mqtt");
+    let plug = captures("zigbee2mqtt/plug/availability", &zigbee);
+    let params = json!({ "state": "ON\",\"evil\":\"1" });
+    let (_, payload) = zigbee.command(&plug, "set_state", &params).unwrap();
+    let payload: Json = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(payload, params, "it stays one value");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use voltree_runtime::clock;
 
-use super::node::BenchNode;
 use super::{Load, generator_to, number, report};
+use crate::bench::node::BenchNode;
 
 /// How many connections share the load.
 const CONNECTIONS: u32 = 4;

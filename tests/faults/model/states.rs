@@ -22,7 +22,7 @@ enum State {
 /// The kinds of actor that a node is made of, and the states that each can be killed in besides running. Sessions can't
 /// be parked, and neither can what an operator reaches the node through. A kind that is not named here, or that is not
 /// there, fails the test.
-const KINDS: [(&str, &[State]); 19] = [
+const KINDS: [(&str, &[State]); 20] = [
     ("aggregator", &[State::Starting, State::Stopping, State::Frozen("aggregator.handle")]),
     ("alerts", &[State::Starting, State::Stopping, State::Frozen("alerts.handle")]),
     ("ble_adapter", &[State::Starting, State::Stopping]),
@@ -47,6 +47,7 @@ const KINDS: [(&str, &[State]); 19] = [
     ),
     ("mqtt_keeper", &[State::Starting, State::Stopping]),
     ("mqtt_listener", &[State::Starting, State::Stopping]),
+    ("mqtt_messenger", &[State::Starting, State::Stopping]),
     ("mqtt_outside", &[State::Starting, State::Stopping]),
     ("node", &[State::Starting]),
     ("presence", &[State::Starting, State::Stopping]),

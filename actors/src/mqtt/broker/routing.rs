@@ -107,6 +107,13 @@ impl Broker {
         Routed { heard: true, kept: kept.into_iter().collect() }
     }
 
+    /// Whether anybody subscribes to this topic, connected or away.
+    pub(in crate::mqtt) fn is_heard(&self, topic: &str) -> bool {
+        let members = self.members.read();
+        let recipients = members.subscriptions().matching(topic, None);
+        !recipients.own.is_empty() || !recipients.groups.is_empty()
+    }
+
     /// Hands a message to whose turn it is: to a connected member with room if there is one, else to one that is away.
     fn hand_to_one(
         &self,

@@ -88,7 +88,7 @@ impl Batch {
         let entry = &self.entry;
         let parsed = parse_telemetry(&entry.id, &payload, now, || entry.own_time(now));
         entry.publishes.record(now, &payload, &parsed);
-        let (reason, inbound) = judge(broker, &entry.id, parsed, now);
+        let (reason, inbound) = judge(broker, entry, parsed, now);
         self.inbound.push(inbound);
         self.tickets.push((ticket, reason));
     }

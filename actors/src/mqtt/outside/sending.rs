@@ -90,7 +90,8 @@ impl Way {
         }
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether one more may be under way.
+    pub(super) fn has_room(&self) -> bool {
         self.handed.len() + self.under_way.len() < self.window
     }
 
@@ -138,6 +139,13 @@ impl Way {
             (QoS::AtMostOnce, None) => {}
             (QoS::AtLeastOnce | QoS::ExactlyOnce, _) => self.handed.push_back(number),
         }
+        Ok(())
+    }
+
+    /// Sends a message of QoS 1 that does not wait in the outbox; its acknowledgement is nobody's.
+    pub(super) fn send_beside(&mut self, client: &Client, sending: Sending) -> Result<(), NoRoom> {
+        client.publish(sending)?;
+        self.handed.push_back(None);
         Ok(())
     }
 

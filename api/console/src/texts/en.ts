@@ -284,6 +284,22 @@ export const en = {
     },
     flow: { charging: 'charging', discharging: 'discharging', idle: 'idle' },
 
+    life: {
+      heading: 'Service',
+      explain:
+        'Disabled, it stays in the list: what it sends is turned away and counted, and its alerts end.',
+      disabled: 'What it sends is turned away and counted.',
+      reason: 'Reason',
+      disable: 'Disable',
+      enable: 'Enable',
+      remove: 'Remove …',
+      really: 'Really remove',
+      keep: 'Keep',
+      sending: 'sending …',
+      refused: (message: string) => `Refused: ${message}`,
+      unknown: (message: string) => `Outcome unknown: ${message}`,
+    },
+
     chart: {
       heading: 'History',
       range: 'Time range',

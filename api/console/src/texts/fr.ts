@@ -284,6 +284,22 @@ export const fr: Texts = {
     },
     flow: { charging: 'en charge', discharging: 'en décharge', idle: 'au repos' },
 
+    life: {
+      heading: 'Service',
+      explain:
+        'Désactivé, il reste dans la liste : ses messages sont refusés et comptés, ses alertes prennent fin.',
+      disabled: 'Ses messages sont refusés et comptés.',
+      reason: 'Motif',
+      disable: 'Désactiver',
+      enable: 'Activer',
+      remove: 'Retirer…',
+      really: 'Retirer vraiment',
+      keep: 'Garder',
+      sending: 'envoi…',
+      refused: (message) => `Refusé : ${message}`,
+      unknown: (message) => `Issue inconnue : ${message}`,
+    },
+
     chart: {
       heading: 'Historique',
       range: 'Période',

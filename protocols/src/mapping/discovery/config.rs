@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 use voltree_model::Unit;
 
-use super::{Availability, Entity, Mode, word};
+use super::{Availability, Control, Entity, Mode, word};
 use crate::mapping::draft::device_id;
 use crate::mapping::template::{TemplateError, ValueTemplate};
 use crate::mqtt::publish_topic_valid;
@@ -49,12 +49,14 @@ pub(super) struct Announcement {
 }
 
 /// Abbreviations of the keys that matter here.
-const ABBREVIATIONS: [(&str, &str); 30] = [
+const ABBREVIATIONS: [(&str, &str); 38] = [
     ("avty", "availability"),
     ("avty_t", "availability_topic"),
     ("avty_mode", "availability_mode"),
     ("avty_tpl", "availability_template"),
     ("cmps", "components"),
+    ("cmd_t", "command_topic"),
+    ("cmd_tpl", "command_template"),
     ("cns", "connections"),
     ("dev", "device"),
     ("dev_cla", "device_class"),
@@ -63,13 +65,19 @@ const ABBREVIATIONS: [(&str, &str); 30] = [
     ("mdl", "model"),
     ("o", "origin"),
     ("obj_id", "object_id"),
+    ("ops", "options"),
     ("off_dly", "off_delay"),
     ("p", "platform"),
     ("pl_avail", "payload_available"),
+    ("pl_cls", "payload_close"),
     ("pl_not_avail", "payload_not_available"),
     ("pl_lock", "payload_lock"),
     ("pl_off", "payload_off"),
     ("pl_on", "payload_on"),
+    ("pl_open", "payload_open"),
+    ("pl_prs", "payload_press"),
+    ("pl_stop", "payload_stop"),
+    ("pl_unlk", "payload_unlock"),
     ("stat_cla", "state_class"),
     ("stat_off", "state_off"),
     ("stat_on", "state_on"),
@@ -124,7 +132,7 @@ impl<'a> Place<'a> {
     }
 
     fn add(self, object: &Object, component: &str, key: &str, announcement: &mut Announcement) {
-        if STATELESS.contains(&component) {
+        if STATELESS.contains(&component) && Control::of(object, component).is_none() {
             return;
         }
         match self.entity(object, component, key) {
@@ -135,8 +143,16 @@ impl<'a> Place<'a> {
     }
 
     fn entity(self, object: &Object, component: &str, key: &str) -> Result<Option<Entity>, String> {
-        let Some(topic) = text(object, "state_topic") else { return Ok(None) };
-        publish_topic_valid(&topic).map_err(|error| format!("state_topic: {error}"))?;
+        let control = Control::of(object, component);
+        // One that only takes commands, such as a button, speaks on no topic.
+        let topic = text(object, "state_topic").filter(|_| !STATELESS.contains(&component));
+        if topic.is_none() && control.is_none() {
+            return Ok(None);
+        }
+        let topic = topic.unwrap_or_default();
+        if !topic.is_empty() {
+            publish_topic_valid(&topic).map_err(|error| format!("state_topic: {error}"))?;
+        }
         let (identity, device_name) = self.device(object);
         let device = device_id(&identity).map_err(|error| format!("device: {error}"))?;
         let unit = text(object, "unit_of_measurement").filter(|unit| Unit::new(unit).is_ok());
@@ -144,6 +160,7 @@ impl<'a> Place<'a> {
             device,
             device_name,
             component: component.to_owned(),
+            name: text(object, "name").unwrap_or_else(|| key.to_owned()),
             metric: key.to_owned(),
             topic,
             template: state_template(object, component)?,
@@ -151,6 +168,7 @@ impl<'a> Place<'a> {
             words: words(object, component),
             availability: availability(object)?,
             mode: mode(object),
+            control,
         }))
     }
 

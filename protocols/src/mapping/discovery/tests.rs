@@ -32,7 +32,7 @@ fn told(text: &str) -> String {
             Some(meaning) => told.push_str(&meaning.explain(NOW)),
         }
     }
-    writeln!(told, "{} entities, topics:", discovery.entities()).unwrap();
+    writeln!(told, "{} entities, topics:", discovery.count()).unwrap();
     discovery.topics().for_each(|topic| writeln!(told, "  {topic}").unwrap());
     told
 }
@@ -61,7 +61,7 @@ fn nobody_can_announce_without_end() {
     }
     let more = discovery.announce("h/sensor/more/config", b"{\"stat_t\":\"s/x\"}");
     assert_eq!(more, Err(AnnouncementError::TooMany));
-    assert_eq!(discovery.entities(), MOST_ENTITIES);
+    assert_eq!(discovery.count(), MOST_ENTITIES);
 }
 
 proptest! {
