@@ -218,7 +218,7 @@ mod tests {
             (broker.port, broker.client_id.as_str(), broker.login.is_none()),
             (1883, "voltree-n-b", true)
         );
-        assert_eq!(broker.topics, ["devices/+/telemetry", "devices/+/status"]);
+        assert_eq!(broker.topics, DEFAULT_TOPICS);
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!((texts(forward), texts(fetch)), (vec!["devices/#".to_owned()], vec!["a/+".to_owned()]));
         assert_eq!((prefix.as_str(), most_waiting), ("n/", 10_000));
         let old = with("forward = [\"a\"]\nprotocol = \"3.1.1\"\nforward_queue = 7\n");
-        assert_eq!((old.protocol, old.bridge.most_waiting, old.topics.len()), (Protocol::V3, 7, 2));
+        assert_eq!((old.protocol, old.bridge.most_waiting, old.topics.len()), (Protocol::V3, 7, 3));
         let shared = with("topics = [\"$share/g/a\"]\nconnections = 4\n");
         assert_eq!((shared.protocol, shared.connections), (Protocol::V3, 4));
     }
