@@ -114,7 +114,7 @@ async fn nothing_that_the_node_acknowledged_is_missing_at_mosquitto_across_kills
         let heard = numbers(&witness);
         acked.iter().copied().filter(|number| !heard.contains_key(number)).collect::<BTreeSet<_>>()
     };
-    until("the witness has heard everything", Duration::from_secs(10), || async {
+    until("the witness has heard everything", BOUND, || async {
         let missing = missing();
         if missing.is_empty() { Ok(()) } else { Err(format!("{} are missing: {missing:?}", missing.len())) }
     })
