@@ -186,14 +186,10 @@ impl<T> Inbox<T> {
     }
 
     fn enqueue_all(&self, contents: Vec<T>, receipt: oneshot::Sender<Outcome>) {
-        let since = clock::monotonic();
+        let (since, count, mut receipt) = (clock::monotonic(), contents.len(), Some(receipt));
         let mut queue = self.queue.lock();
-        for content in contents {
-            queue.push(Arc::new(content), since, None);
-        }
-        match queue.items.back_mut() {
-            Some(last) => last.receipt = Some(receipt),
-            None => drop(receipt),
+        for (index, content) in contents.into_iter().enumerate() {
+            queue.push(Arc::new(content), since, receipt.take_if(|_| index + 1 == count));
         }
     }
 
