@@ -231,11 +231,6 @@ impl Broker {
         self.outboxes.iter().find(|outbox| outbox.broker() == broker).cloned()
     }
 
-    /// Whether anything of this topic is to go to an outside broker.
-    pub(super) fn forwards(&self, topic: &str) -> bool {
-        self.outboxes.iter().any(|outbox| outbox.bridge().forwards(topic))
-    }
-
     /// The topics of retained messages that an outside broker is to have.
     pub(super) fn retained_for(&self, outbox: &Outbox) -> VecDeque<String> {
         let retained = self.retained.read();

@@ -17,7 +17,7 @@ struct Batch {
     entry: Arc<DeviceEntry>,
     inbound: Vec<Inbound>,
     tickets: Vec<(u64, u8)>,
-    /// What is still to be committed of them for subscribers that are away.
+    /// What is still to be committed of them for others.
     kept: Vec<Kept>,
 }
 
@@ -30,7 +30,7 @@ pub(in crate::mqtt) async fn ingest_all(
     let mut commits = Vec::new();
     let mut gathered: Option<Batch> = None;
     for (ticket, incoming) in offered {
-        let device = plain_telemetry(broker, &incoming);
+        let device = plain_telemetry(&incoming);
         if let Some(batch) = gathered.take_if(|batch| device.as_ref() != Some(&batch.entry.id)) {
             batch.bring(broker, now, &mut commits).await;
         }
@@ -41,7 +41,7 @@ pub(in crate::mqtt) async fn ingest_all(
             Some(batch) => batch.add(broker, ticket, incoming, now),
             None => {
                 let qos = incoming.qos;
-                // Most are not alone, and a client that waits must not take the room of one that does.
+                // Boxed, because every client's turn keeps room for what it may wait for.
                 let committed = Box::pin(ingest(broker, incoming, now)).await;
                 if qos != QoS::AtMostOnce {
                     commits.push(Commit::One { ticket, committed });
@@ -55,14 +55,14 @@ pub(in crate::mqtt) async fn ingest_all(
     commits
 }
 
-/// Whose telemetry it is, if it is nothing but that: to be retained or forwarded takes commits of its own, and properties
-/// may say that it came round.
-fn plain_telemetry(broker: &Broker, incoming: &Incoming) -> Option<DeviceId> {
+/// Whose telemetry it is, if it is nothing but that: what is retained has a commit of its own, and properties may say that
+/// it came round.
+fn plain_telemetry(incoming: &Incoming) -> Option<DeviceId> {
     let Incoming { topic, qos, retain, said, refused, .. } = incoming;
-    if refused.is_some() || *retain || said.is_some() || *qos == QoS::AtMostOnce || broker.forwards(topic) {
+    if refused.is_some() || *retain || said.is_some() || *qos == QoS::AtMostOnce {
         return None;
     }
-    match DeviceTopic::parse(&incoming.topic) {
+    match DeviceTopic::parse(topic) {
         Ok(DeviceTopic::Telemetry(device)) => Some(device),
         Ok(
             DeviceTopic::Status(_)
@@ -101,6 +101,7 @@ impl Batch {
                 commits.push(Commit::Batch { receipt, kept, tickets });
             }
             Err(Refused::Busy(inbound) | Refused::Closed(inbound)) => {
+                // Answers leave in the order of their publishes: the first one waits for what is kept of all.
                 let mut kept = kept.into_iter();
                 for ((ticket, reason), inbound) in tickets.into_iter().zip(inbound) {
                     let bringing = bring(broker, &entry, inbound, reason, QoS::AtLeastOnce, now);

@@ -11,7 +11,7 @@ use super::{Committed, Kept};
 /// Resolves to the tickets of publishes that are committed now, each with its reason code; to nothing if that can't be
 /// promised.
 pub(in crate::mqtt) enum Commit {
-    /// Readings of one device that came together and are settled together; and what is kept of them for subscribers.
+    /// Readings of one device that came together and are settled together; and what is kept of them for others.
     Batch { receipt: Receipt, kept: Vec<Kept>, tickets: Vec<(u64, u8)> },
     /// A publish that went its own way.
     One { ticket: u64, committed: Committed },
