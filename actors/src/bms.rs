@@ -21,7 +21,7 @@ use voltree_storage::JournalSlot;
 
 use crate::device::{self, DeviceMsg};
 use crate::faulty::FaultyLink;
-use crate::intake::{self, Inbound};
+use crate::intake;
 use crate::line::{Impatient, Line, Turn};
 use crate::link_quality::LinkQuality;
 use crate::metrics;
@@ -278,10 +278,7 @@ impl BmsState {
         let entry = &self.args.entry;
         let now = entry.now();
         entry.set_link(LinkState::Up, "it answers");
-        let inbound = match entry.sift(pack.into_reading(entry.id.clone(), now)) {
-            Ok(reading) => Inbound::Reading(Arc::new(reading)),
-            Err(detail) => Inbound::Rejected { at: now, reason: RejectReason::Disabled, detail },
-        };
+        let inbound = entry.inbound(pack.into_reading(entry.id.clone(), now), now);
         // This actor commits by itself. Its inbox is open, as it is closed only while nobody polls.
         if let Err(refused) = entry.intake.accept_unreceipted(inbound).await {
             let reason = RejectReason::Parked;

@@ -158,7 +158,8 @@ impl Batch<'_> {
     /// Hands over the reading of which more lines might have followed.
     async fn close(&mut self) -> Result<(), WriteError> {
         let Some(Open { first_line, lines, entry, reading }) = self.open.take() else { return Ok(()) };
-        self.accept(first_line, &entry, Inbound::Reading(Arc::new(reading)), lines).await
+        let inbound = entry.inbound(reading, self.now);
+        self.accept(first_line, &entry, inbound, lines).await
     }
 
     /// Lines of one device mostly follow each other.
@@ -189,13 +190,6 @@ impl Batch<'_> {
         inbound: Inbound,
         lines: usize,
     ) -> Result<(), WriteError> {
-        let inbound = match inbound {
-            Inbound::Reading(reading) => entry.sift(Arc::unwrap_or_clone(reading)).map_or_else(
-                |detail| Inbound::Rejected { at: self.now, reason: RejectReason::Disabled, detail },
-                |reading| Inbound::Reading(Arc::new(reading)),
-            ),
-            Inbound::Rejected { .. } => inbound,
-        };
         let is_reading = matches!(inbound, Inbound::Reading(_));
         match timeout_at(self.space_until, entry.intake.accept(inbound)).await {
             Ok(Ok(receipt)) => {

@@ -328,10 +328,7 @@ fn judge(
             reason: RejectReason::TooOld,
             detail: format!("{} is older than readings of this device are kept", reading.at),
         },
-        Ok(reading) => match entry.sift(reading) {
-            Ok(reading) => Inbound::Reading(Arc::new(reading)),
-            Err(detail) => Inbound::Rejected { at: now, reason: RejectReason::Disabled, detail },
-        },
+        Ok(reading) => entry.inbound(reading, now),
         Err(PayloadRejection { reason, detail }) => Inbound::Rejected { at: now, reason, detail },
     };
     (reason, inbound)

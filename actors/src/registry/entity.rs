@@ -4,10 +4,13 @@
 //! What a device has is known from what it told and what announced it; only an operator's words on it are kept, as records
 //! of the journal. A disabled entity's values are left out of readings and counted, one by one.
 
+use std::sync::Arc;
+
 use voltree_model::{MetricRejection, Reading, RejectReason, Timestamp, Unit};
 
 use super::standing::{Standing, Word};
 use super::{DeviceEntry, LifecycleError, Registry};
+use crate::intake::Inbound;
 
 /// What sort of value it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +113,18 @@ impl DeviceEntry {
         self.standings.of_entities(&self.id)
     }
 
+    /// What the device's door is told of a reading: without what belongs to disabled entities, and that it is rejected if
+    /// nothing else is left.
+    pub(crate) fn inbound(&self, reading: Reading, now: Timestamp) -> Inbound {
+        match self.sift(reading) {
+            Ok(reading) => Inbound::Reading(Arc::new(reading)),
+            Err(detail) => Inbound::Rejected { at: now, reason: RejectReason::Disabled, detail },
+        }
+    }
+
     /// Leaves out what belongs to disabled entities. Answers what is wrong if nothing else is left. One that was removed
     /// and tells something is there again.
-    pub(crate) fn sift(&self, mut reading: Reading) -> Result<Reading, String> {
+    fn sift(&self, mut reading: Reading) -> Result<Reading, String> {
         let standings = self.standings.of_entities(&self.id);
         if standings.is_empty() {
             return Ok(reading);
