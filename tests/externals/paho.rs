@@ -1,26 +1,14 @@
 //! Paho's Python client, of both levels, against a node with users.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use serde_json::json;
 
 use crate::dalybms::{python_with, run_script};
-use crate::support::node::{Site, VOLTREE};
-
-/// The hash that `voltree passwd` makes of a password that is piped in.
-fn hash(password: &str) -> String {
-    let mut command = Command::new(VOLTREE);
-    let mut passwd = command.arg("passwd").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    passwd.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
-    let output = passwd.wait_with_output().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use crate::support::node::Site;
+use crate::support::password_hash;
 
 async fn speaks(level: &str, device: &str, wrong_password: &str) {
     let Some(python) = python_with("paho.mqtt.client", "paho-mqtt") else { return };
-    let hash = hash("paho's own");
+    let hash = password_hash("paho's own");
     let site = Site::new().mqtt_sections(&format!(
         "[[mqtt.user]]\nname = \"paho\"\npassword_hash = {hash:?}\npublish = [\"devices/#\"]\nsubscribe = [\"devices/#\"]\n"
     ));

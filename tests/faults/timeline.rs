@@ -27,14 +27,6 @@ async fn act(node: &Node, mutation: &str, device: &str) {
     node.query(&query, json!({ "p": format!("node/devices/{device}") })).await;
 }
 
-async fn state(node: &Node, device: &str, wanted: &str) {
-    until(&format!("{device} is {wanted}"), BOUND, || async {
-        let answer = node.ask("query($d: ID!) { device(id: $d) { state } }", json!({ "d": device })).await?;
-        if answer["data"]["device"]["state"] == wanted { Ok(()) } else { Err(answer.to_string()) }
-    })
-    .await;
-}
-
 /// Waits until a device is polled again, so often that its usual period is known whatever its silences were.
 async fn talks(node: &Node, device: &str) {
     let readings = || async {
@@ -109,8 +101,8 @@ async fn a_cut_link_a_parked_device_and_a_dead_node_are_told_apart() {
     hush(&boards[..1]).await;
     let from = now_ms();
     act(&node, "parkActor", "parked").await;
-    state(&node, "cut", "OFFLINE").await;
-    state(&node, "parked", "PARKED").await;
+    node.device_is("cut", "OFFLINE").await;
+    node.device_is("parked", "PARKED").await;
     long_enough(from).await;
     let to = now_ms();
     known.push(Known { device: "cut", from, to, cause: "link_down" });

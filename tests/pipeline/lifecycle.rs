@@ -1,37 +1,15 @@
 //! The life of a device after it was taken in: disabled, enabled, removed and found anew, for batteries and publishers
 //! alike, and across a kill -9 of the node.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use voltree_protocols::sim::HasPack;
 
-use crate::support::mqtt::{Publisher, telemetry, topic};
-use crate::support::node::{BOUND, Node, Site, VOLTREE};
-use crate::support::{daly, now_ms, serve, until};
-
-fn voltree(node: &Node, args: &[&str]) -> (Option<i32>, String) {
-    let http = node.http.trim_start_matches("http://");
-    let output = Command::new(VOLTREE).arg("device").args(args).args(["--http", http]).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
-}
-
-async fn send(publisher: &mut Publisher, number: u64, device: &str) {
-    let payload = telemetry(device, now_ms(), &[("n", number as f64)]);
-    publisher.publish(number, &topic(device), &payload).await.unwrap();
-    publisher.settle().await.unwrap();
-}
-
-async fn is(node: &Node, device: &str, state: &str) {
-    until(&format!("{device} is {state}"), BOUND, || async {
-        let answer = node.ask("query($d: ID!) { device(id: $d) { state } }", json!({ "d": device })).await?;
-        if answer["data"]["device"]["state"] == state { Ok(()) } else { Err(answer.to_string()) }
-    })
-    .await;
-}
+use crate::support::mqtt::Publisher;
+use crate::support::node::{BOUND, Node, Site};
+use crate::support::{daly, serve, until};
 
 async fn rejected(node: &Node, device: &str, wanted: u64) {
     until(&format!("{wanted} messages of {device} are rejected"), BOUND, || async {
@@ -66,14 +44,14 @@ async fn a_disabled_publisher_is_rejected_and_counted_until_it_is_enabled_also_a
     let site = Site::new();
     let node = site.start().await;
     let mut publisher = Publisher::connect(node.mqtt, "shed").await.unwrap();
-    send(&mut publisher, 1, "shed").await;
+    publisher.tell(1, "shed").await;
     assert_eq!(node.ledger_settled("shed", 1).await.stored, 1);
-    let (code, said) = voltree(&node, &["disable", "nobody", "--reason", "x"]);
+    let (code, said) = node.device_command(&["disable", "nobody", "--reason", "x"]);
     assert!(code != Some(0) && said.contains("no device nobody is known"), "{said}");
-    let (code, said) = voltree(&node, &["disable", "shed", "--reason", "noisy"]);
+    let (code, said) = node.device_command(&["disable", "shed", "--reason", "noisy"]);
     assert_eq!(code, Some(0), "{said}");
-    is(&node, "shed", "DISABLED").await;
-    send(&mut publisher, 2, "shed").await;
+    node.device_is("shed", "DISABLED").await;
+    publisher.tell(2, "shed").await;
     rejected(&node, "shed", 1).await;
     let metrics = node.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("actors_readings_rejected_total{reason=\"disabled\"} 1"), "{metrics}");
@@ -86,21 +64,21 @@ async fn a_disabled_publisher_is_rejected_and_counted_until_it_is_enabled_also_a
     node.kill();
 
     let node = site.start().await;
-    is(&node, "shed", "DISABLED").await;
+    node.device_is("shed", "DISABLED").await;
     assert_eq!(status_of(&node, "node/devices/shed").await, "parked");
     let mut publisher = Publisher::connect(node.mqtt, "shed").await.unwrap();
-    send(&mut publisher, 3, "shed").await;
+    publisher.tell(3, "shed").await;
     rejected(&node, "shed", 2).await;
-    let (code, said) = voltree(&node, &["enable", "shed"]);
+    let (code, said) = node.device_command(&["enable", "shed"]);
     assert_eq!(code, Some(0), "{said}");
-    send(&mut publisher, 4, "shed").await;
+    publisher.tell(4, "shed").await;
     until("what it sends is stored again", BOUND, || async {
         let ledger = node.ledger(Some("shed")).await;
         if ledger.stored == 2 { Ok(()) } else { Err(format!("{ledger:?}")) }
     })
     .await;
-    is(&node, "shed", "ONLINE").await;
-    let (code, said) = voltree(&node, &["enable", "shed"]);
+    node.device_is("shed", "ONLINE").await;
+    let (code, said) = node.device_command(&["enable", "shed"]);
     assert!(code != Some(0) && said.contains("is not disabled"), "{said}");
     assert_eq!(node.stop().await, Some(0));
 }
@@ -110,10 +88,10 @@ async fn a_removed_publisher_leaves_the_list_keeps_its_history_and_is_discovered
     let site = Site::new().quarantine().mqtt_sections("[devices]\nunknown = \"quarantine\"\n");
     let node = site.start().await;
     let mut publisher = Publisher::connect(node.mqtt, "shed").await.unwrap();
-    voltree(&node, &["adopt", "shed"]);
-    send(&mut publisher, 1, "shed").await;
+    node.device_command(&["adopt", "shed"]);
+    publisher.tell(1, "shed").await;
     assert_eq!(node.ledger_settled("shed", 1).await.stored, 1);
-    let (code, said) = voltree(&node, &["remove", "shed"]);
+    let (code, said) = node.device_command(&["remove", "shed"]);
     assert_eq!(code, Some(0), "{said}");
     let list = || async { node.query("{ devices { id } deviceCandidates { id } }", json!({})).await };
     assert_eq!(list().await, json!({ "devices": [], "deviceCandidates": [] }));
@@ -124,10 +102,10 @@ async fn a_removed_publisher_leaves_the_list_keeps_its_history_and_is_discovered
     let list = || async { node.query("{ devices { id } deviceCandidates { id } }", json!({})).await };
     assert_eq!(list().await, json!({ "devices": [], "deviceCandidates": [] }));
     let mut publisher = Publisher::connect(node.mqtt, "shed").await.unwrap();
-    send(&mut publisher, 2, "shed").await;
+    publisher.tell(2, "shed").await;
     assert_eq!(list().await, json!({ "devices": [], "deviceCandidates": [{ "id": "shed" }] }));
-    voltree(&node, &["adopt", "shed"]);
-    send(&mut publisher, 3, "shed").await;
+    node.device_command(&["adopt", "shed"]);
+    publisher.tell(3, "shed").await;
     until("its history goes on", BOUND, || async {
         let samples = node.samples("shed", "n").await;
         let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
@@ -143,14 +121,14 @@ async fn a_battery_is_disabled_with_its_alerts_and_can_be_removed_only_from_the_
     let board = serve(Arc::clone(&held));
     let site = Site::new().battery("pack", "daly_bms", board.path(), "");
     let node = site.start().await;
-    is(&node, "pack", "ONLINE").await;
-    let (code, said) = voltree(&node, &["remove", "pack"]);
+    node.device_is("pack", "ONLINE").await;
+    let (code, said) = node.device_command(&["remove", "pack"]);
     assert!(code != Some(0) && said.contains("the configuration names pack"), "{said}");
     held.lock().pack_mut().set_temperature(1, 75.0);
     alerts(&node, "pack", true).await;
-    let (code, said) = voltree(&node, &["disable", "pack", "--reason", "winter"]);
+    let (code, said) = node.device_command(&["disable", "pack", "--reason", "winter"]);
     assert_eq!(code, Some(0), "{said}");
-    is(&node, "pack", "DISABLED").await;
+    node.device_is("pack", "DISABLED").await;
     until("its actor stands still", BOUND, || async {
         let status = status_of(&node, "node/devices/pack").await;
         if status == "parked" { Ok(()) } else { Err(status.to_string()) }
@@ -158,9 +136,9 @@ async fn a_battery_is_disabled_with_its_alerts_and_can_be_removed_only_from_the_
     .await;
     let before = node.ledger(Some("pack")).await.received;
     alerts(&node, "pack", false).await;
-    let (code, said) = voltree(&node, &["enable", "pack"]);
+    let (code, said) = node.device_command(&["enable", "pack"]);
     assert_eq!(code, Some(0), "{said}");
-    is(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     until("it is read again", BOUND, || async {
         let received = node.ledger(Some("pack")).await.received;
         if received > before { Ok(()) } else { Err(received.to_string()) }

@@ -9,15 +9,6 @@ use crate::support::{daly, hush, pack, until};
 use serde_json::json;
 use voltree_protocols::sim::{LinePace, TcpSim};
 
-async fn state(node: &Node, device: &str, wanted: &str) {
-    until(&format!("{device} is {wanted}"), BOUND, || async {
-        let query = "query($d: ID!) { device(id: $d) { state } }";
-        let answer = node.ask(query, json!({ "d": device })).await?;
-        if answer["data"]["device"]["state"] == wanted { Ok(()) } else { Err(answer.to_string()) }
-    })
-    .await;
-}
-
 fn told(node: &Node, event: &str) -> usize {
     node.log_lines().iter().filter(|line| line["event"] == event).count()
 }
@@ -27,11 +18,11 @@ async fn a_silent_board_goes_offline_and_comes_back_without_a_restart() {
     let board = pack(1);
     let site = Site::new().pack("pack", board.path(), 300);
     let node = site.start().await;
-    state(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     board.pause();
-    state(&node, "pack", "OFFLINE").await;
+    node.device_is("pack", "OFFLINE").await;
     board.resume();
-    state(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     assert_eq!((told(&node, "device.offline"), told(&node, "device.online")), (1, 2));
     let tree = node.try_tree().await.unwrap();
     assert!(tree.iter().all(|actor| actor.restarts == 0), "{tree:?}");
@@ -46,13 +37,13 @@ async fn a_port_that_vanishes_and_returns_as_another_device_is_taken_up_again() 
     symlink(first.path(), &by_id).unwrap();
     let site = Site::new().pack("pack", &by_id, 300);
     let node = site.start().await;
-    state(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     drop(first);
     std::fs::remove_file(&by_id).unwrap();
-    state(&node, "pack", "OFFLINE").await;
+    node.device_is("pack", "OFFLINE").await;
     let second = pack(2);
     symlink(second.path(), &by_id).unwrap();
-    state(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     until("the second board's polls are stored or pending", BOUND, || async {
         let ledger = node.ledger(Some("pack")).await;
         if second.stats().cycles_completed() > 0 && ledger.received > 0 {
@@ -72,7 +63,7 @@ async fn a_pack_that_is_configured_no_longer_keeps_its_name_type_and_history() {
     let board = pack(1);
     let mut site = Site::new().pack("pack", board.path(), 300);
     let node = site.start().await;
-    state(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     hush(std::slice::from_ref(&board)).await;
     let stored = node.ledger_at_rest(Some("pack")).await.stored;
     assert_eq!(node.stop().await, Some(0));
@@ -95,14 +86,14 @@ async fn a_gateway_on_the_network_goes_offline_and_comes_back() {
     let address = url.to_str().unwrap().strip_prefix("tcp://").unwrap().parse().unwrap();
     let site = Site::new().pack("pack", &url, 300);
     let node = site.start().await;
-    state(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     first.stop().await.unwrap();
-    state(&node, "pack", "OFFLINE").await;
+    node.device_is("pack", "OFFLINE").await;
     let second = until("the gateway's port is free again", BOUND, || async {
         gateway(address).await.map_err(|error| error.to_string())
     })
     .await;
-    state(&node, "pack", "ONLINE").await;
+    node.device_is("pack", "ONLINE").await;
     assert!(second.stats().cycles_completed() > 0);
     let tree = node.try_tree().await.unwrap();
     assert!(tree.iter().all(|actor| actor.restarts == 0), "{tree:?}");
@@ -118,9 +109,9 @@ async fn boards_of_one_line_take_turns_and_a_dead_one_does_not_stop_the_others()
     }
     let node = site.start().await;
     for board in [1, 2, 3] {
-        state(&node, &format!("board-{board}"), "ONLINE").await;
+        node.device_is(&format!("board-{board}"), "ONLINE").await;
     }
-    state(&node, "board-9", "OFFLINE").await;
+    node.device_is("board-9", "OFFLINE").await;
     let readings = async |device: &str| node.ledger(Some(device)).await.received;
     for board in [1, 2, 3] {
         let device = format!("board-{board}");

@@ -1,7 +1,6 @@
 //! Who may come in to the MQTT listener and what they may do there: rumqttc's clients against a node with users.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, QoS,
@@ -11,20 +10,10 @@ use serde_json::json;
 
 use crate::support::mqtt::telemetry;
 use crate::support::node::{BOUND, Node, Site, VOLTREE};
-use crate::support::now_ms;
-
-/// The hash that `voltree passwd` makes of a password that is piped in.
-fn hash(password: &str) -> String {
-    let mut command = Command::new(VOLTREE);
-    let mut passwd = command.arg("passwd").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    passwd.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
-    let output = passwd.wait_with_output().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use crate::support::{now_ms, password_hash};
 
 pub(crate) fn site_with_users() -> Site {
-    let (pack, hub) = (hash("pack's"), hash("hub's"));
+    let (pack, hub) = (password_hash("pack's"), password_hash("hub's"));
     Site::new().mqtt_sections(&format!(
         "[[mqtt.user]]\nname = \"pack\"\npassword_hash = {pack:?}\ndevice = \"pack-1\"\n\
          [[mqtt.user]]\nname = \"hub\"\npassword_hash = {hub:?}\npublish = [\"devices/+/telemetry\"]\n\

@@ -28,14 +28,6 @@ async fn send(node: &Node, device: &str, input: &str) -> Result<Value, String> {
     }
 }
 
-async fn online(node: &Node, device: &str) {
-    until(&format!("{device} is read"), BOUND, || async {
-        let answer = node.ask("query($d: ID!) { device(id: $d) { state } }", json!({ "d": device })).await?;
-        if answer["data"]["device"]["state"] == "ONLINE" { Ok(()) } else { Err(answer.to_string()) }
-    })
-    .await;
-}
-
 /// Waits until the readings show the discharge switch like that.
 async fn discharge_shows(node: &Node, device: &str, on: f64) {
     until(&format!("the readings of {device} show {on}"), BOUND, || async {
@@ -83,7 +75,7 @@ async fn a_switch_is_opened_read_back_and_seen_in_the_readings() {
         .battery("jbd", "jbd_bms", jbd.path(), write);
     let node = site.start().await;
     for device in ["a5", "d2", "p81", "jbd"] {
-        online(&node, device).await;
+        node.device_is(device, "ONLINE").await;
         for (on, shown) in [(false, 0.0), (true, 1.0)] {
             let order = format!("action: \"set_discharge\", params: {{ on: {on} }}");
             let command = send(&node, device, &order).await.unwrap();
@@ -117,8 +109,8 @@ async fn what_the_board_does_not_do_or_nobody_allowed_is_not_done() {
         "",
     );
     let node = site.start().await;
-    online(&node, "held").await;
-    online(&node, "read-only").await;
+    node.device_is("held", "ONLINE").await;
+    node.device_is("read-only", "ONLINE").await;
     let open = "action: \"set_discharge\", params: { on: false }";
     assert_eq!(send(&node, "read-only", open).await, Err("NOT_ALLOWED".to_owned()));
     assert_eq!(send(&node, "nobody", open).await, Err("NOT_FOUND".to_owned()));
@@ -145,7 +137,7 @@ async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
     });
     let site = Site::new().battery("pack", "daly_bms", board.path(), "allow_write = true");
     let node = site.start().await;
-    online(&node, "pack").await;
+    node.device_is("pack", "ONLINE").await;
     let open = "action: \"set_discharge\", params: { on: false }, idempotencyKey: \"night\"";
     let lost = send(&node, "pack", open).await.unwrap();
     assert_eq!((&lost["status"], ordered.load(Ordering::Acquire)), (&json!("SENT"), 1), "{lost}");
@@ -176,7 +168,7 @@ async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
     // What is known of it is known after a restart, too.
     assert_eq!(node.stop().await, Some(0));
     let node = site.start().await;
-    online(&node, "pack").await;
+    node.device_is("pack", "ONLINE").await;
     assert_eq!(send(&node, "pack", open).await.unwrap(), lost);
     let other = "action: \"set_discharge\", params: { on: true }, idempotencyKey: \"night\"";
     assert_eq!(send(&node, "pack", other).await, Err("BAD_USER_INPUT".to_owned()));

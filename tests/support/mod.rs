@@ -11,7 +11,9 @@ pub(crate) mod simulator;
 pub(crate) mod witness;
 
 use std::future::Future;
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use voltree_protocols::bms::daly_uart::{Board, CurrentSign};
@@ -90,6 +92,16 @@ pub(crate) async fn hush(packs: &[SimHandle]) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+}
+
+/// The hash that `voltree passwd` makes of a password that is piped in.
+pub(crate) fn password_hash(password: &str) -> String {
+    let mut command = Command::new(node::VOLTREE);
+    let mut passwd = command.arg("passwd").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    passwd.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
+    let output = passwd.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 pub(crate) fn now_ms() -> i64 {

@@ -115,6 +115,13 @@ impl Publisher {
         }
     }
 
+    /// Publishes one number of a device, measured now, and waits until that is acknowledged.
+    pub(crate) async fn tell(&mut self, number: u64, device: &str) {
+        let payload = telemetry(device, crate::support::now_ms(), &[("n", number as f64)]);
+        self.publish(number, &topic(device), &payload).await.unwrap();
+        self.settle().await.unwrap();
+    }
+
     /// Waits until everything under way is acknowledged.
     pub(crate) async fn settle(&mut self) -> std::io::Result<()> {
         while !self.in_flight.is_empty() {

@@ -280,6 +280,24 @@ impl Node {
         value.unwrap_or_default()
     }
 
+    /// What `voltree device` answers for this node, and its exit code.
+    pub(crate) fn device_command(&self, args: &[&str]) -> (Option<i32>, String) {
+        let http = self.http.trim_start_matches("http://");
+        let output = Command::new(VOLTREE).arg("device").args(args).args(["--http", http]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+
+    /// Waits until a device is in this state.
+    pub(crate) async fn device_is(&self, device: &str, state: &str) {
+        until(&format!("{device} is {state}"), BOUND, || async {
+            let query = "query($d: ID!) { device(id: $d) { state } }";
+            let answer = self.ask(query, json!({ "d": device })).await?;
+            if answer["data"]["device"]["state"] == state { Ok(()) } else { Err(answer.to_string()) }
+        })
+        .await;
+    }
+
     /// Waits until a metric without labels has this value.
     pub(crate) async fn metric_is(&self, name: &str, wanted: f64) {
         until(&format!("{name} is {wanted}"), BOUND, || async {
