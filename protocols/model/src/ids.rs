@@ -1,11 +1,13 @@
 //! Names that cross rooms, each valid by construction and cheap to clone.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::text::Text;
 
 /// Why a text can't be an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,14 +38,14 @@ pub enum InvalidId {
 pub struct DeviceId(Arc<str>);
 
 /// A metric's name: 1 to 128 characters, none of them a control character.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct MetricName(Arc<str>);
+pub struct MetricName(Text);
 
 /// A unit as its source wrote it ("V", "°C"): up to 32 characters, shown and never computed with.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Unit(Arc<str>);
+pub struct Unit(Text);
 
 fn check(kind: &'static str, text: &str, max: usize, allowed: fn(char) -> bool) -> Result<(), InvalidId> {
     if text.is_empty() || text.len() > max {
@@ -55,45 +57,11 @@ fn check(kind: &'static str, text: &str, max: usize, allowed: fn(char) -> bool) 
     }
 }
 
-/// So many texts are shared by each thread; whoever sends ever new names gets copies of their own.
-const MOST_SHARED: usize = 2048;
-
-/// One copy of a text that comes again and again: a node keeps hundreds of thousands of readings, and their names and units
-/// would be most of them. Each thread has its own, so that no lock is taken.
-fn shared(text: &str) -> Arc<str> {
-    thread_local! {
-        static SHARED: RefCell<HashSet<Arc<str>>> = RefCell::default();
-    }
-    SHARED.with_borrow_mut(|shared| {
-        if let Some(known) = shared.get(text) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = Arc::from(text);
-        if shared.len() < MOST_SHARED {
-            shared.insert(Arc::clone(&new));
-        }
-        new
-    })
-}
-
 macro_rules! text_id {
-    ($name:ident, $kind:literal, $max:literal, $allowed:expr, $keep:expr) => {
-        impl $name {
-            /// Checks the text and takes it over.
-            pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
-                check($kind, text.as_ref(), $max, $allowed)?;
-                Ok(Self($keep(text.as_ref())))
-            }
-
-            /// Borrows the text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
+    ($name:ident) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
@@ -107,33 +75,92 @@ macro_rules! text_id {
         /// As text, without a copy of it: this is what the journal does most.
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
+                serializer.serialize_str(self.as_str())
             }
         }
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0.as_ref().to_owned()
+                id.as_str().to_owned()
             }
         }
 
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
-                &self.0
+                self.as_str()
             }
         }
     };
 }
 
-text_id!(
-    DeviceId,
-    "a device id",
-    64,
-    |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'),
-    Arc::from
-);
-text_id!(MetricName, "a metric name", 128, |c| !c.is_control(), shared);
-text_id!(Unit, "a unit", 32, |c| !c.is_control(), shared);
+text_id!(DeviceId);
+text_id!(MetricName);
+text_id!(Unit);
+
+impl DeviceId {
+    /// Checks the text and takes it over.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        check("a device id", text.as_ref(), 64, allowed)?;
+        Ok(Self(Arc::from(text.as_ref())))
+    }
+
+    /// Borrows the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! shared_text {
+    ($name:ident, $kind:literal, $max:literal) => {
+        impl $name {
+            /// Checks the text and takes it over.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
+                let text = text.as_ref();
+                // What is shared was checked before it was.
+                if text.len() <= $max
+                    && let Some(known) = Text::find(text)
+                {
+                    return Ok(Self(known));
+                }
+                check($kind, text, $max, |c| !c.is_control())?;
+                Ok(Self(Text::keep(text)))
+            }
+
+            /// Borrows the text.
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.as_str()).finish()
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.as_str().cmp(other.as_str())
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
+    };
+}
+
+shared_text!(MetricName, "a metric name", 128);
+shared_text!(Unit, "a unit", 32);
 
 #[cfg(test)]
 mod tests {
@@ -145,15 +172,6 @@ mod tests {
         for bad in ["", "a b", "a/b", "a+", "énergie", &"x".repeat(65)] {
             assert!(DeviceId::new(bad).is_err(), "{bad:?} passed");
         }
-    }
-
-    #[test]
-    fn names_that_come_again_are_kept_once_and_floods_of_names_are_not_kept() {
-        let [first, second] = ["pack_voltage"; 2].map(|name| MetricName::new(name).unwrap());
-        assert!(Arc::ptr_eq(&first.0, &second.0));
-        let flood = (0..2 * MOST_SHARED).map(|number| MetricName::new(number.to_string()).unwrap());
-        let kept = flood.filter(|name| Arc::strong_count(&name.0) > 1).count();
-        assert!(kept < MOST_SHARED, "{kept}");
     }
 
     #[test]

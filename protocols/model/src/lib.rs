@@ -10,6 +10,7 @@ mod pack;
 mod reading;
 mod rejection;
 mod secret;
+mod text;
 mod time;
 mod units;
 
