@@ -88,7 +88,7 @@ impl FlightReport {
         if let (Some(flight), Some(crash)) = (&mut flight, &crash) {
             flight.cycles.retain(|cycle| cycle.incarnation <= crash.incarnation);
         }
-        let mut publishes = entry.publishes.publishes();
+        let mut publishes = entry.publishes.publishes(&entry.id);
         publishes.retain(|publish| crash.as_ref().is_none_or(|crash| publish.at <= crash.at));
         let (device, kind) = (entry.id.clone(), entry.kind.to_owned());
         Self { format: FORMAT, build, device, kind, written_at: now, crash, flight, publishes }

@@ -1,7 +1,8 @@
 //! The last payloads of a device that publishes by itself, and what each was read as.
 //!
-//! Of a reading only a checksum is kept, so that recording costs a publish next to nothing. A payload that is larger than
-//! the whole record is not kept.
+//! Recording costs a publish next to nothing: payloads lie in one ring, and what a reading said is found out when somebody
+//! asks, by reading it once more, which this build does the same way each time. A payload that is larger than the whole
+//! record is not kept.
 
 use std::collections::VecDeque;
 
@@ -15,7 +16,7 @@ use crate::mqtt::{PayloadRejection, parse_telemetry};
 /// How much of a device's payloads is kept, in bytes of memory.
 const KEPT_BYTES: usize = 8 * 1024;
 /// What a payload costs besides its bytes.
-const ENTRY_BYTES: usize = 96;
+const ENTRY_BYTES: usize = size_of::<Entry>();
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_XZ);
 
 /// What a payload was read as.
@@ -46,11 +47,13 @@ pub struct Publish {
     pub read_as: ReadAs,
 }
 
-/// What was read of a payload, as compact as it is kept.
+/// A payload that is kept, without its bytes.
 #[derive(Debug)]
-enum Kept {
-    Reading { at: Timestamp, crc: u64 },
-    Rejected(Box<str>),
+struct Entry {
+    arrived: Timestamp,
+    length: usize,
+    /// The time of its reading, or why it is none.
+    read_as: Result<Timestamp, Box<str>>,
 }
 
 /// The last payloads of one device.
@@ -59,42 +62,50 @@ pub struct PublishRecorder(Mutex<Payloads>);
 
 #[derive(Debug, Default)]
 struct Payloads {
-    kept: VecDeque<(Timestamp, Box<[u8]>, Kept)>,
-    bytes: usize,
+    entries: VecDeque<Entry>,
+    /// Theirs, one after the other.
+    bytes: VecDeque<u8>,
 }
 
 impl PublishRecorder {
     /// Writes down a payload and what it was read as.
-    pub fn record(&self, at: Timestamp, payload: &[u8], parsed: &Result<Reading, PayloadRejection>) {
-        let cost = ENTRY_BYTES + payload.len();
-        if cost > KEPT_BYTES {
+    pub fn record(&self, arrived: Timestamp, payload: &[u8], parsed: &Result<Reading, PayloadRejection>) {
+        if ENTRY_BYTES + payload.len() > KEPT_BYTES {
             return;
         }
         let read_as = match parsed {
-            Ok(reading) => Kept::Reading { at: reading.at, crc: checksum(reading) },
-            Err(rejection) => Kept::Rejected(rejection.to_string().into()),
+            Ok(reading) => Ok(reading.at),
+            Err(rejection) => Err(rejection.to_string().into()),
         };
         let mut payloads = self.0.lock();
-        payloads.kept.push_back((at, payload.into(), read_as));
-        payloads.bytes += cost;
-        while payloads.bytes > KEPT_BYTES {
-            let Some((_, oldest, _)) = payloads.kept.pop_front() else { break };
-            payloads.bytes = payloads.bytes.saturating_sub(ENTRY_BYTES + oldest.len());
-        }
+        payloads.make_room(payload.len());
+        payloads.bytes.extend(payload);
+        payloads.entries.push_back(Entry { arrived, length: payload.len(), read_as });
     }
 
-    /// What is kept, oldest first.
-    pub fn publishes(&self) -> Vec<Publish> {
+    /// What is kept of the device's payloads, oldest first.
+    pub fn publishes(&self, device: &DeviceId) -> Vec<Publish> {
         let payloads = self.0.lock();
-        let publish = |(at, payload, kept): &(Timestamp, Box<[u8]>, Kept)| Publish {
-            at: *at,
-            payload: payload.to_vec(),
-            read_as: match kept {
-                Kept::Reading { at, crc } => ReadAs::Reading { at: *at, crc: format!("{crc:016x}") },
-                Kept::Rejected(why) => ReadAs::Rejected(why.to_string()),
-            },
+        let mut bytes = payloads.bytes.iter().copied();
+        let publish = |Entry { arrived, length, read_as }: &Entry| {
+            let payload: Vec<_> = bytes.by_ref().take(*length).collect();
+            let read_as = match read_as {
+                Ok(at) => read(device, &payload, *arrived, *at),
+                Err(why) => ReadAs::Rejected(why.to_string()),
+            };
+            Publish { at: *arrived, payload, read_as }
         };
-        payloads.kept.iter().map(publish).collect()
+        payloads.entries.iter().map(publish).collect()
+    }
+}
+
+impl Payloads {
+    /// Lets the oldest go until one of this length has room.
+    fn make_room(&mut self, length: usize) {
+        while ENTRY_BYTES * (self.entries.len() + 1) + self.bytes.len() + length > KEPT_BYTES {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes.drain(..oldest.length);
+        }
     }
 }
 
@@ -107,15 +118,20 @@ impl Publish {
     /// Reads the payload once more, and says what differs if anything does.
     pub fn read_again(&self, device: &DeviceId) -> Option<String> {
         // A reading without a time of its own was given one when it arrived.
-        let own_time = || match &self.read_as {
+        let own_time = match &self.read_as {
             ReadAs::Reading { at, .. } => *at,
             ReadAs::Rejected(_) => self.at,
         };
-        let now = match parse_telemetry(device, &self.payload, self.at, own_time) {
-            Ok(reading) => ReadAs::Reading { at: reading.at, crc: format!("{:016x}", checksum(&reading)) },
-            Err(rejection) => ReadAs::Rejected(rejection.to_string()),
-        };
+        let now = read(device, &self.payload, self.at, own_time);
         (now != self.read_as).then(|| format!("it was read as {:?}, now as {now:?}", self.read_as))
+    }
+}
+
+/// What a payload is read as that arrived then; a reading without a time of its own was given one.
+fn read(device: &DeviceId, payload: &[u8], arrived: Timestamp, own_time: Timestamp) -> ReadAs {
+    match parse_telemetry(device, payload, arrived, || own_time) {
+        Ok(reading) => ReadAs::Reading { at: reading.at, crc: format!("{:016x}", checksum(&reading)) },
+        Err(rejection) => ReadAs::Rejected(rejection.to_string()),
     }
 }
 
@@ -154,7 +170,7 @@ mod tests {
             let parsed = parse_telemetry(&device, payload.as_bytes(), at, || at);
             recorder.record(at, payload.as_bytes(), &parsed);
         }
-        recorder.publishes()
+        recorder.publishes(&device)
     }
 
     #[test]
