@@ -203,7 +203,7 @@ impl Intake {
     fn set_aside(&self, item: &Waiting<Inbound>) -> Result<Vec<Entry>, DrainError> {
         let (at, cause) = (crate::now(), item.cause.as_deref().unwrap_or_default().to_owned());
         let (device, number, failures) = (self.device.clone(), item.number, item.failures);
-        let inbound = Inbound::clone(&item.content);
+        let inbound = item.content.clone();
         let letter =
             DeadLetter { device: device.clone(), number, at, cause: cause.clone(), failures, inbound };
         let mut entries = self.dead_letters.keep(letter).map_err(DrainError::SetAside)?;

@@ -73,7 +73,7 @@ struct Queue<T> {
 #[derive(Debug)]
 struct Item<T> {
     number: u64,
-    content: Arc<T>,
+    content: T,
     since: Instant,
     receipt: Option<oneshot::Sender<Outcome>>,
     /// Most items never have any.
@@ -92,7 +92,7 @@ pub struct Waiting<T> {
     /// Its number.
     pub number: u64,
     /// What it is.
-    pub content: Arc<T>,
+    pub content: T,
     /// How often its handler panicked or failed on it.
     pub failures: u32,
     /// How its handler failed on it last.
@@ -189,7 +189,7 @@ impl<T> Inbox<T> {
         let (since, count, mut receipt) = (clock::monotonic(), contents.len(), Some(receipt));
         let mut queue = self.queue.lock();
         for (index, content) in contents.into_iter().enumerate() {
-            queue.push(Arc::new(content), since, receipt.take_if(|_| index + 1 == count));
+            queue.push(content, since, receipt.take_if(|_| index + 1 == count));
         }
     }
 
@@ -210,12 +210,15 @@ impl<T> Inbox<T> {
     }
 
     fn enqueue(&self, content: T, receipt: Option<oneshot::Sender<Outcome>>) {
-        let (since, content) = (clock::monotonic(), Arc::new(content));
+        let since = clock::monotonic();
         self.queue.lock().push(content, since, receipt);
     }
 
-    /// The first `max` items, oldest first; they stay.
-    pub fn front(&self, max: usize) -> Vec<Waiting<T>> {
+    /// The first `max` items, oldest first; they stay. Copying one should be cheap.
+    pub fn front(&self, max: usize) -> Vec<Waiting<T>>
+    where
+        T: Clone,
+    {
         self.queue.lock().items.iter().take(max).map(Item::copy).collect()
     }
 
@@ -272,7 +275,7 @@ impl<T> Inbox<T> {
 }
 
 impl<T> Queue<T> {
-    fn push(&mut self, content: Arc<T>, since: Instant, receipt: Option<oneshot::Sender<Outcome>>) {
+    fn push(&mut self, content: T, since: Instant, receipt: Option<oneshot::Sender<Outcome>>) {
         self.last_number += 1;
         let item = Item { number: self.last_number, content, since, receipt, trouble: None };
         if self.items.capacity() == 0 {
@@ -284,9 +287,12 @@ impl<T> Queue<T> {
 }
 
 impl<T> Item<T> {
-    fn copy(&self) -> Waiting<T> {
+    fn copy(&self) -> Waiting<T>
+    where
+        T: Clone,
+    {
         let cause = self.trouble.as_ref().map(|trouble| Arc::clone(&trouble.cause));
-        let (content, failures) = (Arc::clone(&self.content), self.failures());
+        let (content, failures) = (self.content.clone(), self.failures());
         Waiting { number: self.number, content, failures, cause }
     }
 
