@@ -11,6 +11,7 @@ mod recorded;
 mod routing;
 mod said;
 mod sessions;
+mod to_client;
 mod wills;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -23,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use rumqttc::QoS;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use voltree_model::{DeviceId, Timestamp};
 use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription};
 use voltree_runtime::Handle;
@@ -35,6 +36,8 @@ use self::queue::Recorded;
 use self::recorded::{Recording, What};
 pub(super) use self::routing::{Routed, Routing};
 pub(super) use self::said::{KeptSaid, Said, only_marks};
+pub(super) use self::to_client::Deliveries;
+use self::to_client::ToClient;
 pub(super) use self::wills::Will;
 use self::wills::Wills;
 use super::keeper::KeeperMsg;
@@ -78,7 +81,7 @@ pub(super) struct Delivery {
 struct Member {
     /// The number of the connection that has it; 0 while its client is away.
     connection: u64,
-    outbox: Option<mpsc::Sender<Box<Delivery>>>,
+    outbox: Option<ToClient>,
     /// Whether it outlives the connection.
     lasting: bool,
     /// For how long; `None` for as long as there is room.
@@ -114,7 +117,7 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) struct Joined {
     /// Boxed: a channel keeps room for dozens of messages from the start, and most clients hear nothing for long.
-    pub(super) deliveries: mpsc::Receiver<Box<Delivery>>,
+    pub(super) deliveries: Deliveries,
     pub(super) session_present: bool,
     pub(super) left: Left,
     /// After how many messages that it finishes the journal has none of these any more.
@@ -302,7 +305,7 @@ impl Broker {
     /// Lets a client in. One of the same id that is in already is sent away first, and leaves its session to this one.
     pub(super) async fn join(&self, client_id: &str, connection: u64, terms: Terms) -> Joined {
         self.send_away(client_id).await;
-        let (outbox, deliveries) = mpsc::channel(OUTBOX);
+        let (outbox, deliveries) = ToClient::new();
         let mut members = self.members.write();
         let before = members.get(client_id);
         let before_lasted = before.is_some_and(|before| before.lasting);
@@ -350,7 +353,7 @@ impl Broker {
         connection: u64,
         expiry: Option<Duration>,
         mut left: Left,
-        mut deliveries: mpsc::Receiver<Box<Delivery>>,
+        mut deliveries: Deliveries,
     ) {
         let mut members = self.members.write();
         let Some(member) = members.get(client_id).filter(|member| member.connection == connection) else {

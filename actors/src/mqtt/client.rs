@@ -175,7 +175,7 @@ impl ClientState {
             Box::pin(self.shake_hands()).await;
         }
         let Some(connection) = &mut self.connection else { return After::Ended };
-        let client = connection.member.as_ref().map_or("", |member| &member.client_id);
+        let client = connection.member.as_ref().map_or("", |member| &*member.client_id);
         if self.broker.registry.faults().pass(MQTT_SESSION, client).await.is_err() {
             // The wire was cut: nobody is told, and nothing more is sent.
             self.connection = None;
@@ -224,7 +224,7 @@ impl ClientState {
 
 fn tell_end(client: u64, connection: &Connection, reason: &CloseReason) {
     metrics::mqtt_ended(reason.as_str());
-    let id = connection.member.as_ref().map(|member| member.client_id.as_str());
+    let id = connection.member.as_ref().map(|member| &*member.client_id);
     if *reason == CloseReason::Backlog {
         tracing::warn!(client, id, %reason, "an MQTT client publishes faster than it may and was sent away");
     } else {

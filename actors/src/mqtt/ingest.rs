@@ -49,7 +49,7 @@ pub(super) struct Incoming {
     /// What its sender said in properties of 5.0.
     pub(super) said: Option<Arc<Said>>,
     /// Which client of ours published it, if one did.
-    pub(super) publisher: Option<String>,
+    pub(super) publisher: Option<Arc<str>>,
     /// Why its sender may not publish it now, if so.
     pub(super) refused: Option<RejectReason>,
 }

@@ -98,7 +98,7 @@ async fn publish_wills(broker: &Arc<Broker>) {
             retain: will.message.retain,
             relay: true,
             said: will.properties.map(|said| Arc::new(Said::of(*said, now))),
-            publisher: Some(will.client_id),
+            publisher: Some(will.client_id.into()),
             refused: None,
         };
         let committed = ingest::ingest(broker, incoming, crate::now()).await;

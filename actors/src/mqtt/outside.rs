@@ -479,7 +479,7 @@ impl Connection {
             retain: received.retain,
             said: said.map(|said| Arc::new(Said::of(said, now))),
             relay: fetched.is_some(),
-            publisher: Some(bridge::publisher(&args.house)),
+            publisher: Some(bridge::publisher(&args.house).into()),
             refused: None,
         };
         self.taking = Some(Box::pin(async move {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use rumqttc::QoS;
-use tokio::sync::mpsc::error::TrySendError;
 use voltree_protocols::mqtt::{Filter, Granted, Subscriptions};
 
 use super::{Delivery, Member};
@@ -11,7 +10,7 @@ use super::{Delivery, Member};
 /// All sessions.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    by_id: HashMap<String, Member>,
+    by_id: HashMap<String, Box<Member>>,
     subscriptions: Subscriptions,
 }
 
@@ -32,6 +31,7 @@ impl Members {
         for (client_id, member) in &by_id {
             member.filters.iter().for_each(|(filter, terms)| subscriptions.insert(client_id, filter, *terms));
         }
+        let by_id = by_id.into_iter().map(|(id, member)| (id, Box::new(member))).collect();
         Self { by_id, subscriptions }
     }
 
@@ -40,16 +40,16 @@ impl Members {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Member)> {
-        self.by_id.iter()
+        self.by_id.iter().map(|(id, member)| (id, member.as_ref()))
     }
 
     pub(super) fn get(&self, client_id: &str) -> Option<&Member> {
-        self.by_id.get(client_id)
+        self.by_id.get(client_id).map(Box::as_ref)
     }
 
     /// Not to change subscriptions through.
     pub(super) fn get_mut(&mut self, client_id: &str) -> Option<&mut Member> {
-        self.by_id.get_mut(client_id)
+        self.by_id.get_mut(client_id).map(Box::as_mut)
     }
 
     /// The session of this client, a new one if it has none; not to change subscriptions through.
@@ -60,7 +60,7 @@ impl Members {
     pub(super) fn remove(&mut self, client_id: &str) -> Option<Member> {
         let member = self.by_id.remove(client_id)?;
         member.filters.iter().for_each(|(filter, _)| self.subscriptions.remove(client_id, filter));
-        Some(member)
+        Some(*member)
     }
 
     /// Removes all sessions of which that is true.
@@ -101,9 +101,9 @@ impl Members {
     pub(super) fn hand(&self, client_id: &str, delivery: Delivery) -> Handed {
         let Some(member) = self.by_id.get(client_id) else { return Handed::Away(None) };
         match &member.outbox {
-            Some(outbox) => match outbox.try_send(Box::new(delivery)) {
-                Ok(()) => Handed::Taken,
-                Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Handed::NoRoom,
+            Some(outbox) => match outbox.hand(delivery) {
+                true => Handed::Taken,
+                false => Handed::NoRoom,
             },
             None => Handed::Away(Some(delivery).filter(|delivery| delivery.qos != QoS::AtMostOnce)),
         }

@@ -152,7 +152,7 @@ impl Broker {
             let Some(member) = members.get_mut(&client_id) else { continue };
             // It may have come back in between.
             let fits = match &member.outbox {
-                Some(outbox) => outbox.try_send(Box::new(delivery)).is_ok(),
+                Some(outbox) => outbox.hand(delivery),
                 None if member.left.waiting.len() < OUTBOX => {
                     if member.lasting {
                         let number = member.recorded.push_back();

@@ -12,11 +12,10 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use rumqttc::{Packet, QoS};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use voltree_model::{RejectReason, Timestamp};
 use voltree_protocols::mqtt::{
     Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Refusal, Session,
@@ -28,7 +27,7 @@ use super::pace::ReadPace;
 use crate::access::{Denied, Identity};
 use crate::fault_points::NODE_CLOCK;
 use crate::metrics;
-use crate::mqtt::broker::{Broker, Delivery, Joined, Left, Said, Terms, Will, only_marks};
+use crate::mqtt::broker::{Broker, Deliveries, Delivery, Joined, Left, Said, Terms, Will, only_marks};
 use crate::mqtt::entrance::Wire;
 use crate::mqtt::ingest::{Commit, Incoming, ingest_all};
 
@@ -68,7 +67,8 @@ pub(super) struct Connection {
     pub(super) session: Session,
     /// Publishes that were decoded and are not taken in yet.
     offered: Vec<(u64, Incoming)>,
-    commits: FuturesUnordered<Commit>,
+    /// In the order of their publishes, which is that of the answers.
+    commits: VecDeque<Commit>,
     pub(super) member: Option<Membership>,
     identity: Identity,
     /// Messages for the client that the window has no room for yet.
@@ -93,9 +93,9 @@ struct Pause {
 /// A client that was let in.
 pub(super) struct Membership {
     broker: Arc<Broker>,
-    pub(super) client_id: String,
+    pub(super) client_id: Arc<str>,
     session: u64,
-    deliveries: mpsc::Receiver<Box<Delivery>>,
+    deliveries: Deliveries,
     /// After how many finished messages the journal has none of them any more.
     recorded: usize,
     _counted: Counted,
@@ -146,7 +146,7 @@ impl Connection {
             codec: PacketCodec::default(),
             session: Session::new(limits, format!("voltree-{number}"), now()),
             offered: Vec::new(),
-            commits: FuturesUnordered::new(),
+            commits: VecDeque::new(),
             member: None,
             identity: Identity::Anonymous,
             waiting: VecDeque::new(),
@@ -172,7 +172,7 @@ impl Connection {
         let timeout = wake.map_or(TURN, |at| at.saturating_duration_since(now).min(TURN));
         let happening = async {
             tokio::select! {
-                Some(kept) = self.commits.next(), if !self.commits.is_empty() => Happening::Committed(kept),
+                Some(kept) = next_commit(&mut self.commits), if !self.commits.is_empty() => Happening::Committed(kept),
                 read = read(&mut self.stream, &mut self.incoming), if reads => Happening::Read(read),
                 delivery = next_delivery(&mut self.member), if self.waiting.is_empty() => Happening::Delivery(delivery),
                 _ = self.stopping.wait_for(|stopping| *stopping) => Happening::Stopping,
@@ -191,7 +191,7 @@ impl Connection {
 
     /// Takes what else was committed by now, which mostly was so together, so that one write answers all of it.
     pub(super) async fn take_commits(&mut self, broker: &Arc<Broker>, number: u64) {
-        while let Some(Some(kept)) = self.commits.next().now_or_never() {
+        while let Some(Some(kept)) = next_commit(&mut self.commits).now_or_never() {
             let effects = self.committed(kept);
             self.carry_out(effects, broker, number).await;
         }
@@ -270,7 +270,7 @@ impl Connection {
                 }
                 Effect::Ingest { ticket, topic, payload, qos, retain, properties, over_rate, .. } => {
                     let refused = self.refused(&topic, over_rate);
-                    let publisher = self.member.as_ref().map(|member| member.client_id.clone());
+                    let publisher = self.member.as_ref().map(|member| Arc::clone(&member.client_id));
                     let said = properties.map(|properties| Arc::new(Said::of(*properties, crate::now())));
                     let incoming =
                         Incoming { topic, payload, qos, retain, relay: true, said, publisher, refused };
@@ -324,7 +324,7 @@ impl Connection {
         self.member = Some(Membership {
             deliveries,
             broker: Arc::clone(broker),
-            client_id: key,
+            client_id: key.into(),
             session: number,
             recorded,
             _counted: Counted::new(),
@@ -452,10 +452,17 @@ async fn read(stream: &mut Wire, incoming: &mut BytesMut) -> std::io::Result<usi
     .await
 }
 
+/// What became of the oldest publishes that are not committed; nothing if there are none. Nothing is lost if it is cancelled.
+async fn next_commit(commits: &mut VecDeque<Commit>) -> Option<Option<Vec<(u64, u8)>>> {
+    let committed = commits.front_mut()?.await;
+    commits.pop_front();
+    Some(committed)
+}
+
 /// The next message for this client; never, before it was let in.
 async fn next_delivery(member: &mut Option<Membership>) -> Option<Delivery> {
     match member {
-        Some(member) => member.deliveries.recv().await.map(|delivery| *delivery),
+        Some(member) => member.deliveries.next().await.map(|delivery| *delivery),
         None => std::future::pending().await,
     }
 }
