@@ -45,6 +45,10 @@ impl LiveBus {
                 return Ok(());
             }
             batch.iter().for_each(|(lsn, entry)| self.publish(*lsn, entry));
+            metrics::ingested(batch.iter().filter_map(|(_, entry)| match &**entry {
+                Entry::Reading { reading, .. } => Some(&**reading),
+                Entry::Rejected { .. } | Entry::DeadLettered { .. } | Entry::Record { .. } => None,
+            }));
         }
     }
 
@@ -52,7 +56,6 @@ impl LiveBus {
         self.cursor.store(lsn.0, Ordering::Release);
         match entry {
             Entry::Reading { reading, .. } => {
-                metrics::ingested(reading);
                 // A reading that nobody watches is no loss, and not worth a copy: it is committed.
                 if self.watchers.receiver_count() > 0 {
                     self.watchers.send(Arc::clone(reading)).ok();

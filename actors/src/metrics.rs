@@ -156,9 +156,15 @@ pub const METRICS: &[MetricInfo] = &[
     },
 ];
 
-pub(crate) fn ingested(reading: &Reading) {
-    counter!(READINGS).increment(1);
-    counter!(POINTS).increment(u64::try_from(reading.metrics.len()).unwrap_or(u64::MAX));
+/// Counts readings that came together.
+pub(crate) fn ingested<'a>(readings: impl Iterator<Item = &'a Reading>) {
+    let (mut count, mut points) = (0, 0);
+    for reading in readings {
+        count += 1;
+        points += u64::try_from(reading.metrics.len()).unwrap_or(u64::MAX);
+    }
+    counter!(READINGS).increment(count);
+    counter!(POINTS).increment(points);
 }
 
 pub(crate) fn rejected(reason: RejectReason) {

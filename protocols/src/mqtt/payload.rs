@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use voltree_model::{DeviceId, Metric, MetricName, MetricRejection, Reading, RejectReason, Timestamp, Unit};
 
 use value::{Entries, RawMetric, RawValue};
@@ -145,9 +146,9 @@ fn fill(mut reading: Reading, entries: Vec<RawMetric<'_>>) -> Result<Reading, Pa
 }
 
 /// The names that a message has used. Most messages have few, among which looking is faster than hashing.
-enum Seen {
-    Few(Vec<MetricName>),
-    Many(HashSet<MetricName>),
+struct Seen {
+    few: SmallVec<[MetricName; FEW]>,
+    many: Option<HashSet<MetricName>>,
 }
 
 /// How many names are few.
@@ -155,20 +156,16 @@ const FEW: usize = 16;
 
 impl Seen {
     fn with_capacity(names: usize) -> Self {
-        if names <= FEW {
-            Self::Few(Vec::with_capacity(names))
-        } else {
-            Self::Many(HashSet::with_capacity(names))
-        }
+        Self { few: SmallVec::new(), many: (names > FEW).then(|| HashSet::with_capacity(names)) }
     }
 
     /// Whether the name is new.
     fn insert(&mut self, name: &MetricName) -> bool {
-        match self {
-            Self::Many(names) => names.insert(name.clone()),
-            Self::Few(names) if names.contains(name) => false,
-            Self::Few(names) => {
-                names.push(name.clone());
+        match &mut self.many {
+            Some(names) => names.insert(name.clone()),
+            None if self.few.contains(name) => false,
+            None => {
+                self.few.push(name.clone());
                 true
             }
         }

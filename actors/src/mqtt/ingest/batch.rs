@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rumqttc::QoS;
-use voltree_model::{DeviceId, Timestamp};
+use voltree_model::Timestamp;
 use voltree_protocols::mqtt::{DeviceTopic, parse_telemetry};
 use voltree_runtime::Refused;
 
@@ -14,6 +14,8 @@ use crate::registry::DeviceEntry;
 
 /// What came for one device and is not at its door yet.
 struct Batch {
+    /// Its topic.
+    topic: String,
     entry: Arc<DeviceEntry>,
     inbound: Vec<Inbound>,
     tickets: Vec<(u64, u8)>,
@@ -30,12 +32,11 @@ pub(in crate::mqtt) async fn ingest_all(
     let mut commits = Vec::new();
     let mut gathered: Option<Batch> = None;
     for (ticket, incoming) in offered {
-        let device = plain_telemetry(&incoming);
-        if let Some(batch) = gathered.take_if(|batch| device.as_ref() != Some(&batch.entry.id)) {
+        if let Some(batch) = gathered.take_if(|batch| !batch.is_more(&incoming)) {
             batch.bring(broker, now, &mut commits).await;
         }
         if gathered.is_none() {
-            gathered = device.and_then(|device| broker.registry.admitted(&device)).map(Batch::new);
+            gathered = Batch::beginning(broker, &incoming);
         }
         match &mut gathered {
             Some(batch) => batch.add(broker, ticket, incoming, now),
@@ -55,28 +56,24 @@ pub(in crate::mqtt) async fn ingest_all(
     commits
 }
 
-/// Whose telemetry it is, if it is nothing but that: what is retained has a commit of its own, and properties may say that
-/// it came round.
-fn plain_telemetry(incoming: &Incoming) -> Option<DeviceId> {
-    let Incoming { topic, qos, retain, said, refused, .. } = incoming;
-    if refused.is_some() || *retain || said.is_some() || *qos == QoS::AtMostOnce {
-        return None;
-    }
-    match DeviceTopic::parse(topic) {
-        Ok(DeviceTopic::Telemetry(device)) => Some(device),
-        Ok(
-            DeviceTopic::Status(_)
-            | DeviceTopic::Commands(_)
-            | DeviceTopic::CommandAck(_)
-            | DeviceTopic::Config(_),
-        )
-        | Err(_) => None,
-    }
+/// Whether a publish is nothing but what it says: what is retained has a commit of its own, and properties may say that it
+/// came round.
+fn is_plain(incoming: &Incoming) -> bool {
+    let Incoming { qos, retain, said, refused, .. } = incoming;
+    refused.is_none() && !retain && said.is_none() && *qos != QoS::AtMostOnce
 }
 
 impl Batch {
-    fn new(entry: Arc<DeviceEntry>) -> Self {
-        Self { entry, inbound: Vec::new(), tickets: Vec::new(), kept: Vec::new() }
+    /// A batch that may begin with this publish, if it is telemetry of a device that is heard.
+    fn beginning(broker: &Broker, incoming: &Incoming) -> Option<Self> {
+        let Ok(DeviceTopic::Telemetry(device)) = DeviceTopic::parse(&incoming.topic) else { return None };
+        let entry = broker.registry.admitted(&device).filter(|_| is_plain(incoming))?;
+        let topic = incoming.topic.clone();
+        Some(Self { topic, entry, inbound: Vec::new(), tickets: Vec::new(), kept: Vec::new() })
+    }
+
+    fn is_more(&self, incoming: &Incoming) -> bool {
+        self.topic == incoming.topic && is_plain(incoming)
     }
 
     fn add(&mut self, broker: &Arc<Broker>, ticket: u64, incoming: Incoming, now: Timestamp) {
@@ -94,7 +91,7 @@ impl Batch {
     }
 
     async fn bring(self, broker: &Arc<Broker>, now: Timestamp, commits: &mut Vec<Commit>) {
-        let Self { entry, inbound, tickets, kept } = self;
+        let Self { entry, inbound, tickets, kept, .. } = self;
         match entry.intake.try_accept_all(inbound) {
             Ok(receipt) => {
                 entry.arrived(now);

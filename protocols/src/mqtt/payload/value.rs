@@ -36,6 +36,9 @@ pub(super) struct RawMetric<'a> {
     pub(super) unit: RawValue<'a>,
 }
 
+/// Few messages carry more.
+const USUAL: usize = 16;
+
 /// The list of metrics: everything is counted, and no more is kept than a message may carry.
 #[derive(Debug)]
 pub(super) struct Entries<'a> {
@@ -113,7 +116,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entries<'de>, A::Error> {
-        let mut kept = Vec::new();
+        let mut kept = Vec::with_capacity(USUAL);
         while kept.len() < MAX_METRICS {
             match list.next_element()? {
                 Some(entry) => kept.push(entry),
