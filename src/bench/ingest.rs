@@ -50,6 +50,8 @@ const PASSED_RATE: u32 = 22_000;
 const METRICS: u32 = 8;
 /// How many clients are idle when memory is measured.
 const IDLE: u32 = 10_000;
+/// How long they have been idle by then: what they published is sealed.
+const IDLE_SECONDS: u32 = 15;
 
 #[derive(Debug, Clone, Copy)]
 struct Load {
@@ -130,7 +132,7 @@ struct Held {
 fn hold(load: Load) -> anyhow::Result<Held> {
     let node = BenchNode::start()?;
     let before = node.account().cpu_s()?;
-    let report = report(generator(&node, load, 1)?)?;
+    let report = report(generator(&node, load, 0)?)?;
     node.wait_until_folded()?;
     let cpu = node.account().cpu_s()? - before;
     let messages = number(&report, "/sent")?;
@@ -145,11 +147,11 @@ fn hold(load: Load) -> anyhow::Result<Held> {
     })
 }
 
-/// What a node takes in memory for clients that say nothing, or have each published once.
-fn idle_memory(clients: u32, publish_once: bool) -> anyhow::Result<f64> {
+/// What a node takes in memory for clients that say nothing, or have published and say nothing more.
+fn idle_memory(clients: u32, publish: bool) -> anyhow::Result<f64> {
     let node = BenchNode::start()?;
-    let rate = if publish_once { clients } else { 1 };
-    let mut generator = generator(&node, Load { devices: clients, rate, seconds: 2 }, 1)?;
+    let rate = if publish { clients } else { 1 };
+    let mut generator = generator(&node, Load { devices: clients, rate, seconds: 2 }, IDLE_SECONDS)?;
     let mut last = 0.0;
     while generator.try_wait()?.is_none() {
         last = f64::from(u32::try_from(node.account().memory_kib("VmRSS")?)?) / 1_024.0;
@@ -159,14 +161,14 @@ fn idle_memory(clients: u32, publish_once: bool) -> anyhow::Result<f64> {
     Ok(last)
 }
 
-/// Begins to publish; the report comes when it ends.
-fn generator(node: &BenchNode, load: Load, qos: u8) -> anyhow::Result<Child> {
-    generator_to(node.mqtt, load, qos)
+/// Begins to publish, and stays connected for so many seconds; the report comes when it ends.
+fn generator(node: &BenchNode, load: Load, stay: u32) -> anyhow::Result<Child> {
+    generator_to(node.mqtt, load, stay)
 }
 
-fn generator_to(broker: SocketAddr, load: Load, qos: u8) -> anyhow::Result<Child> {
+fn generator_to(broker: SocketAddr, load: Load, stay: u32) -> anyhow::Result<Child> {
     let Load { devices, rate, seconds } = load;
-    let numbers = [("--devices", devices), ("--rate", rate), ("--seconds", seconds), ("--qos", qos.into())];
+    let numbers = [("--devices", devices), ("--rate", rate), ("--seconds", seconds), ("--stay", stay)];
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["simulate", "mqtt", "--json", "--to", &broker.to_string()]);
     for (name, number) in numbers {

@@ -37,6 +37,9 @@ pub(crate) struct MqttOptions {
     /// How long to publish.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// How long to stay connected after the last message.
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=60))]
+    stay: u32,
     /// Quality of service: 0, 1 or 2.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
@@ -89,11 +92,12 @@ async fn load(options: &MqttOptions) -> anyhow::Result<Report> {
     let begin = clock::monotonic() + Duration::from_millis(100);
     let end = begin + Duration::from_secs(u64::from(options.seconds));
     let period = Duration::from_secs(1) * options.devices / options.rate;
+    let stay = Duration::from_secs(u64::from(options.stay));
     let mut devices = JoinSet::new();
     for (number, connection) in (0..options.devices).zip(connections) {
         // Spread over one period, so that the devices don't publish all at once.
         let first = begin + period * number / options.devices;
-        let plan = Plan { first, period, end, last_answer: end + PATIENCE };
+        let plan = Plan { first, period, end, last_answer: end + PATIENCE, stay };
         devices.spawn(connection.run(plan));
     }
     let mut report = Report::default();

@@ -52,7 +52,7 @@ pub(super) fn pass(program: &PathBuf, setting: Setting, load: Load) -> anyhow::R
          topics = [\"$share/bench/devices/+/telemetry\"]\n"
     ))?;
     node.wait_until_outside_brokers_are_heard(CONNECTIONS)?;
-    let report = report(generator_to(mosquitto.address, load, 1)?)?;
+    let report = report(generator_to(mosquitto.address, load, 0)?)?;
     node.wait_until_folded()?;
     let (sent, seconds) = (number(&report, "/sent")?, number(&report, "/elapsed_s")?);
     let stored = node.stop_and_count()?;

@@ -24,7 +24,7 @@ const ASK_EVERY: Duration = Duration::from_millis(1);
 /// The 99th percentile of the time from the publish to an answer that has it.
 pub(super) fn p99_ms(load: Load) -> anyhow::Result<f64> {
     let node = BenchNode::start()?;
-    let mut generator = generator(&node, load, 1)?;
+    let mut generator = generator(&node, load, 0)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let probed = runtime.block_on(probe(node.mqtt, node.http, &mut generator));
     report(generator)?;

@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) period: Duration,
     pub(super) end: Instant,
     pub(super) last_answer: Instant,
+    /// How long it stays connected then.
+    pub(super) stay: Duration,
 }
 
 /// What became of a device's messages.
@@ -95,8 +97,11 @@ impl Connection {
     }
 
     /// Publishes until the plan ends and the last acknowledgement came, or the connection is lost.
+    #[expect(clippy::disallowed_methods, reason = "it was told to stay connected for so long")]
     pub(super) async fn run(mut self, plan: Plan) -> Books {
+        let stay = plan.stay;
         self.books.lost = self.publish(plan).await.is_err();
+        tokio::time::sleep(stay).await;
         self.books
     }
 
