@@ -157,7 +157,7 @@ impl Jk02Sim {
             register::DEVICE_INFO => {
                 // In one breath, as newer boards do: a client that waits for either sees both.
                 let ready = command_frame(register::READY, &[1]);
-                let said = [&self.device().bytes()[..], &ready[..], b"AT\r\n"].concat();
+                let said = [self.device().bytes(), &ready, b"AT\r\n"].concat();
                 Reply { frames: vec![said], ..Reply::default() }
             }
             register::CELL_INFO => Reply {
