@@ -1,7 +1,7 @@
 //! The keeper of the Bluetooth adapter: looks after the radio that all batteries on the air share.
 //!
 //! Owns: whether it has told that Bluetooth is not there. Receives: ticks. Switches an adapter off and on once connections
-//! only fail. Lost on restart: nothing; the radio, its slots and the connections belong to the node. Supervised by: links.
+//! only fail, and waits for the last connections to end when the node stops. Lost on restart: nothing; the radio, its slots and the connections belong to the node. Supervised by: links.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,16 @@ impl Actor for BleAdapter {
                 myself.send_after(EVERY, || BleAdapterMsg::Check);
             }
         }
+        Ok(())
+    }
+
+    /// The links of all batteries are dropped by now.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<BleAdapterMsg>,
+        state: &mut BleAdapterState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.radio.closed().await;
         Ok(())
     }
 }

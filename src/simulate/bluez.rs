@@ -51,6 +51,11 @@ pub(super) struct BluezOptions {
     status_every: f64,
 }
 
+/// How much most modules carry at once: they agree on the longest packets, and clients count on answers in one piece.
+const PACKET: usize = 244;
+/// How much JK's carry: a record comes in three.
+const JK_PACKET: usize = 128;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Jk(Generation),
@@ -122,6 +127,7 @@ impl Battery {
                 .into_iter()
                 .collect::<BTreeMap<_, _>>(),
             gatt,
+            packet: if gatt == Gatt::JK { JK_PACKET } else { PACKET },
             dead: self.kind == Kind::Dead,
             board,
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use voltree_model::{DeviceId, Timestamp};
@@ -23,6 +24,9 @@ const REMOVED: &str = ".removed";
 const KEPT: &str = ".kept";
 /// The name of a damaged bucket ends so once all that could be was put into the one in its place.
 const REBUILT: &str = ".rebuilt";
+/// A bucket that nobody used for so long is closed, as each takes some megabytes of memory while it is open: longer than
+/// the time between two seals of a small fleet.
+const IDLE_AFTER: Duration = Duration::from_secs(15 * 60);
 /// How many events are kept for whoever asks.
 const MAX_EVENTS: usize = 1_000;
 
@@ -111,8 +115,8 @@ pub(crate) struct Buckets {
 #[derive(Debug, Default)]
 struct State {
     known: BTreeSet<Day>,
-    /// The most recently used last.
-    recent: VecDeque<(Day, Arc<dyn Kv>)>,
+    /// The most recently used last, with when that was.
+    recent: VecDeque<(Day, Arc<dyn Kv>, Instant)>,
     /// Whoever still uses a bucket that is no longer recent keeps it open; it must not be opened twice.
     in_use: BTreeMap<Day, Weak<dyn Kv>>,
     events: VecDeque<BucketEvent>,
@@ -347,7 +351,7 @@ impl Buckets {
         let gone = self.root.join(format!("{}{REMOVED}", day.name()));
         {
             let mut state = self.state.lock();
-            state.recent.retain(|(other, _)| *other != day);
+            state.recent.retain(|(other, ..)| *other != day);
             if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
                 return Ok(false);
             }
@@ -377,7 +381,7 @@ impl Buckets {
         copy.sync()?;
         drop((bucket, copy));
         let mut state = self.state.lock();
-        state.recent.retain(|(other, _)| *other != day);
+        state.recent.retain(|(other, ..)| *other != day);
         if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
             return Ok(false);
         }
@@ -414,10 +418,21 @@ impl Buckets {
         Ok(Bucket { day, path, kv, damage: Arc::clone(&self.damage) })
     }
 
+    /// Closes those that nobody used for a while before `now`.
+    pub(crate) fn close_idle(&self, now: Instant) {
+        let is_idle = |last: &Instant| now.saturating_duration_since(*last) >= IDLE_AFTER;
+        let mut state = self.state.lock();
+        let idle = state.recent.partition_point(|(_, _, last)| is_idle(last));
+        let idle: Vec<_> = state.recent.drain(..idle).collect();
+        // It takes its time, which nobody should wait for.
+        drop(state);
+        drop(idle);
+    }
+
     /// Sets a bucket aside in which damage was found since it is open, unless someone still uses it.
     fn let_go_of_damaged(&self, state: &mut State, day: Day) -> Result<(), Error> {
         let Some(why) = self.damage.lock().get(&day).cloned() else { return Ok(()) };
-        state.recent.retain(|(other, _)| *other != day);
+        state.recent.retain(|(other, ..)| *other != day);
         if state.in_use.get(&day).is_some_and(|kv| kv.strong_count() > 0) {
             let path = self.root.join(day.name());
             return Err(Error::OpenBucket { path, source: KvError::Damaged { why } });
@@ -526,8 +541,8 @@ fn clean_up(root: &Path, engine: &dyn Engine, names: Vec<String>) -> Result<Vec<
 
 impl State {
     fn use_now(&mut self, day: Day, kv: Arc<dyn Kv>, max_open: usize) {
-        self.recent.retain(|(other, _)| *other != day);
-        self.recent.push_back((day, kv));
+        self.recent.retain(|(other, ..)| *other != day);
+        self.recent.push_back((day, kv, crate::clock::monotonic()));
         if self.recent.len() > max_open {
             self.recent.pop_front();
         }

@@ -63,6 +63,13 @@ pub(crate) struct Checkpoint {
     pub(crate) node: NodeCheckpoint,
 }
 
+/// How far a checkpoint covers the journal, which is all that need be known of one that is not the current one.
+#[derive(Debug)]
+pub(crate) struct Coverage {
+    devices: BTreeMap<DeviceId, Lsn>,
+    node: Lsn,
+}
+
 pub(crate) use changes::Changes;
 
 /// The file and the one before it, as far as they are there.
@@ -113,9 +120,21 @@ impl Checkpoint {
         }
     }
 
+    pub(crate) fn coverage(&self) -> Coverage {
+        let devices = self.devices.iter().map(|(id, device)| (id.clone(), device.applied)).collect();
+        Coverage { devices, node: self.node.applied }
+    }
+
     /// Saves this as the current one; the current one becomes the older.
     pub(crate) fn save(&self, disk: &dyn Disk, path: &Path) -> Result<(), Error> {
         snapshot::replace(disk, path, &older(path), self)
+    }
+}
+
+impl Coverage {
+    /// Up to where an owner is covered; the node itself is `None`.
+    pub(crate) fn of(&self, owner: Option<&DeviceId>) -> Option<Lsn> {
+        owner.map_or(Some(self.node), |device| self.devices.get(device).copied())
     }
 }
 

@@ -10,7 +10,8 @@ mod job;
 mod open;
 mod readings;
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use voltree_model::{DeviceId, Ledger, MetricName, Timestamp};
 
@@ -26,9 +27,12 @@ pub(crate) use open::{OpenReading, Series};
 
 /// How many open readings a head may hold before it seals without waiting for age: they are memory, about 130 bytes each
 /// for a reading of sixteen metrics.
-const MOST_OPEN_READINGS: u64 = 100_000;
+const MOST_OPEN_READINGS: u64 = 50_000;
 /// How much memory they may take before that.
-const MOST_OPEN_BYTES: usize = 24 * 1024 * 1024;
+const MOST_OPEN_BYTES: usize = 12 * 1024 * 1024;
+/// With too many open readings this share of either limit is sealed: a little at a time, so that in a fleet whose devices
+/// all began together their turns come to lie apart, and memory stays where it is instead of going up and down with them.
+const SEALED_SHARE: u8 = 8;
 
 /// The fold over the entries of some devices and, in one head of a node, over those that name no device.
 #[derive(Debug)]
@@ -69,27 +73,36 @@ impl Head {
 
     /// The devices that should be sealed now; `at_rest` says that nothing new has come to the node for a while.
     pub fn seal_due(&self, now: Timestamp, at_rest: bool) -> Vec<DeviceId> {
-        let crowd = self.crowd();
-        let is_due = |head: &DeviceHead| {
-            head.seal_due(now, at_rest) || crowd.as_ref().is_some_and(|crowd| crowd.is_much(head))
-        };
-        self.devices.iter().filter(|(_, head)| is_due(head)).map(|(id, _)| id.clone()).collect()
+        let crowding = self.crowding();
+        let is_due = |id: &DeviceId, head: &DeviceHead| head.seal_due(now, at_rest) || crowding.contains(id);
+        self.devices.iter().filter(|(id, head)| is_due(id, head)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// What is much for a device, while the whole head holds too many open readings.
-    fn crowd(&self) -> Option<Crowd> {
+    /// Whose open readings must go while the whole head holds too many: those who have the most, as few as will do. The
+    /// others are left alone, because many tiny parts cost more than they free.
+    fn crowding(&self) -> BTreeSet<&DeviceId> {
         let (mut readings, mut bytes) = (0, 0);
         for head in self.devices.values() {
             readings += head.pending();
             bytes += head.open_bytes();
         }
-        let devices = self.devices.len().max(1);
-        let share = |of: usize| (of / devices / 2).max(1);
-        (readings >= MOST_OPEN_READINGS || bytes >= MOST_OPEN_BYTES).then(|| Crowd {
-            readings: u64::try_from(share(usize::try_from(readings).unwrap_or(usize::MAX)))
-                .unwrap_or(u64::MAX),
-            bytes: share(bytes),
-        })
+        if readings < MOST_OPEN_READINGS && bytes < MOST_OPEN_BYTES {
+            return BTreeSet::new();
+        }
+        let most_readings = MOST_OPEN_READINGS - MOST_OPEN_READINGS / u64::from(SEALED_SHARE);
+        let most_bytes = MOST_OPEN_BYTES - MOST_OPEN_BYTES / usize::from(SEALED_SHARE);
+        let mut heads: Vec<_> = self.devices.iter().collect();
+        heads.sort_unstable_by_key(|(_, head)| Reverse(head.open_bytes()));
+        let mut gone = BTreeSet::new();
+        for (id, head) in heads {
+            if readings <= most_readings && bytes <= most_bytes {
+                break;
+            }
+            readings -= head.pending();
+            bytes -= head.open_bytes();
+            gone.insert(id);
+        }
+        gone
     }
 
     /// All jobs that are due; `at_rest` says that nothing new has come to the node for a while.
@@ -177,19 +190,6 @@ impl Head {
     /// When a device's readings are of that no seal covers yet, in UTC milliseconds, ascending.
     pub fn open_times(&self, device: &DeviceId) -> Vec<i64> {
         self.devices.get(device).map(DeviceHead::open_times).unwrap_or_default()
-    }
-}
-
-/// From how much on a device has its fair share of a crowd of open readings. Those that have less are left alone,
-/// because many tiny parts cost more than they free.
-struct Crowd {
-    readings: u64,
-    bytes: usize,
-}
-
-impl Crowd {
-    fn is_much(&self, head: &DeviceHead) -> bool {
-        head.pending() >= self.readings || head.open_bytes() >= self.bytes
     }
 }
 

@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use voltree_model::{DeviceId, MetricName, Timestamp};
 
 use crate::bucket::{Bucket, Buckets, Day, Hour, parse_key};
-use crate::checkpoint::{self, Changes, Checkpoint, Checkpoints, DeviceCheckpoint, NodeCheckpoint};
+use crate::checkpoint::{self, Changes, Checkpoint, Checkpoints, Coverage, DeviceCheckpoint, NodeCheckpoint};
 use crate::head::{DeviceJob, OpenReading, SealJobKind, SealedKind};
 use crate::retention::Kind;
 use crate::{
@@ -76,10 +76,10 @@ pub struct Store {
 #[derive(Debug)]
 struct Saved {
     current: Arc<Checkpoint>,
-    /// What the file says without the changes beside it.
-    file: Option<Arc<Checkpoint>>,
-    /// What a damaged file would be replaced by; the journal is kept for it.
-    older: Option<Arc<Checkpoint>>,
+    /// What the file covers without the changes beside it.
+    file: Option<Coverage>,
+    /// What that covers which would replace a damaged file; the journal is kept for it.
+    older: Option<Coverage>,
 }
 
 /// How the readings of a job turned out.
@@ -127,8 +127,8 @@ impl Store {
             positions: Arc::new(Positions::new(current.last_origins(), covered, Arc::new(records))),
             saved: RwLock::new(Saved {
                 current: Arc::new(current),
-                file: file.map(Arc::new),
-                older: older.map(Arc::new),
+                file: file.as_ref().map(Checkpoint::coverage),
+                older: older.as_ref().map(Checkpoint::coverage),
             }),
             sealing: Mutex::new(changes),
             buckets_path: data.buckets(),
@@ -189,11 +189,9 @@ impl Store {
         if !self.raw.replaced().is_empty() {
             return Lsn(0);
         }
-        let older = self.saved.read().older.clone();
-        older
-            .map_or(Lsn(0), |older| self.positions.floor(|owner| older.covered(owner)))
-            .min(self.replay_from())
-            .min(self.positions.records().floor(self.positions.committed()))
+        let older = |older: &Coverage| self.positions.floor(|owner| older.of(owner));
+        let older = self.saved.read().older.as_ref().map_or(Lsn(0), older);
+        older.min(self.replay_from()).min(self.positions.records().floor(self.positions.committed()))
     }
 
     /// Takes a snapshot of the records if enough of them changed, or the journal is held back by them.
@@ -230,7 +228,7 @@ impl Store {
             let mut saved = self.saved.write();
             saved.current = Arc::new(after);
             if anew {
-                let file = Arc::clone(&saved.current);
+                let file = saved.current.coverage();
                 saved.older = saved.file.replace(file);
             }
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::dalybms::{python_with, run_script};
 use crate::support::node::{BOUND, Node, Site, VOLTREE};
 use crate::support::{external, until};
 
@@ -17,6 +18,7 @@ const JBD: &str = "C8:47:80:00:00:02";
 const D2: &str = "C8:47:80:00:00:03";
 const P81: &str = "C8:47:80:00:00:04";
 const A5: &str = "C8:47:80:00:00:05";
+const JK24: &str = "C8:47:80:00:00:0A";
 const DEAD: &str = "C8:47:80:00:00:06";
 const ABSENT: &str = "C8:47:80:00:00:07";
 const LIBRE: &str = "C8:47:80:00:00:08";
@@ -189,6 +191,82 @@ async fn packs_of_every_dialect_share_two_connections_across_dead_ones_and_a_res
     let peak = air.said()["peak"].as_u64().unwrap();
     assert!((1..=2).contains(&peak), "{peak} connections at once");
     assert_eq!(node.stop().await, Some(0));
+}
+
+/// What the node heard last of a battery, by the names of its series.
+async fn heard_by(node: &Node, id: &str) -> Value {
+    let query = "query($id: ID!) { device(id: $id) { latest { name value } } }";
+    let device = node.query(query, json!({ "id": id })).await["device"].clone();
+    let latest = device["latest"].as_array().cloned().unwrap_or_default();
+    latest
+        .iter()
+        .map(|series| (series["name"].as_str().unwrap().to_owned(), series["value"].clone()))
+        .collect()
+}
+
+fn close(what: &str, theirs: &Value, ours: &Value, within: f64) {
+    let both = theirs.as_f64().or(theirs.as_bool().map(f64::from)).zip(ours.as_f64());
+    let Some((theirs, ours)) = both else { panic!("{what}: aiobmsble says {theirs}, the node {ours}") };
+    assert!((theirs - ours).abs() <= within, "{what}: aiobmsble says {theirs}, the node {ours}");
+}
+
+fn all_close(what: &str, theirs: &Value, ours: &Value, series: &str, within: f64) {
+    let theirs = theirs.as_array().unwrap();
+    assert!(!theirs.is_empty() && ours[format!("{series}_{}", theirs.len() + 1)].is_null(), "{what}: {ours}");
+    for (number, theirs) in (1..).zip(theirs) {
+        close(what, theirs, &ours[format!("{series}_{number}")], within);
+    }
+}
+
+/// At rest a pack says the same to either; each has read it by its own understanding of the same bytes. A node that has
+/// stopped lets go of them, or the other would not find them on the air.
+#[tokio::test(flavor = "multi_thread")]
+async fn aiobmsble_reads_the_same_of_every_pack_as_a_node_does() {
+    let Some(bus) = Bus::start() else { return };
+    let Some(python) = python_with("aiobmsble", "aiobmsble (with a Python of 3.12 or later)") else { return };
+    let packs = [
+        ("jk", "jk_bms", "jikong", JK),
+        ("jk24", "jk_bms", "jikong", JK24),
+        ("jbd", "jbd_bms", "jbd", JBD),
+        ("daly-d2", "daly_bms", "daly", D2),
+        ("daly-p81", "daly_bms", "daly", P81),
+    ];
+    let args = packs.map(|(kind, _, _, address)| format!("{kind}@{address}"));
+    let air = Air::start(&bus, &args.each_ref().map(String::as_str));
+    let site =
+        packs.iter().fold(Site::new(), |site, (id, kind, _, address)| battery(site, id, kind, address));
+    let node = start(&bus, &site).await;
+    let mut ours = serde_json::Map::new();
+    for (id, _, _, address) in packs {
+        until_heard(&node, &air, id, address, 1).await;
+        ours.insert(address.to_owned(), heard_by(&node, id).await);
+    }
+    assert_eq!(node.stop().await, Some(0));
+    let wanted = packs.map(|(_, _, module, address)| format!("{module}@{address}"));
+    let args: Vec<&str> =
+        [bus.address.as_str()].into_iter().chain(wanted.iter().map(String::as_str)).collect();
+    let theirs = run_script(&python, "read_with_aiobmsble.py", &args);
+    for (id, _, _, address) in packs {
+        let (theirs, ours) = (&theirs[address], &ours[address]);
+        all_close(id, &theirs["cell_voltages"], ours, "cell_voltage", 0.0015);
+        for (name, series, within) in [
+            ("voltage", "pack_voltage", 0.051),
+            ("current", "pack_current", 0.051),
+            ("battery_level", "soc_percent", 0.051),
+            ("cycle_charge", "remaining_capacity", 0.051),
+            ("cycles", "cycles", 0.0),
+            ("chrg_mosfet", "charge_enabled", 0.0),
+            ("dischrg_mosfet", "discharge_enabled", 0.0),
+        ] {
+            close(&format!("{name} of {id}"), &theirs[name], &ours[series], within);
+        }
+        let volts: Vec<f64> =
+            theirs["cell_voltages"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+        let spread = volts.iter().copied().reduce(f64::max).zip(volts.iter().copied().reduce(f64::min));
+        let spread = spread.map(|(most, least)| most - least);
+        close(&format!("spread of {id}"), &theirs["delta_voltage"], &spread.into(), 0.0011);
+        assert_eq!(theirs["problem_code"], 0, "{id}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,9 +22,7 @@ pub use answer::{
 };
 pub use assembly::Assembly;
 pub use faults::{FAULT_BITS, FaultBit, Severity};
-pub use frame::{
-    BadFrame, BadFrameReason, Decoded, FRAME_BYTES, Frame, FrameDecoder, FrameStats, LENGTH_BYTE, START,
-};
+pub use frame::{A5Framing, FRAME_BYTES, Frame, FrameDecoder, LENGTH_BYTE, START};
 pub use order::{DalyOrder, DalyOrderDialect};
 pub(super) use order::{SOC_SLACK, tenths};
 pub use pack::{CurrentSign, SignMemory, sign_of_current};

@@ -2,7 +2,7 @@
 //!
 //! Connections are made by the [`Radio`], which shares few slots among many packs. A link holds its slot until BlueZ says
 //! that the connection is gone, so that the next never finds the radio full. Dropping it disconnects, in the background
-//! because dropping can't wait.
+//! because dropping can't wait; [`Radio::closed`] can.
 
 use std::fmt;
 use std::pin::Pin;
@@ -43,7 +43,7 @@ struct Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let (device, slot) = (self.device.clone(), self.slot.take());
-        // Without a runtime the process ends, and BlueZ ends our connections with it.
+        // Without a runtime the process ends, and what it left connected is found as stale by the next one.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             // One that is gone already needs no ending, and one that can't be ended is found as stale by the next try.

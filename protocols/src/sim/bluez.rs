@@ -27,9 +27,6 @@ mod objects;
 
 use air::{Air, Event};
 
-/// What a module carries to the air at once.
-const PACKET: usize = 128;
-
 /// A battery in the air.
 pub struct AirDevice {
     /// Its address.
@@ -40,6 +37,8 @@ pub struct AirDevice {
     pub makers: BTreeMap<u16, Vec<u8>>,
     /// Where its bytes go in and out.
     pub gatt: Gatt,
+    /// How many bytes its module carries to the air at once.
+    pub packet: usize,
     /// It is heard, and connecting to it never ends.
     pub dead: bool,
     /// The board.
@@ -155,13 +154,13 @@ impl BluezSim {
             };
             let (inside, outside) = tokio::io::duplex(16 * 1024);
             let (hears, says) = tokio::io::split(inside);
-            let AirDevice { address, name, makers, gatt, dead, board } = device;
+            let AirDevice { address, name, makers, gatt, packet, dead, board } = device;
             tasks.spawn(async move {
                 // It ends with its pipe.
                 drop(Server { heard: hears, said: says, device: board, terms }.run().await);
             });
             let (said, to_board) = tokio::io::split(outside);
-            tasks.spawn(carry(said, index, events.clone()));
+            tasks.spawn(carry(said, vec![0; packet], index, events.clone()));
             let (requests, asked) = mpsc::unbounded_channel();
             tasks.spawn(pour(asked, to_board));
             stats.push(Arc::clone(&counted));
@@ -195,8 +194,12 @@ impl BluezSim {
 }
 
 /// Carries what a board says to the air, in packets.
-async fn carry(mut said: impl AsyncReadExt + Unpin, index: usize, events: mpsc::UnboundedSender<Event>) {
-    let mut packet = [0; PACKET];
+async fn carry(
+    mut said: impl AsyncReadExt + Unpin,
+    mut packet: Vec<u8>,
+    index: usize,
+    events: mpsc::UnboundedSender<Event>,
+) {
     while let Ok(count @ 1..) = said.read(&mut packet).await {
         if events.send(Event::Said(index, packet[..count].to_vec())).is_err() {
             return;

@@ -121,6 +121,10 @@ impl DalyRegistersSim {
     fn d2(&self, registers: &mut [u16]) {
         self.pack_values(registers, 0x20, 0x28);
         let (charge, discharge) = self.pack.switches_closed();
+        let cells = millivolts(&self.pack);
+        if let (Some(most), Some(least)) = (cells.iter().max(), cells.iter().min()) {
+            (registers[0x2B], registers[0x2C], registers[0x38]) = (*most, *least, most - least);
+        }
         registers[0x2F] = self.state();
         registers[0x30] = to_u16(self.pack.board_remaining_ah() * 10.0);
         registers[0x31] = u16::from(count(self.pack.cell_volts().len()));

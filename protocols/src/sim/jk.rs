@@ -155,9 +155,10 @@ impl Jk02Sim {
         let on = values.first() == Some(&1);
         match register {
             register::DEVICE_INFO => {
+                // In one breath, as newer boards do: a client that waits for either sees both.
                 let ready = command_frame(register::READY, &[1]);
-                let ready = [&ready[..], b"AT\r\n"].concat();
-                Reply { frames: vec![self.device().bytes().to_vec(), ready], ..Reply::default() }
+                let said = [self.device().bytes(), &ready, b"AT\r\n"].concat();
+                Reply { frames: vec![said], ..Reply::default() }
             }
             register::CELL_INFO => Reply {
                 frames: vec![self.cells().bytes().to_vec()],

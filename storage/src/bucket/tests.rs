@@ -209,3 +209,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_bucket_that_nobody_uses_is_closed_and_opened_again_when_needed() {
+    for (engine, _) in engines() {
+        let temp = tempfile::tempdir().unwrap();
+        let buckets = buckets(temp.path(), &engine);
+        let hour = Day(1).first_hour();
+        let pair = (key(&device(), hour, 0), b"frame".to_vec());
+        let bucket = buckets.open(Day(1)).unwrap();
+        bucket.write(vec![pair.clone()], vec![]).unwrap();
+        bucket.sync().unwrap();
+        drop(bucket);
+        let held = buckets.open(Day(2)).unwrap();
+        buckets.close_idle(crate::clock::monotonic());
+        assert_eq!(buckets.state.lock().recent.len(), 2, "somebody just used them");
+        buckets.close_idle(crate::clock::monotonic() + IDLE_AFTER);
+        assert!(buckets.state.lock().recent.is_empty());
+        assert_eq!(buckets.state.lock().in_use.values().filter(|kv| kv.strong_count() > 0).count(), 1);
+        assert_eq!(buckets.open(Day(1)).unwrap().parts(&device(), hour, hour).unwrap(), [pair]);
+        drop(held);
+    }
+}

@@ -158,9 +158,13 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what is past its time, and the oldest beyond the limit of size. To be called now and then.
+    /// Removes what is past its time, and the oldest beyond the limit of size; closes what nobody uses. To be called now and
+    /// then.
     pub fn retain(&self, now: Timestamp) -> Result<(), Error> {
         let _one_at_a_time = self.sealing.lock();
+        for level in [None].into_iter().chain(Level::ALL.map(Some)) {
+            self.buckets_of(level).1.close_idle(crate::clock::monotonic());
+        }
         let retention = self.ages.retention();
         for day in self.raw.all() {
             // Its rollups come first; then nothing is lost but the single readings.

@@ -4,7 +4,7 @@
 //! followed by a function that is known; A5 frames are found by their start and length bytes. No question needs to be
 //! known to find an answer, because its length stands in it.
 
-use crate::bms::daly_uart::{BadFrameReason as A5Bad, FRAME_BYTES, Frame, LENGTH_BYTE, START};
+use crate::bms::daly_uart::{A5Framing, Frame, START};
 use crate::bms::framing::{BadFrameReason, Found, Framing, noise_before};
 use crate::checksum::crc16_modbus;
 
@@ -147,18 +147,11 @@ impl Framing for BleFraming {
 }
 
 fn find_a5(bytes: &[u8]) -> Found<BleFrame> {
-    if bytes.get(3).is_some_and(|length| *length != LENGTH_BYTE) {
-        return Found::Bad(BadFrameReason::Length, 4);
-    }
-    let Some(candidate) = bytes.get(..FRAME_BYTES) else { return Found::Incomplete };
-    match Frame::parse(candidate) {
-        Ok(frame) => Found::Frame(BleFrame::A5(frame), FRAME_BYTES),
-        Err(bad) => match bad.reason {
-            A5Bad::Checksum => Found::Bad(BadFrameReason::Checksum, FRAME_BYTES),
-            A5Bad::NoStart | A5Bad::Length | A5Bad::Incomplete => {
-                Found::Bad(BadFrameReason::Shape, FRAME_BYTES)
-            }
-        },
+    match A5Framing.find(bytes) {
+        Found::Frame(frame, length) => Found::Frame(BleFrame::A5(frame), length),
+        Found::Bad(reason, length) => Found::Bad(reason, length),
+        Found::Noise(bytes) => Found::Noise(bytes),
+        Found::Incomplete => Found::Incomplete,
     }
 }
 

@@ -13,9 +13,10 @@ use voltree_model::PackReading;
 
 use super::pack::{self, Answers, Several};
 use super::{
-    Answer, Assembly, Board, CurrentSign, Frame, FrameDecoder, FrameStats, SignMemory, StatusAnswer, command,
+    Answer, Assembly, Board, CurrentSign, Frame, FrameDecoder, SignMemory, StatusAnswer, command,
     read_request,
 };
+use crate::bms::framing::FrameStats;
 use crate::codec::{BadMemory, PollCycle, PollError, learned, recall};
 
 /// Quiet time before a request; grows while answers fail.

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::settings;
 use super::{
-    Answer, Assembly, BalanceAnswer, CellExtremesAnswer, Decoded, FRAME_BYTES, FaultsAnswer, Frame,
-    FrameDecoder, PackAnswer, StatusAnswer, SwitchesAnswer, TemperatureExtremesAnswer, command,
-    sign_of_current,
+    Answer, Assembly, BalanceAnswer, CellExtremesAnswer, FRAME_BYTES, FaultsAnswer, Frame, FrameDecoder,
+    PackAnswer, StatusAnswer, SwitchesAnswer, TemperatureExtremesAnswer, command, sign_of_current,
 };
+use crate::bms::framing::Decoded;
 
 /// Shows frames as one object. Each piece is one frame, or a stretch of a stream with anything around its frames.
 pub fn decode_wire(pieces: &[Vec<u8>]) -> Value {

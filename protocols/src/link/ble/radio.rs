@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::{BleLink, Connection, SMALLEST_WRITE, WRITE_OVERHEAD, sorted};
+use super::{BleLink, Connection, DISCONNECT_WITHIN, SMALLEST_WRITE, WRITE_OVERHEAD, sorted};
 use crate::link::LinkError;
 use crate::link::gatt::{BleAddress, Gatt};
 
@@ -200,6 +200,14 @@ impl Radio {
     /// Says why no connection can be made at all, if so.
     pub async fn check(&self, adapter: Option<&str>) -> Result<(), LinkError> {
         self.adapter("Bluetooth", adapter).await.map(drop)
+    }
+
+    /// Waits a little while for all connections to end: a battery whose connection outlives the process is heard by nobody.
+    /// Whoever is to be waited for has dropped its link.
+    pub async fn closed(&self) {
+        let all = u32::try_from(self.connections).unwrap_or(u32::MAX);
+        // One that takes longer is found as stale by the next process.
+        drop(timeout(DISCONNECT_WITHIN, self.slots.acquire_many(all)).await);
     }
 
     async fn slot(&self, name: &str) -> Result<OwnedSemaphorePermit, LinkError> {
