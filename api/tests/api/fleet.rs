@@ -393,6 +393,7 @@ fn alert(name: &str, device: &str, severity: AlertSeverity, status: AlertStatus)
         threshold: Some(55.0),
         triggered_at: START,
         resolved_at: (status == AlertStatus::Resolved).then_some(START.plus(Duration::from_secs(60))),
+        resolved_because: None,
     }
 }
 
