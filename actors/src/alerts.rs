@@ -171,7 +171,7 @@ impl AlertBook {
             return None;
         }
         let is_let_go = |metric: &Metric| self.registry.let_go_of(&reading.device, &metric.name).is_some();
-        if !reading.metrics.iter().any(is_let_go) {
+        if !self.registry.lets_any_go_of(&reading.device) || !reading.metrics.iter().any(is_let_go) {
             return Some(Cow::Borrowed(entry));
         }
         let mut rest = Reading::clone(reading);

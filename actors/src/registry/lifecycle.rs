@@ -105,6 +105,11 @@ impl Registry {
             .then(|| "the device is no longer configured".to_owned())
     }
 
+    /// Whether there may be values of a device that nobody looks after any more.
+    pub(crate) fn lets_any_go_of(&self, device: &DeviceId) -> bool {
+        self.standings.any_of_entities(device)
+    }
+
     /// Why nobody looks after a value of a device any more, if that is so.
     pub(crate) fn let_go_of(&self, device: &DeviceId, entity: &MetricName) -> Option<String> {
         let Standing { word, reason, .. } = self.standings.of_entity(device, entity.as_str())?;

@@ -103,6 +103,16 @@ impl Standings {
         own.filter_map(|((_, key), standing)| Some((key.clone()?, standing.clone()))).collect()
     }
 
+    /// Whether anything was said of a device's entities.
+    pub(super) fn any_of_entities(&self, device: &DeviceId) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let known = self.known.read();
+        let own = known.range((device.clone(), Some(String::new()))..).next();
+        own.is_some_and(|((id, _), _)| id == device)
+    }
+
     /// What was said of one entity of a device.
     pub(super) fn of_entity(&self, device: &DeviceId, entity: &str) -> Option<Standing> {
         if !self.any.load(Ordering::Acquire) {
@@ -157,7 +167,7 @@ mod tests {
         let (journal, pack) = (TestJournal::default(), DeviceId::new("pack").unwrap());
         let slot = journal.open();
         let standings = Standings::open(Arc::clone(&slot)).unwrap();
-        assert_eq!((standings.of(&pack), standings.of_entity(&pack, "a/b")), (None, None));
+        assert_eq!((standings.of(&pack), standings.any_of_entities(&pack)), (None, false));
         writing(&slot, || {
             standings.set((pack.clone(), None), word(Word::Disabled)).unwrap();
             standings.set((pack.clone(), Some("a/b".to_owned())), word(Word::Removed)).unwrap();
@@ -167,6 +177,7 @@ mod tests {
         for standings in [standings, Standings::open(Arc::clone(&slot)).unwrap()] {
             assert_eq!(standings.of(&pack), word(Word::Disabled));
             assert_eq!(standings.of_entity(&pack, "a/b"), word(Word::Removed));
+            assert!(standings.any_of_entities(&pack));
             let entities: Vec<_> = standings.of_entities(&pack).into_keys().collect();
             assert_eq!(entities, ["a/b"]);
         }
