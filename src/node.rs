@@ -277,7 +277,8 @@ impl Estate {
         let messenger = directory.handle(&root.child("mqtt").child("messenger"));
         let orders = (Arc::clone(&commands), messenger);
         let broker = Broker::open(&data.path("broker"), known, durable, access, conventions, keeper, orders)?;
-        let broker = broker.with_rate(config.mqtt_rate).with_bridges(&config.node_id, &config.brokers)?;
+        let broker = broker.with_rate(config.mqtt_rate).with_will_patience(config.will_patience);
+        let broker = broker.with_bridges(&config.node_id, &config.brokers)?;
         let broker = Arc::new(broker);
         let clients = root.child("mqtt").child("clients");
         let entrance = Entrance::new(Arc::clone(&broker), clients, directory.clone());

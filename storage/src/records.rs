@@ -64,6 +64,8 @@ pub enum RecordKind {
     SessionMessage,
     /// What an operator said of a device or one of its entities: disabled, removed.
     Standing,
+    /// The last will of an MQTT client.
+    Will,
 }
 
 /// A type that is kept as records.

@@ -37,6 +37,7 @@ mod mqtt_properties;
 mod mqtt_sessions;
 mod mqtt_tls;
 mod mqtt_version_5;
+mod mqtt_wills;
 mod orders;
 mod outside_brokers;
 mod real_data;

@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use rumqttc::QoS;
+use rumqttc::{LastWill, QoS};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use voltree_model::{DeviceId, Timestamp};
-use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription};
+use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription, WillTerms};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
@@ -168,6 +168,7 @@ impl Broker {
         old_files::into_records(&journal, old, crate::now())?;
         let retained = Retained::of(journal.records().all()?);
         let (members, strays) = kept::sessions(&journal.records(), crate::now())?;
+        let wills = Wills::open(&journal.records())?;
         let recording = Recording::default();
         strays.into_iter().for_each(|client_id| recording.differs(What::Session(client_id)));
         metrics::mqtt_retained(retained.count());
@@ -191,7 +192,7 @@ impl Broker {
             turns: AtomicUsize::new(0),
             retained: RwLock::new(retained),
             recording,
-            wills: Wills::default(),
+            wills,
             node: String::new(),
             outboxes: Vec::new(),
             rate: Some(Rate::default()),
@@ -205,6 +206,13 @@ impl Broker {
     #[must_use]
     pub fn with_rate(self, rate: Option<Rate>) -> Self {
         Self { rate, ..self }
+    }
+
+    /// Gives clients so much time to come back after the node was away, before their wills are published.
+    #[must_use]
+    pub fn with_will_patience(mut self, patience: Duration) -> Self {
+        self.wills.be_patient(patience);
+        self
     }
 
     /// Passes messages on to these outside brokers under this node's name, also what waited for them when it ended.
@@ -324,7 +332,8 @@ impl Broker {
         entries.extend(sessions::session_change(client_id, member));
         self.offer_session(client_id, entries);
         drop(members);
-        self.wills.client_is_back(client_id, session_present);
+        let taken_back = self.wills.client_is_back(client_id, session_present, crate::now());
+        taken_back.into_iter().for_each(|changed| self.offer_will(changed));
         self.keeper.nudge(KeeperMsg::Wake);
         Joined { deliveries, session_present, left, recorded, subscribed }
     }
@@ -450,18 +459,45 @@ impl Broker {
         }
     }
 
-    /// Takes the last will of a client that went without a word; the keeper publishes it when it is due.
-    pub(super) fn bequeath(&self, will: Will) {
-        self.wills.add(will);
+    /// Keeps the last will of a client that came in, under no name if it has none of its own.
+    pub(super) fn entrust(&self, client_id: &str, connection: u64, message: LastWill, terms: WillTerms) {
+        let changed = self.wills.entrust((client_id, connection), message, terms);
+        changed.into_iter().for_each(|changed| self.offer_will(changed));
+    }
+
+    /// The client of a connection went without a word, or the node does: the keeper publishes its will when it is due.
+    pub(super) fn bequeath(&self, connection: u64) {
+        let is_ours = *self.stopping.borrow();
+        let changed = self.wills.client_went(connection, is_ours, crate::now());
+        changed.into_iter().for_each(|changed| self.offer_will(changed));
         self.keeper.nudge(KeeperMsg::Wake);
+    }
+
+    /// The client of a connection said goodbye: its will means nothing.
+    pub(super) fn will_is_void(&self, connection: u64) {
+        self.wills.is_void(connection).into_iter().for_each(|changed| self.offer_will(changed));
+    }
+
+    /// Waits from now on for the clients that were in when the node ended.
+    pub(super) fn begin_wills(&self, now: Timestamp) {
+        let wills = self.wills.begin(now);
+        if wills > 0 {
+            tracing::info!(event = "mqtt.wills.wait", wills, "clients of before may come back");
+        }
+    }
+
+    fn offer_will(&self, (number, entry): wills::Changed) {
+        if let Some(entry) = entry {
+            drop(self.recording.offer(&self.journal, vec![What::Will(number)], vec![entry]));
+        }
     }
 
     pub(super) fn due_will(&self, now: Timestamp) -> Option<Will> {
         self.wills.due(now)
     }
 
-    pub(super) fn will_published(&self, now: Timestamp) {
-        self.wills.published(now);
+    pub(super) fn will_published(&self, will: &Will) {
+        self.offer_will(self.wills.published(will));
     }
 
     /// How long until the next will is due.
