@@ -66,6 +66,8 @@ pub enum RecordKind {
     Standing,
     /// The last will of an MQTT client.
     Will,
+    /// Through which outside brokers a device was heard.
+    WayOut,
 }
 
 /// A type that is kept as records.

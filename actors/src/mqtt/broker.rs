@@ -143,6 +143,8 @@ pub struct Broker {
     node: String,
     /// What waits for outside brokers.
     outboxes: Vec<Arc<Outbox>>,
+    /// Whether there are outside brokers.
+    has_ways_out: bool,
     /// How fast each client may publish.
     pub(super) rate: Option<Rate>,
     keeper: Handle<KeeperMsg>,
@@ -169,6 +171,7 @@ impl Broker {
         let retained = Retained::of(journal.records().all()?);
         let (members, strays) = kept::sessions(&journal.records(), crate::now())?;
         let wills = Wills::open(&journal.records())?;
+        let ways_out = WaysOut::of(Arc::clone(&journal))?;
         let recording = Recording::default();
         strays.into_iter().for_each(|client_id| recording.differs(What::Session(client_id)));
         metrics::mqtt_retained(retained.count());
@@ -185,7 +188,7 @@ impl Broker {
             access,
             conventions,
             commands,
-            ways_out: WaysOut::default(),
+            ways_out,
             messenger,
             hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(Members::new(members)),
@@ -195,6 +198,7 @@ impl Broker {
             wills,
             node: String::new(),
             outboxes: Vec::new(),
+            has_ways_out: false,
             rate: Some(Rate::default()),
             keeper,
             connections: AtomicU64::new(0),
@@ -222,6 +226,7 @@ impl Broker {
         brokers: &[OutsideBroker],
     ) -> Result<Self, voltree_storage::Error> {
         node.clone_into(&mut self.node);
+        self.has_ways_out = !brokers.is_empty();
         for OutsideBroker { name, bridge, .. } in brokers.iter().filter(|other| !other.bridge.is_closed()) {
             let outbox = Outbox::open(name, bridge.clone(), Arc::clone(&self.journal))?;
             self.outboxes.push(Arc::new(outbox));
@@ -232,6 +237,11 @@ impl Broker {
     /// What this node is called on messages that it passes on.
     pub(super) fn node(&self) -> &str {
         &self.node
+    }
+
+    /// Whether there are outside brokers that devices can be behind.
+    pub(super) fn has_ways_out(&self) -> bool {
+        self.has_ways_out
     }
 
     /// What waits for an outside broker, if anything passes between that and this one.

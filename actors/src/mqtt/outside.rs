@@ -173,7 +173,7 @@ struct Connection {
     announced: (u64, BTreeSet<String>),
     /// The number of the last request that was passed on.
     asked: u64,
-    /// Commands for devices that may be behind this broker.
+    /// Commands for devices that were heard through this broker.
     orders: Option<mpsc::Receiver<Request>>,
     /// In the order of arrival, which is the order in which MQTT wants them acknowledged.
     commits: FuturesOrdered<Acknowledging>,
@@ -309,7 +309,7 @@ impl Connection {
         self.take_next(args);
         if args.leads {
             self.pass_on_requests(&args.broker);
-            self.pass_on_orders(&args.broker);
+            self.pass_on_orders(args);
         }
         if self.up.is_some() {
             self.send(args)?;
@@ -433,11 +433,11 @@ impl Connection {
     }
 
     /// Passes on commands, each once: what finds no room or connection is known as sent, and nobody sends it again.
-    fn pass_on_orders(&mut self, broker: &Broker) {
+    fn pass_on_orders(&mut self, args: &OutsideArgs) {
         if self.up.is_none() {
             return;
         }
-        let orders = self.orders.get_or_insert_with(|| broker.ways_out.open());
+        let orders = self.orders.get_or_insert_with(|| args.broker.ways_out.open(&args.house));
         while self.way.as_ref().is_none_or(Way::has_room)
             && let Ok((topic, payload)) = orders.try_recv()
         {
