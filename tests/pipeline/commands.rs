@@ -7,6 +7,7 @@ use std::time::Duration;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 
+use crate::live::{begin, hear};
 use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::{now_ms, until};
@@ -197,6 +198,36 @@ async fn a_command_is_not_sent_again_by_a_node_that_was_killed_and_its_late_answ
     assert_eq!(pump.command().await["command_id"], second["id"]);
     node.kill_actor("node/mqtt/messenger").await.unwrap();
     pump.hears_nothing().await;
+    assert_eq!(node.stop().await, Some(0));
+}
+
+/// The node is killed between the command's leaving and the answer, which never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_answer_is_missing_after_a_kill_9_ends_and_whoever_watches_is_told() {
+    let site = Site::new();
+    let node = site.start().await;
+    introduce(&node, "pump").await;
+    let mut pump = Device::native(&node, "pump").await;
+    let soon = voltree_model::Timestamp::from_millis(now_ms() + 8_000);
+    let sent = send(&node, "pump", &format!("action: \"once\", expiresAt: \"{soon}\"")).await.unwrap();
+    assert_eq!((&sent["status"], &pump.command().await["command_id"]), (&json!("SENT"), &sent["id"]));
+    node.kill();
+
+    let node = site.start().await;
+    let query =
+        format!("subscription {{ commandStatusChanged(commandId: {}) {{ status error }} }}", sent["id"]);
+    let mut watcher = begin(&node, &query).await;
+    let mut pump = Device::native(&node, "pump").await;
+    let last = loop {
+        let heard = hear(&mut watcher).await["payload"]["data"]["commandStatusChanged"].clone();
+        if heard["status"] != "SENT" {
+            break heard;
+        }
+    };
+    let why = "it was sent, and no answer came before it expired";
+    assert_eq!(last, json!({ "status": "EXPIRED", "error": why }));
+    pump.hears_nothing().await;
+    assert_eq!(becomes(&node, &sent, "EXPIRED").await["error"], why);
     assert_eq!(node.stop().await, Some(0));
 }
 

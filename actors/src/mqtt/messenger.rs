@@ -166,7 +166,8 @@ async fn give_up(broker: &Broker, command: &CommandView) -> Result<(), FleetErro
             CommandStatus::Acknowledged
             | CommandStatus::Executed
             | CommandStatus::Failed
-            | CommandStatus::Expired => return false,
+            | CommandStatus::Expired
+            | CommandStatus::Unknown => return false,
         };
         (command.status, command.error) = (CommandStatus::Expired, Some(why));
         true
