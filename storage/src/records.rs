@@ -68,6 +68,8 @@ pub enum RecordKind {
     Will,
     /// Through which outside brokers a device was heard.
     WayOut,
+    /// A message that made an outside broker hang up again and again.
+    SetAside,
 }
 
 /// A type that is kept as records.

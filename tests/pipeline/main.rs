@@ -40,6 +40,7 @@ mod mqtt_version_5;
 mod mqtt_wills;
 mod orders;
 mod outside_brokers;
+mod poison;
 mod real_data;
 mod simulated;
 mod storage_tools;

@@ -40,7 +40,7 @@ use self::wills::Wills;
 use super::keeper::KeeperMsg;
 use super::mapped::{Conventions, Described};
 use super::messenger::MessengerMsg;
-use super::outbox::Outbox;
+use super::outbox::{Kept, Outbox, SetAsideMessage};
 use super::outside::OutsideBroker;
 use super::retained::Retained;
 use super::ways_out::WaysOut;
@@ -247,6 +247,23 @@ impl Broker {
     /// What waits for an outside broker, if anything passes between that and this one.
     pub(super) fn outbox(&self, broker: &str) -> Option<Arc<Outbox>> {
         self.outboxes.iter().find(|outbox| outbox.broker() == broker).cloned()
+    }
+
+    /// Messages on which outside brokers hung up again and again, the newest first.
+    pub(crate) fn set_aside(&self) -> Result<Vec<SetAsideMessage>, voltree_storage::Error> {
+        let each = self.outboxes.iter().map(|outbox| outbox.aside());
+        let mut all = each.collect::<Result<Vec<_>, _>>()?.concat();
+        all.sort_by_key(|message| std::cmp::Reverse(message.at));
+        Ok(all)
+    }
+
+    /// Has one of them sent once more; resolves when that is on disk.
+    pub(crate) fn forward_again(
+        &self,
+        message: &SetAsideMessage,
+        now: Timestamp,
+    ) -> Result<Option<Kept>, voltree_storage::Error> {
+        self.outbox(&message.broker).map_or(Ok(None), |outbox| outbox.again(&message.id, now))
     }
 
     /// The topics of retained messages that an outside broker is to have.

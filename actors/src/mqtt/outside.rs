@@ -271,7 +271,13 @@ impl OutsideState {
 
     /// One line when a broker goes; tries that fail after that are details.
     fn lost(&mut self, lost: &Lost, was_up: bool) -> Duration {
-        self.connection = None;
+        let connection = self.connection.take();
+        if let (Some(way), Lost::Connection(broken)) = (connection.and_then(|lost| lost.way), lost)
+            && was_up
+            && wire::hung_up(broken)
+        {
+            way.hung_up(&self.args.broker, &Failure::new(lost).to_string());
+        }
         self.failures += 1;
         let wait = BACKOFF.delay(self.failures + 1, fastrand::f64());
         let OutsideBroker { name, host, port, .. } = &self.args.outside;

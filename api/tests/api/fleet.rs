@@ -25,6 +25,7 @@ use voltree_actors::fleet::{
 use voltree_actors::intake::Inbound;
 use voltree_actors::link_quality::LinkQuality;
 use voltree_actors::mqtt::Carrier;
+use voltree_actors::mqtt::SetAsideMessage;
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
 };
@@ -419,6 +420,19 @@ impl Alerts for TestFleet {
     }
 }
 
+/// A message that a broker could not stand.
+fn poison() -> SetAsideMessage {
+    SetAsideMessage {
+        id: "centre/00000000000000000007".to_owned(),
+        broker: "centre".to_owned(),
+        topic: "devices/pack-1/telemetry".to_owned(),
+        payload: b"{}".to_vec(),
+        at: START,
+        hang_ups: 3,
+        cause: "connection closed by peer".to_owned(),
+    }
+}
+
 /// A reading that its device's actor could not stand.
 pub(crate) fn letter() -> Arc<DeadLetter> {
     let reading = reading("pack-1", 52.5);
@@ -513,6 +527,16 @@ impl SetAside for TestFleet {
         let known = id == letter().id();
         let id = id.to_owned();
         Box::pin(async move { if known { Ok(letter()) } else { Err(FleetError::UnknownLetter(id)) } })
+    }
+
+    fn messages(&self) -> Result<Vec<SetAsideMessage>, FleetError> {
+        Ok(vec![poison()])
+    }
+
+    fn forward_again(&self, id: &str) -> Answer<'_, SetAsideMessage> {
+        let known = id == poison().id;
+        let id = id.to_owned();
+        Box::pin(async move { if known { Ok(poison()) } else { Err(FleetError::UnknownMessage(id)) } })
     }
 }
 
