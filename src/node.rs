@@ -272,7 +272,7 @@ impl Estate {
         let keeper = directory.handle(&root.child("mqtt").child("keeper"));
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
         let access = Arc::new(config.mqtt_access.clone());
-        let conventions = Arc::new(conventions(config));
+        let conventions = Arc::new(conventions(config).remembering(Arc::clone(&journal))?);
         let commands = Arc::new(CommandBook::open(Arc::clone(&journal))?);
         let messenger = directory.handle(&root.child("mqtt").child("messenger"));
         let orders = (Arc::clone(&commands), messenger);

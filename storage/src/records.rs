@@ -70,6 +70,8 @@ pub enum RecordKind {
     WayOut,
     /// A message that made an outside broker hang up again and again.
     SetAside,
+    /// What a device announced, or the topic under which it was first seen.
+    Announcement,
 }
 
 /// A type that is kept as records.
