@@ -145,8 +145,7 @@ impl Config {
             let by_certificate = config.mqtt_tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
             config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
             config.mqtt_rate = rate(mqtt, mistakes);
-            let patience = mqtt.whole("will_patience_s", 0..=86_400, mistakes);
-            let patience = patience.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+            let patience = mqtt.whole("will_patience_s", 0..=86_400, mistakes).map(Duration::from_secs);
             config.will_patience = patience.unwrap_or(config.will_patience);
             config.discovery_prefix = mqtt.checked("discovery_prefix", mappings::prefix, mistakes);
             let choices = [("heard", true), ("ignored", false)];
