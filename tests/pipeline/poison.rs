@@ -84,6 +84,11 @@ async fn serve(
             let answer: Vec<u8> = match packet {
                 Packet::Connect(_) => vec![0x20, 2, 1, 0],
                 Packet::PingReq => vec![0xD0, 0],
+                // It grants nothing that it does not know.
+                Packet::Subscribe(asked) => {
+                    let [high, low] = asked.pkid.to_be_bytes();
+                    vec![0x90, 3, high, low, 0x80]
+                }
                 Packet::Publish(publish) => {
                     let payload = String::from_utf8(publish.payload.to_vec()).unwrap();
                     let times = {

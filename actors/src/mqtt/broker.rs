@@ -25,7 +25,9 @@ use parking_lot::RwLock;
 use rumqttc::{LastWill, QoS};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use voltree_model::{DeviceId, Timestamp};
-use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription, WillTerms};
+use voltree_protocols::mqtt::{
+    Credentials, Filter, Granted, NODE_TOPIC, OpenDelivery, Rate, Subscription, WillTerms,
+};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
@@ -440,9 +442,12 @@ impl Broker {
         let retained = self.retained.read();
         // Retained messages are for each subscriber; a group that takes turns gets none (MQTT 5.0, 4.8.2).
         let own = added.iter().filter(|added| added.owed_retained && added.filter.group().is_none());
-        let owed =
+        let mut owed: Vec<_> =
             own.flat_map(|added| retained.matching(&added.filter, added.granted, crate::now())).collect();
         drop(retained);
+        if added.iter().any(|added| added.filter.as_str() == NODE_TOPIC) {
+            owed.push(self.introduction());
+        }
         let mut members = self.members.write();
         let added = added.into_iter().map(|added| (added.filter, added.granted)).collect();
         if let Some(member) = members.subscribe(client_id, connection, added) {
@@ -451,6 +456,19 @@ impl Broker {
         drop(members);
         self.messenger.nudge(MessengerMsg::Wake);
         owed
+    }
+
+    /// Who we are, for whoever asks.
+    fn introduction(&self) -> Delivery {
+        Delivery {
+            topic: NODE_TOPIC.into(),
+            payload: Bytes::copy_from_slice(self.node.as_bytes()),
+            qos: QoS::AtMostOnce,
+            retain: true,
+            ids: Vec::new(),
+            said: None,
+            record: None,
+        }
     }
 
     pub(super) fn unsubscribe(&self, client_id: &str, connection: u64, removed: &[Filter]) {

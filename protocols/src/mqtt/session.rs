@@ -25,7 +25,7 @@ pub use effect::{Admission, ConnectRequest, Credentials, Effect, Limits, WillTer
 pub use outgoing::{NotDelivered, OpenDelivery};
 pub use pace::Rate;
 pub use reason::{CloseReason, Refusal, code as reason_code};
-pub use subscribing::Subscription;
+pub use subscribing::{NODE_TOPIC, Subscription};
 
 mod aliases;
 mod effect;
