@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) mqtt_tls: Option<TlsListener>,
     /// How fast each MQTT client may publish; `None` at any rate.
     pub(crate) mqtt_rate: Option<Rate>,
+    /// How long MQTT clients have to come back after the node was away, before their wills are published.
+    pub(crate) will_patience: Duration,
     pub(crate) brokers: Vec<OutsideBroker>,
     pub(crate) influx: influx::Mapping,
     pub(crate) mappings: Vec<Mapping>,
@@ -143,6 +145,8 @@ impl Config {
             let by_certificate = config.mqtt_tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
             config.mqtt_access = users::read(mqtt, by_certificate, mistakes);
             config.mqtt_rate = rate(mqtt, mistakes);
+            let patience = mqtt.whole("will_patience_s", 0..=86_400, mistakes).map(Duration::from_secs);
+            config.will_patience = patience.unwrap_or(config.will_patience);
             config.discovery_prefix = mqtt.checked("discovery_prefix", mappings::prefix, mistakes);
             let choices = [("heard", true), ("ignored", false)];
             config.sparkplug = mqtt.choice("sparkplug", &choices, mistakes).unwrap_or_default();
@@ -204,6 +208,7 @@ impl Default for Config {
             mqtt_access: Access::new(BTreeMap::new(), true),
             mqtt_tls: None,
             mqtt_rate: Some(Rate::default()),
+            will_patience: Duration::from_secs(30),
             brokers: Vec::new(),
             influx: influx::Mapping::default(),
             mappings: Vec::new(),

@@ -272,12 +272,13 @@ impl Estate {
         let keeper = directory.handle(&root.child("mqtt").child("keeper"));
         let (known, durable) = (Arc::clone(&registry), Arc::clone(&journal));
         let access = Arc::new(config.mqtt_access.clone());
-        let conventions = Arc::new(conventions(config));
+        let conventions = Arc::new(conventions(config).remembering(Arc::clone(&journal))?);
         let commands = Arc::new(CommandBook::open(Arc::clone(&journal))?);
         let messenger = directory.handle(&root.child("mqtt").child("messenger"));
         let orders = (Arc::clone(&commands), messenger);
         let broker = Broker::open(&data.path("broker"), known, durable, access, conventions, keeper, orders)?;
-        let broker = broker.with_rate(config.mqtt_rate).with_bridges(&config.node_id, &config.brokers)?;
+        let broker = broker.with_rate(config.mqtt_rate).with_will_patience(config.will_patience);
+        let broker = broker.with_bridges(&config.node_id, &config.brokers)?;
         let broker = Arc::new(broker);
         let clients = root.child("mqtt").child("clients");
         let entrance = Entrance::new(Arc::clone(&broker), clients, directory.clone());

@@ -10,6 +10,7 @@ mod node_conditions;
 mod recorded;
 mod rules;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::broadcast;
-use voltree_model::Timestamp;
+use voltree_model::{DeviceId, Metric, MetricName, Reading, Timestamp};
 use voltree_runtime::{ActorPath, Failure};
 use voltree_storage::{Entry, JournalSlot, Lsn, Store};
 
@@ -144,7 +145,7 @@ impl AlertBook {
     /// Notices what no reading tells.
     async fn notice(&self, now: Timestamp) -> Result<Vec<Change>, ActorProcessingErr> {
         let mut changes = self.notice_silence(now);
-        changes.extend(self.let_go_of_set_aside(now));
+        changes.extend(self.let_go(now));
         changes.extend(self.notice_stuck(now));
         changes.extend(self.notice_storage(now).await?);
         Ok(changes)
@@ -152,14 +153,40 @@ impl AlertBook {
 
     fn judge(&self, batch: &[(Lsn, Arc<Entry>)], now: Timestamp) -> Vec<Change> {
         let mut engine = self.engine.lock();
-        batch.iter().flat_map(|(lsn, entry)| engine.judge(*lsn, entry, now)).collect()
+        let judge = |(lsn, entry): &(Lsn, Arc<Entry>)| match self.looked_after(entry, now) {
+            Some(entry) => engine.judge(*lsn, &entry, now),
+            None => {
+                engine.pass_over(*lsn);
+                Vec::new()
+            }
+        };
+        batch.iter().flat_map(judge).collect()
     }
 
-    /// Nobody looks after a device that an operator disabled or removed.
-    fn let_go_of_set_aside(&self, now: Timestamp) -> Vec<Change> {
-        let devices = self.registry.set_aside();
-        let mut engine = self.engine.lock();
-        devices.iter().flat_map(|device| engine.resolve_all(device, now)).collect()
+    /// An entry without the values of disabled entities, which may have been taken in before they were disabled; nothing
+    /// if it is of a device that nobody looks after.
+    fn looked_after<'a>(&self, entry: &'a Entry, now: Timestamp) -> Option<Cow<'a, Entry>> {
+        let Entry::Reading { origin, reading } = entry else { return Some(Cow::Borrowed(entry)) };
+        if self.registry.let_go(&reading.device, now).is_some() {
+            return None;
+        }
+        let is_let_go = |metric: &Metric| self.registry.let_go_of(&reading.device, &metric.name).is_some();
+        if !self.registry.lets_any_go_of(&reading.device) || !reading.metrics.iter().any(is_let_go) {
+            return Some(Cow::Borrowed(entry));
+        }
+        let mut rest = Reading::clone(reading);
+        rest.metrics.retain(|metric| !is_let_go(metric));
+        Some(Cow::Owned(Entry::Reading { origin: *origin, reading: Arc::new(rest) }))
+    }
+
+    /// Nobody looks after a device, or an entity of one, that an operator disabled or removed. It is looked at what is so
+    /// now, and not at what changed, so that a kill in between changes nothing.
+    fn let_go(&self, now: Timestamp) -> Vec<Change> {
+        let because = |device: &DeviceId, metric: Option<&MetricName>| {
+            let of_device = self.registry.let_go(device, now);
+            of_device.or_else(|| self.registry.let_go_of(device, metric?))
+        };
+        self.engine.lock().let_go(now, because)
     }
 
     fn notice_silence(&self, now: Timestamp) -> Vec<Change> {
@@ -167,11 +194,10 @@ impl AlertBook {
         let devices = self.registry.list();
         devices
             .iter()
-            .filter(|device| !self.registry.is_set_aside(&device.id))
+            .filter(|device| self.registry.let_go(&device.id, now).is_none())
             .filter_map(|device| {
-                // Nobody waits for a device that nobody wants any more.
-                let heard =
-                    if device.wanted { device.last_arrival().unwrap_or(self.started_at) } else { now };
+                // One that was just taken back is waited for from then on.
+                let heard = device.last_arrival().unwrap_or(self.started_at).max(device.wanted_since());
                 engine.judge_silence(&device.id, heard, now)
             })
             .collect()
@@ -213,7 +239,8 @@ impl AlertBook {
                     self.watchers.send(Arc::new(alert.clone())).ok();
                 }
                 Change::Resolved(alert) => {
-                    tracing::info!(event = "alert.resolved", device = %alert.device, title = alert.title);
+                    let (device, title, because) = (&alert.device, &alert.title, &alert.resolved_because);
+                    tracing::info!(event = "alert.resolved", %device, title, because);
                 }
             }
         }

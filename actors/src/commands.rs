@@ -29,6 +29,8 @@ use crate::{intake, now};
 const MOST_COMMANDS: usize = 500;
 /// So many may wait for devices or their answers; the next is refused as busy.
 const MOST_OPEN: usize = 200;
+/// How long the disk may take at a start.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many changes a watcher may fall behind.
 const BACKLOG: usize = 256;
 
@@ -70,7 +72,8 @@ pub(crate) enum Begun {
 impl CommandBook {
     /// The commands of this journal. Blocks, while the journal has no writer.
     pub fn open(journal: Arc<JournalSlot>) -> Result<Self, Error> {
-        let known = journal.records().all::<CommandView>()?;
+        let mut known = journal.records().all::<CommandView>()?;
+        lay_by(&journal, &mut known)?;
         let open = known.into_iter().filter(|(_, command)| command.is_open()).collect();
         let watchers = broadcast::Sender::new(BACKLOG);
         Ok(Self { journal, changing: Mutex::default(), open: parking_lot::Mutex::new(open), watchers })
@@ -224,6 +227,22 @@ impl CommandBook {
     }
 }
 
+/// Ends the commands to batteries that were under way when the node did: whoever waited for their answers is gone, and
+/// they may have left, so nobody sends them again. Those that were published go on waiting for their answers until they
+/// expire.
+fn lay_by(journal: &JournalSlot, known: &mut BTreeMap<String, CommandView>) -> Result<(), Error> {
+    let mut entries = Vec::new();
+    for (id, command) in known {
+        if command.way == Way::Wire && command.status == CommandStatus::Sent {
+            command.status = CommandStatus::Unknown;
+            command.error.get_or_insert_with(|| OrderError::Unknown.to_string());
+            entries.push(RecordChange::entry(id, Some(command), now())?);
+            tell(command);
+        }
+    }
+    if entries.is_empty() { Ok(()) } else { journal.commit_alone(entries, PATIENCE).map(drop) }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn unreadable(error: Error) -> FleetError {
     FleetError::Store(error.to_string())
@@ -242,7 +261,7 @@ impl CommandView {
                 (CommandStatus::Executed, None)
             }
             Err(why @ Unconfirmed::Device(OrderError::Unknown)) => {
-                (CommandStatus::Sent, Some(why.to_string()))
+                (CommandStatus::Unknown, Some(why.to_string()))
             }
             Err(why @ Unconfirmed::Expired) => (CommandStatus::Expired, Some(why.to_string())),
             Err(

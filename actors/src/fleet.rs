@@ -139,6 +139,9 @@ pub enum FleetError {
     /// No dead letter has this id.
     #[error("no dead letter has the id {0:?}; deadLetters lists those there are")]
     UnknownLetter(String),
+    /// No message that was set aside has this id.
+    #[error("no message that was set aside has the id {0:?}; setAsideMessages lists those there are")]
+    UnknownMessage(String),
     /// No crash report has this id.
     #[error("no crash report has the id {0:?}; crashReports lists those there are")]
     UnknownReport(String),

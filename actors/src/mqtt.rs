@@ -24,3 +24,4 @@ pub use broker::Broker;
 pub use entrance::{Carrier, Duplex, Entrance};
 pub use listener::{Listener, ListenerArgs, ListenerMsg, ListenerSocket};
 pub use mapped::Conventions;
+pub use outbox::SetAsideMessage;

@@ -10,7 +10,7 @@ mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -89,6 +89,8 @@ pub struct DeviceEntry {
     pub(crate) orders: Orders,
     standings: Arc<Standings>,
     last_arrival_ms: AtomicI64,
+    /// Since when it is waited for: since it is known, or since an operator took it back.
+    wanted_since_ms: AtomicI64,
     last_own_time: Mutex<i64>,
 }
 
@@ -125,6 +127,8 @@ pub struct Registry {
     gate: Gate,
     flight_room: Arc<FlightRoom>,
     standings: Arc<Standings>,
+    /// Whether there is a device that nobody wants, of which only the history is left: asked for with every reading.
+    any_unwanted: AtomicBool,
 }
 
 /// How long a device that came by itself over MQTT may be silent.
@@ -167,6 +171,7 @@ impl Registry {
             gate,
             flight_room,
             standings,
+            any_unwanted: AtomicBool::new(false),
         }
     }
 
@@ -195,7 +200,9 @@ impl Registry {
     ) -> Result<Arc<DeviceEntry>, voltree_storage::Error> {
         let (name, offline_after) = self.gate.decide(id, true, ADOPTED_OFFLINE_AFTER)?;
         tracing::info!(event = "device.adopted", device = %id, name, "adopted by an operator");
-        Ok(self.adopt_mapped(id, &name, offline_after, now))
+        let entry = self.adopt_mapped(id, &name, offline_after, now);
+        entry.is_wanted_again(now);
+        Ok(entry)
     }
 
     /// Turns away whatever is published under this id from now on; its history stays. Blocks until the
@@ -259,6 +266,9 @@ impl Registry {
         now: Timestamp,
         child: impl FnOnce(Arc<DeviceEntry>) -> voltree_runtime::ChildSpec,
     ) -> Arc<DeviceEntry> {
+        if !spec.wanted {
+            self.any_unwanted.store(true, Ordering::Release);
+        }
         let (entry, added) = {
             let mut devices = self.devices.write();
             match devices.get(&spec.id) {
@@ -406,6 +416,7 @@ impl Registry {
             orders: Orders::default(),
             standings: Arc::clone(&self.standings),
             last_arrival_ms: AtomicI64::new(i64::MIN),
+            wanted_since_ms: AtomicI64::new(now.as_millis()),
             last_own_time: Mutex::new(i64::MIN + 1),
         }
     }
@@ -446,6 +457,16 @@ impl DeviceEntry {
             i64::MIN => None,
             at => Some(Timestamp::from_millis(at)),
         }
+    }
+
+    /// Since when it is waited for.
+    pub(crate) fn wanted_since(&self) -> Timestamp {
+        Timestamp::from_millis(self.wanted_since_ms.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it is waited for again.
+    pub(crate) fn is_wanted_again(&self, now: Timestamp) {
+        self.wanted_since_ms.store(now.as_millis(), Ordering::Relaxed);
     }
 
     /// What is known of its link.

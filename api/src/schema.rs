@@ -22,6 +22,7 @@ mod mutation;
 mod node;
 mod orders;
 mod query;
+mod set_aside;
 mod subscription;
 mod supervision;
 mod telemetry;

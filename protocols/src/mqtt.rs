@@ -21,8 +21,8 @@ pub use payload::{
     parse_telemetry, telemetry_json,
 };
 pub use session::{
-    Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NotDelivered, OpenDelivery, Rate,
-    Refusal, Session, Subscription, TOPIC_ALIAS_MAXIMUM, WillTerms, reason_code,
+    Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NODE_TOPIC, NotDelivered,
+    OpenDelivery, Rate, Refusal, Session, Subscription, TOPIC_ALIAS_MAXIMUM, WillTerms, reason_code,
 };
 pub use subscriptions::{Granted, Recipient, Recipients, RetainHandling, Subscriber, Subscriptions};
 pub use topic::{DeviceTopic, Filter, TopicError, publish_topic_valid};

@@ -64,6 +64,14 @@ pub enum RecordKind {
     SessionMessage,
     /// What an operator said of a device or one of its entities: disabled, removed.
     Standing,
+    /// The last will of an MQTT client.
+    Will,
+    /// Through which outside brokers a device was heard.
+    WayOut,
+    /// A message that made an outside broker hang up again and again.
+    SetAside,
+    /// What a device announced, or the topic under which it was first seen.
+    Announcement,
 }
 
 /// A type that is kept as records.

@@ -57,6 +57,86 @@ async fn an_alert_is_raised_once_and_survives_kills_and_a_kill_9() {
     assert_eq!(node.stop().await, Some(0));
 }
 
+async fn history(node: &Node) -> Vec<Value> {
+    let query = "{ alertHistory(deviceId: \"bank\", from: \"2000-01-01T00:00:00Z\", to: \"2100-01-01T00:00:00Z\") \
+                 { id status resolvedBecause } }";
+    node.query(query, json!({})).await["alertHistory"].as_array().unwrap().clone()
+}
+
+async fn change(node: &Node, change: &str) {
+    node.query(&format!("mutation {{ {change} }}"), json!({})).await;
+}
+
+/// The alerts actor stands still meanwhile, so that the word is on disk and nothing has followed from it yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_alerts_of_what_an_operator_disables_end_also_after_a_kill_9_and_come_back_when_it_is_enabled() {
+    let site = Site::new();
+    let mut node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "bank").await.unwrap();
+    publish(&mut publisher, 1, 4.4).await;
+    active(&node, 1).await;
+    let device = "disableDevice(id: \"bank\", reason: \"winter\") { id }";
+    let entity = "disableEntity(deviceId: \"bank\", key: \"cell_voltage_2\", reason: \"a bad wire\") { key }";
+    let back = [
+        "enableDevice(id: \"bank\") { id }",
+        "enableEntity(deviceId: \"bank\", key: \"cell_voltage_2\") { key }",
+    ];
+    let whys = [
+        "an operator disabled the device: winter",
+        "an operator disabled the entity cell_voltage_2: a bad wire",
+    ];
+    for (number, ((disable, enable), why)) in [device, entity].into_iter().zip(back).zip(whys).enumerate() {
+        change(&node, "parkActor(path: \"node/analysis/alerts\", reason: \"a test\") { path }").await;
+        change(&node, disable).await;
+        assert_eq!(active(&node, 1).await[0]["status"], "ACTIVE");
+        node.kill();
+        node = site.start().await;
+        active(&node, 0).await;
+        let last = &history(&node).await[0];
+        assert_eq!((&last["status"], &last["resolvedBecause"]), (&json!("RESOLVED"), &json!(why)));
+        // What comes meanwhile raises nothing.
+        let mut publisher = Publisher::connect(node.mqtt, "bank").await.unwrap();
+        publish(&mut publisher, 10, 4.5).await;
+        node.ledger_at_rest(Some("bank")).await;
+        assert_eq!((active(&node, 0).await.len(), history(&node).await.len()), (0, number + 1));
+        change(&node, enable).await;
+        publish(&mut publisher, 11, 4.5).await;
+        active(&node, 1).await;
+        publish(&mut publisher, 12, 4.6).await;
+        node.ledger_at_rest(Some("bank")).await;
+        let open = history(&node).await.iter().filter(|alert| alert["status"] == "ACTIVE").count();
+        assert_eq!(
+            (open, history(&node).await.len()),
+            (1, number + 2),
+            "never two at once, and none too many"
+        );
+    }
+    assert_eq!(node.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_sent_away_or_removed_has_no_alerts_any_more() {
+    let site = Site::new();
+    let node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "bank").await.unwrap();
+    for (number, (word, why)) in [
+        ("ignoreDevice(id: \"bank\")", "an operator sent the device away"),
+        ("deleteDevice(id: \"bank\") { id }", "an operator removed the device: "),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        change(&node, "adoptDevice(id: \"bank\") { id }").await;
+        publish(&mut publisher, number as u64, 4.4).await;
+        active(&node, 1).await;
+        change(&node, word).await;
+        active(&node, 0).await;
+        let last = history(&node).await.remove(0);
+        assert!(last["resolvedBecause"].as_str().unwrap().starts_with(why), "{last}");
+    }
+    assert_eq!(node.stop().await, Some(0));
+}
+
 async fn storage_alerts(node: &Node, count: usize) -> Vec<Value> {
     until(&format!("{count} active alerts of the storage"), BOUND, || async {
         let query = "{ activeAlerts { deviceId device { id } title severity status } }";

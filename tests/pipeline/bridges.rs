@@ -204,3 +204,43 @@ async fn a_message_does_not_go_in_circles_between_two_nodes_that_forward_and_fet
     assert_eq!(a.stop().await, Some(0));
     assert_eq!(b.stop().await, Some(0));
 }
+
+/// Over 3.1.1 neither could tell what came round; they find out that they are both Voltrees.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_that_forward_everything_to_each_other_over_3_1_1_find_each_other_out() {
+    let (to_a, to_b) = (Link::new().await, Link::new().await);
+    let keys = "topics = []\nforward = [\"devices/#\"]\nprotocol = \"3.1.1\"\n";
+    let a_site = Site::new().node_id("a").bridge("b", to_b.port(), keys);
+    let b_site = Site::new().node_id("b").bridge("a", to_a.port(), keys);
+    let (a, b) = tokio::join!(a_site.start(), b_site.start());
+    to_a.leads_to(a.mqtt);
+    to_b.leads_to(b.mqtt);
+    for node in [&a, &b] {
+        until("it knows that the other one is a Voltree", BOUND, || async {
+            let told = node.log_lines().iter().any(|line| line["event"] == "mqtt.broker.is_voltree");
+            if told { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+        node.metric_is("actors_mqtt_outside_brokers_connected", 1.0).await;
+    }
+    let at_a = Witness::subscribe(a.mqtt, "listener", "devices/+/commands").await;
+    let at_b = Witness::subscribe(b.mqtt, "listener", "devices/+/commands").await;
+    command(a.mqtt, "boss", (0..20).map(|number| format!("from a {number:02}"))).await;
+    command(b.mqtt, "boss", (0..20).map(|number| format!("from b {number:02}"))).await;
+    for witness in [&at_a, &at_b] {
+        witness.hears("from a 19").await;
+        witness.hears("from b 19").await;
+    }
+    // Each message comes back to where it was first, and ends there.
+    for node in [&a, &b] {
+        node.metric_is(RETURNED, 20.0).await;
+        node.metric_is(WAITING, 0.0).await;
+        assert_eq!(node.metric(FORWARDED).await, 40.0);
+    }
+    for witness in [&at_a, &at_b] {
+        assert!(witness.payloads().values().all(|times| *times == 1), "{:?}", witness.payloads());
+        assert_eq!(witness.payloads().len(), 40);
+    }
+    assert_eq!(a.stop().await, Some(0));
+    assert_eq!(b.stop().await, Some(0));
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 
+use crate::live::{begin, hear};
 use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::{now_ms, until};
@@ -200,6 +201,36 @@ async fn a_command_is_not_sent_again_by_a_node_that_was_killed_and_its_late_answ
     assert_eq!(node.stop().await, Some(0));
 }
 
+/// The node is killed between the command's leaving and the answer, which never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_answer_is_missing_after_a_kill_9_ends_and_whoever_watches_is_told() {
+    let site = Site::new();
+    let node = site.start().await;
+    introduce(&node, "pump").await;
+    let mut pump = Device::native(&node, "pump").await;
+    let soon = voltree_model::Timestamp::from_millis(now_ms() + 8_000);
+    let sent = send(&node, "pump", &format!("action: \"once\", expiresAt: \"{soon}\"")).await.unwrap();
+    assert_eq!((&sent["status"], &pump.command().await["command_id"]), (&json!("SENT"), &sent["id"]));
+    node.kill();
+
+    let node = site.start().await;
+    let query =
+        format!("subscription {{ commandStatusChanged(commandId: {}) {{ status error }} }}", sent["id"]);
+    let mut watcher = begin(&node, &query).await;
+    let mut pump = Device::native(&node, "pump").await;
+    let last = loop {
+        let heard = hear(&mut watcher).await["payload"]["data"]["commandStatusChanged"].clone();
+        if heard["status"] != "SENT" {
+            break heard;
+        }
+    };
+    let why = "it was sent, and no answer came before it expired";
+    assert_eq!(last, json!({ "status": "EXPIRED", "error": why }));
+    pump.hears_nothing().await;
+    assert_eq!(becomes(&node, &sent, "EXPIRED").await["error"], why);
+    assert_eq!(node.stop().await, Some(0));
+}
+
 const TASMOTA: &str = "[[mapping]]\npreset = \"tasmota\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,4 +316,74 @@ async fn a_device_behind_an_outside_broker_is_told_there_and_answers_there() {
     pump.hears_nothing().await;
     assert_eq!(node.stop().await, Some(0));
     assert_eq!(outside.stop().await, Some(0));
+}
+
+/// Waits until a command says why it waits.
+async fn waits_because(node: &Node, command: &Value, why: &str) {
+    until("it says why it waits", BOUND, || async {
+        let query = "query($id: ID!) { command(id: $id) { status error } }";
+        let answer = node.ask(query, json!({ "id": command["id"] })).await?;
+        let found = &answer["data"]["command"];
+        let told = found["error"].as_str().is_some_and(|error| error.contains(why));
+        if told && found["status"] == "PENDING" { Ok(()) } else { Err(answer.to_string()) }
+    })
+    .await;
+}
+
+/// Both outside brokers have somebody who hears every command there; the device was heard through one of them alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_goes_to_the_broker_its_device_was_heard_through_also_after_a_restart_and_says_if_that_is_away()
+ {
+    let (east_site, west) = (Site::new(), Site::new());
+    let (east, west) = (east_site.start().await, west.start().await);
+    let port = east.mqtt.port();
+    let east_site = east_site.mqtt_port(port);
+    let site = Site::new().broker("east", port).broker("west", west.mqtt.port());
+    let node = site.start().await;
+    let mut pump = Device::native(&east, "pump").await;
+    let mut other = Device::connect(west.mqtt, "pump", "devices/+/commands").await;
+    until("the device is known", BOUND, || async {
+        introduce(&east, "pump").await;
+        let answer = node.ask("{ device(id: \"pump\") { id } }", json!({})).await?;
+        if answer["data"]["device"].is_object() { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    node.metric_is("actors_mqtt_outside_brokers_connected", 2.0).await;
+    let first = send(&node, "pump", "action: \"first\"").await.unwrap();
+    assert_eq!(pump.command().await["command_id"], first["id"]);
+    other.hears_nothing().await;
+
+    // The device says nothing after the restart: where it is is known from before.
+    node.kill();
+    let node = site.start().await;
+    node.metric_is("actors_mqtt_outside_brokers_connected", 2.0).await;
+    let second = send(&node, "pump", "action: \"second\"").await.unwrap();
+    assert_eq!(second["status"], "SENT", "{second}");
+    assert_eq!(pump.command().await["command_id"], second["id"]);
+    other.hears_nothing().await;
+
+    drop(pump);
+    east.kill();
+    node.metric_is("actors_mqtt_outside_brokers_connected", 1.0).await;
+    let soon = voltree_model::Timestamp::from_millis(now_ms() + 10_000);
+    let away = send(&node, "pump", &format!("action: \"away\", expiresAt: \"{soon}\"")).await.unwrap();
+    let why = "the device was heard through east, and this node is not connected there now";
+    waits_because(&node, &away, why).await;
+    let expired = becomes(&node, &away, "EXPIRED").await;
+    assert_eq!(expired["error"], format!("it expired and was not sent: {why}"));
+    other.hears_nothing().await;
+    // What waits leaves when the broker is back.
+    let waits = send(&node, "pump", "action: \"waits\"").await.unwrap();
+    assert_eq!(waits["status"], "PENDING", "{waits}");
+    let east = east_site.start().await;
+    let mut pump = Device::native(&east, "pump").await;
+    assert_eq!(pump.command().await["command_id"], waits["id"]);
+    assert_eq!(becomes(&node, &waits, "SENT").await["error"], Value::Null);
+
+    introduce(&node, "shed").await;
+    let nobody = send(&node, "shed", "action: \"x\"").await.unwrap();
+    waits_because(&node, &nobody, "no outside broker brought the device's last message").await;
+    for node in [node, east, west] {
+        assert_eq!(node.stop().await, Some(0));
+    }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Node, Site};
+use crate::support::witness::Witness;
 use crate::support::{daly, now_ms, serve, until};
 
 const SECTIONS: &str = "discovery_prefix = \"homeassistant\"\n[[mapping]]\npreset = \"tasmota\"\n";
@@ -128,5 +129,54 @@ async fn a_disabled_entity_is_not_stored_and_is_counted_also_across_a_kill() {
         }
     })
     .await;
+    assert_eq!(node.stop().await, Some(0));
+}
+
+/// Nobody retains what these announced, and they say nothing after the restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_announced_and_mapped_is_there_after_a_kill_9_and_takes_commands() {
+    let site = Site::new().mqtt_sections(SECTIONS);
+    let node = site.start().await;
+    let mut publisher = Publisher::connect(node.mqtt, "bridge").await.unwrap();
+    for (number, topic, payload) in [
+        (1, "homeassistant/switch/heater/main/config", HEATER),
+        (2, "homeassistant/button/heater/reboot/config", REBOOT),
+        (3, "heater/state", "ON"),
+        (4, "tele/lamp/STATE", r#"{"POWER":"OFF","Dimmer":7}"#),
+    ] {
+        publisher.publish(number, topic, payload.as_bytes()).await.unwrap();
+    }
+    publisher.settle().await.unwrap();
+    let before = entities(&node, "heater", "main", "ENABLED").await;
+    let lamp = entities(&node, "lamp", "POWER", "ENABLED").await;
+    let gone = r#"mutation { deleteEntity(deviceId: "heater", key: "reboot", reason: "no") { state } }"#;
+    node.query(gone, json!({})).await;
+    node.kill();
+
+    let node = site.start().await;
+    let after = entities(&node, "heater", "main", "ENABLED").await;
+    assert_eq!(of(&after, "main"), of(&before, "main"));
+    assert_eq!(of(&after, "reboot")["state"], "REMOVED", "it did not come back");
+    assert_eq!(entities(&node, "lamp", "POWER", "ENABLED").await, lamp);
+    let witness = Witness::subscribe(node.mqtt, "witness", "#").await;
+    for (device, input, told) in [
+        ("heater", r#"action: "set", params: { entity: "main", value: true }"#, "heater/set"),
+        ("lamp", r#"action: "set_power", params: { on: true }"#, "cmnd/lamp/POWER"),
+    ] {
+        let order =
+            format!("mutation {{ sendCommand(input: {{ deviceId: \"{device}\", {input} }}) {{ status }} }}");
+        assert_eq!(node.query(&order, json!({})).await["sendCommand"]["status"], "SENT");
+        until("it is told in its own words", BOUND, || async {
+            let heard = witness.heard();
+            if heard.iter().any(|message| message.topic == told) { Ok(()) } else { Err(format!("{heard:?}")) }
+        })
+        .await;
+    }
+    // What is announced anew stays removed until it tells something.
+    let mut publisher = Publisher::connect(node.mqtt, "bridge").await.unwrap();
+    let topic = "homeassistant/button/heater/reboot/config";
+    publisher.publish(1, topic, REBOOT.as_bytes()).await.unwrap();
+    publisher.settle().await.unwrap();
+    entities(&node, "heater", "reboot", "REMOVED").await;
     assert_eq!(node.stop().await, Some(0));
 }

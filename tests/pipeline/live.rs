@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn hear(socket: &mut Socket) -> Value {
+pub(crate) async fn hear(socket: &mut Socket) -> Value {
     let heard = tokio::time::timeout(BOUND, socket.next()).await.expect("nothing came").unwrap().unwrap();
     serde_json::from_str(heard.to_text().unwrap()).unwrap()
 }
@@ -23,7 +23,7 @@ async fn say(socket: &mut Socket, message: Value) {
     socket.send(Message::text(message.to_string())).await.unwrap();
 }
 
-async fn subscribe(node: &Node, query: &str) -> Socket {
+pub(crate) async fn begin(node: &Node, query: &str) -> Socket {
     let mut request =
         format!("{}/graphql", node.http.replace("http://", "ws://")).into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
@@ -31,6 +31,11 @@ async fn subscribe(node: &Node, query: &str) -> Socket {
     say(&mut socket, json!({ "type": "connection_init" })).await;
     assert_eq!(hear(&mut socket).await["type"], "connection_ack");
     say(&mut socket, json!({ "type": "subscribe", "id": "1", "payload": { "query": query } })).await;
+    socket
+}
+
+async fn subscribe(node: &Node, query: &str) -> Socket {
+    let mut socket = begin(node, query).await;
     say(&mut socket, json!({ "type": "ping" })).await;
     // The subscription stands before anything else is published; what was published before may still be on its way.
     while hear(&mut socket).await["type"] != "pong" {}

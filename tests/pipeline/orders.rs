@@ -12,6 +12,7 @@ use voltree_protocols::sim::{
     DalyRegistersSim, DalySim, DeviceSide, HasPack, JbdSim, PackConfig, Reply, SimPack,
 };
 
+use crate::live::{begin, hear};
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::{daly, serve, until};
 
@@ -140,7 +141,7 @@ async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
     node.device_is("pack", "ONLINE").await;
     let open = "action: \"set_discharge\", params: { on: false }, idempotencyKey: \"night\"";
     let lost = send(&node, "pack", open).await.unwrap();
-    assert_eq!((&lost["status"], ordered.load(Ordering::Acquire)), (&json!("SENT"), 1), "{lost}");
+    assert_eq!((&lost["status"], ordered.load(Ordering::Acquire)), (&json!("UNKNOWN"), 1), "{lost}");
     assert!(lost["error"].as_str().unwrap().contains("does not say what came of it"), "{lost}");
     // The same command again is answered from the books.
     let again = send(&node, "pack", open).await.unwrap();
@@ -160,7 +161,7 @@ async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
         node.kill_actor("node/devices/pack").await.unwrap();
     });
     let killed = killed.unwrap();
-    assert_eq!(killed["status"], "SENT", "{killed}");
+    assert_eq!(killed["status"], "UNKNOWN", "{killed}");
     hush.store(false, Ordering::Release);
     discharge_shows(&node, "pack", 1.0).await;
     assert_eq!(ordered.load(Ordering::Acquire), 2, "the next incarnation does not repeat it");
@@ -173,5 +174,49 @@ async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
     let other = "action: \"set_discharge\", params: { on: true }, idempotencyKey: \"night\"";
     assert_eq!(send(&node, "pack", other).await, Err("BAD_USER_INPUT".to_owned()));
     assert_eq!(ordered.load(Ordering::Acquire), 2);
+    assert_eq!(node.stop().await, Some(0));
+}
+
+/// The node is killed while the board has the order and its answer is on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_under_way_when_the_node_was_killed_is_unknown_and_never_repeated() {
+    let (ordered, hush) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+    let board = serve(Witnessed {
+        board: daly(1),
+        ordered: Arc::clone(&ordered),
+        hush_after_order: Arc::clone(&hush),
+        silent: false,
+    });
+    let site = Site::new().battery("pack", "daly_bms", board.path(), "allow_write = true");
+    let node = site.start().await;
+    node.device_is("pack", "ONLINE").await;
+    let open = "action: \"set_discharge\", params: { on: false }, idempotencyKey: \"night\"";
+    let url = format!("{}/graphql", node.http);
+    let order = format!("mutation {{ sendCommand(input: {{ deviceId: \"pack\", {open} }}) {{ id }} }}");
+    let asking = tokio::spawn(reqwest::Client::new().post(url).json(&json!({ "query": order })).send());
+    until("the order has left", BOUND, || async {
+        let count = ordered.load(Ordering::Acquire);
+        if count == 1 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+    node.kill();
+    asking.await.unwrap().ok();
+    hush.store(false, Ordering::Release);
+
+    let node = site.start().await;
+    node.device_is("pack", "ONLINE").await;
+    let known = node.query("{ commands(deviceId: \"pack\") { id status error } }", json!({})).await;
+    let known = &known["commands"][0];
+    assert_eq!(known["status"], "UNKNOWN", "{known}");
+    assert!(known["error"].as_str().unwrap().contains("does not say what came of it"), "{known}");
+    let query = format!("subscription {{ commandStatusChanged(commandId: {}) {{ status }} }}", known["id"]);
+    let mut watcher = begin(&node, &query).await;
+    let heard = hear(&mut watcher).await;
+    assert_eq!(heard["payload"]["data"]["commandStatusChanged"]["status"], "UNKNOWN", "{heard}");
+    // The same command again is answered from the books.
+    let again = send(&node, "pack", open).await.unwrap();
+    assert_eq!((&again["status"], &again["id"]), (&known["status"], &known["id"]));
+    discharge_shows(&node, "pack", 0.0).await;
+    assert_eq!(ordered.load(Ordering::Acquire), 1);
     assert_eq!(node.stop().await, Some(0));
 }

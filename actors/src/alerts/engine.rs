@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;
-use voltree_model::{DeviceId, Metric, Timestamp};
+use voltree_model::{DeviceId, Metric, MetricName, Timestamp};
 use voltree_storage::{Entry, Lsn};
 
 use super::rules::{AlertLimits, Rule, Standing};
@@ -95,7 +95,7 @@ impl AlertEngine {
     /// What an alert tells was judged, so reading the entries behind the cursor again neither begins nor ends it again.
     pub(super) fn restored(cursor: u64, mut judged: Judged, alerts: impl IntoIterator<Item = Known>) -> Self {
         let mut engine = Self { cursor, ..Self::default() };
-        let mut ended = Vec::new();
+        let (mut ended, mut doubled) = (Vec::new(), Vec::new());
         for (rule, alert) in alerts {
             let last = alert.resolved_at.unwrap_or(alert.triggered_at);
             if let Some(rule) = rule {
@@ -104,13 +104,33 @@ impl AlertEngine {
             }
             match (alert.status, rule) {
                 (AlertStatus::Active, Some(rule)) => {
-                    engine.active.insert((rule, alert.device.clone()), alert);
+                    doubled.extend(engine.begin(rule, alert).map(|before| (Some(rule), before)));
                 }
                 (AlertStatus::Active | AlertStatus::Resolved, _) => ended.push((rule, alert)),
             }
         }
+        engine.unsaved.extend(doubled.iter().map(|(_, alert)| alert.id.clone()));
+        ended.extend(doubled);
         ended.sort_by_key(|(_, alert)| alert.resolved_at);
         Self { judged, ended: ended.into(), ..engine }
+    }
+
+    /// Takes an alert in that was active. There is one for each rule and device: of two the later one counts, because its
+    /// predecessor's end did not get to the disk; that one is answered, ended.
+    fn begin(&mut self, rule: Rule, alert: AlertView) -> Option<AlertView> {
+        let key = (rule, alert.device.clone());
+        let before = match self.active.remove(&key) {
+            Some(later) if later.triggered_at > alert.triggered_at => {
+                self.active.insert(key, later);
+                alert
+            }
+            before => {
+                self.active.insert(key, alert);
+                before?
+            }
+        };
+        let resolved_at = Some(before.triggered_at);
+        Some(AlertView { status: AlertStatus::Resolved, resolved_at, ..before })
     }
 
     /// Which alerts changed since the last call, as they are now; `None` for those that are no longer kept.
@@ -171,11 +191,31 @@ impl AlertEngine {
         changes
     }
 
-    /// Ends every alert of a device that is not heard any more because somebody said so.
-    pub(super) fn resolve_all(&mut self, device: &DeviceId, now: Timestamp) -> Vec<Change> {
-        let own = self.active.keys().filter(|(_, subject)| subject == device);
-        let rules: Vec<Rule> = own.map(|(rule, _)| *rule).collect();
-        rules.into_iter().filter_map(|rule| self.resolve(rule, device, now)).collect()
+    /// Ends the alerts of devices and values that nobody looks after any more; `because` says of which that is so, and
+    /// why. What is wrong with the node itself goes on.
+    pub(super) fn let_go(
+        &mut self,
+        now: Timestamp,
+        because: impl Fn(&DeviceId, Option<&MetricName>) -> Option<String>,
+    ) -> Vec<Change> {
+        let of_devices = self.active.iter().filter(|((rule, _), _)| rule.is_of_a_device());
+        let over: Vec<_> = of_devices
+            .filter_map(|(key, alert)| Some((key.clone(), because(&key.1, alert.metric.as_ref())?)))
+            .collect();
+        let mut changes = Vec::new();
+        for (key, why) in over {
+            // What was measured before tells of the past from now on, as it would after a restart.
+            if let Some(judged) = self.judged.get_mut(&key) {
+                *judged = now.max(*judged);
+            }
+            changes.extend(self.end(&key, now, Some(why)));
+        }
+        changes
+    }
+
+    /// Passes over an entry of a device that nobody looks after.
+    pub(super) fn pass_over(&mut self, lsn: Lsn) {
+        self.cursor = self.cursor.max(lsn.0);
     }
 
     /// Alerts whose condition holds, newest first.
@@ -227,6 +267,7 @@ impl AlertEngine {
             threshold,
             triggered_at: at,
             resolved_at: None,
+            resolved_because: None,
         };
         self.unsaved.insert(alert.id.clone());
         self.active.insert((rule, device.clone()), alert.clone());
@@ -234,14 +275,18 @@ impl AlertEngine {
     }
 
     fn resolve(&mut self, rule: Rule, device: &DeviceId, at: Timestamp) -> Option<Change> {
-        let mut alert = self.active.remove(&(rule, device.clone()))?;
+        self.end(&(rule, device.clone()), at, None)
+    }
+
+    fn end(&mut self, key: &(Rule, DeviceId), at: Timestamp, because: Option<String>) -> Option<Change> {
+        let mut alert = self.active.remove(key)?;
         alert.status = AlertStatus::Resolved;
-        alert.resolved_at = Some(at);
+        (alert.resolved_at, alert.resolved_because) = (Some(at), because);
         if self.ended.len() >= HISTORY {
             self.unsaved.extend(self.ended.pop_front().map(|(_, forgotten)| forgotten.id));
         }
         self.unsaved.insert(alert.id.clone());
-        self.ended.push_back((Some(rule), alert.clone()));
+        self.ended.push_back((Some(key.0), alert.clone()));
         Some(Change::Resolved(alert))
     }
 }

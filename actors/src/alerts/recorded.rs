@@ -3,18 +3,21 @@
 //! The alerts go to the journal as they change, how far it has judged only now and then: it is large in a large fleet, and
 //! what comes behind it is judged again alike. Earlier versions kept all of it in one file, which is taken over once.
 
-use std::collections::{BTreeMap, VecDeque};
+mod old;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use voltree_model::DeviceId;
-use voltree_storage::{Entry, Error, JournalSlot, RealDisk, Record, RecordChange, RecordKind, load_snapshot};
+use voltree_storage::{
+    Entry, Error, JournalSlot, RealDisk, Record, RecordChange, RecordError, RecordKind, decode_value,
+};
 
+use self::old::AlertV1;
 use super::engine::{AlertEngine, Judged};
-use super::rules::{AlertLimits, Rule};
+use super::rules::Rule;
 use crate::fleet::AlertView;
 
 /// The one record of its kind.
@@ -29,7 +32,15 @@ struct AlertRecord {
 
 impl Record for AlertRecord {
     const KIND: RecordKind = RecordKind::Alert;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn migrate(version: u8, bytes: &[u8]) -> Result<Self, RecordError> {
+        match version {
+            1 => decode_value::<(Option<Rule>, AlertV1)>(bytes)
+                .map(|(rule, alert)| Self { rule, alert: alert.into() }),
+            found => Err(RecordError::UnknownVersion { found }),
+        }
+    }
 }
 
 /// How far the engine has judged.
@@ -44,21 +55,10 @@ impl Record for Judgement {
     const VERSION: u8 = 1;
 }
 
-/// The engine as earlier versions saved it whole; later ones of them what was judged beside it.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct OldEngine {
-    pub(super) limits: AlertLimits,
-    pub(super) cursor: u64,
-    pub(super) active: BTreeMap<(Rule, DeviceId), AlertView>,
-    pub(super) ended: VecDeque<AlertView>,
-}
-
 /// The engine as the journal has it, or as the file `old` has it that an earlier version kept.
 pub(super) fn load(journal: &JournalSlot, old: &Path) -> Result<AlertEngine, Error> {
-    if let Some((engine, judged)) = load_old(old)? {
-        let active = engine.active.into_iter().map(|((rule, _), alert)| (Some(rule), alert));
-        let alerts = active.chain(engine.ended.into_iter().map(|alert| (None, alert)));
-        let engine = AlertEngine::restored(engine.cursor, judged, alerts);
+    if let Some((engine, judged)) = old::load(old)? {
+        let engine = engine.restored(judged);
         let mut all = engine.alerts().map(|(rule, alert)| set(rule, alert)).collect::<Result<Vec<_>, _>>()?;
         all.push(judgement(&engine)?);
         voltree_storage::take_over(&RealDisk, journal, &[old.to_owned()], all)?;
@@ -67,16 +67,6 @@ pub(super) fn load(journal: &JournalSlot, old: &Path) -> Result<AlertEngine, Err
     let Judgement { cursor, judged } = records.get(NODE)?.unwrap_or_default();
     let alerts = records.all::<AlertRecord>()?.into_values();
     Ok(AlertEngine::restored(cursor, judged, alerts.map(|AlertRecord { rule, alert }| (rule, alert))))
-}
-
-/// Reads the file, also in its first form, which knew nothing of what was judged.
-fn load_old(file: &Path) -> Result<Option<(OldEngine, Judged)>, Error> {
-    match load_snapshot(file) {
-        Err(Error::DecodeSnapshot { .. }) => {
-            Ok(load_snapshot(file)?.map(|engine: OldEngine| (engine, Judged::default())))
-        }
-        loaded => loaded,
-    }
 }
 
 /// What is on its way into the journal.
@@ -168,8 +158,13 @@ fn judgement(engine: &AlertEngine) -> Result<Entry, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_journal::{BOUND, TestJournal};
-    use voltree_model::Timestamp;
+    use std::collections::BTreeMap;
+
+    use voltree_model::{DeviceId, Timestamp};
+
+    use super::old::OldEngine;
+    use crate::alerts::rules::AlertLimits;
+    use crate::test_journal::{BOUND, TestJournal, writing};
 
     fn device(id: &str) -> DeviceId {
         DeviceId::new(id).unwrap()
@@ -219,11 +214,12 @@ mod tests {
     fn both_forms_of_the_file_of_earlier_versions_are_taken_over_once() {
         let engine = engine();
         let active = engine.active().remove(0);
-        let ended = all(&engine).into_iter().filter(|alert| alert.resolved_at.is_some()).collect();
+        let ended =
+            all(&engine).into_iter().filter(|alert| alert.resolved_at.is_some()).map(AlertV1::from).collect();
         let old = OldEngine {
             limits: AlertLimits::default(),
             cursor: 7,
-            active: BTreeMap::from([((Rule::Silent, device("b")), active.clone())]),
+            active: BTreeMap::from([((Rule::Silent, device("b")), active.clone().into())]),
             ended,
         };
         let judged = Judged::from([((Rule::Overtemperature, device("c")), at(5))]);
@@ -248,6 +244,30 @@ mod tests {
         std::fs::write(&file, b"VOLTSNAP and then nothing").unwrap();
         assert!(load(&disk.open(), &file).is_err(), "damage is told and not taken for age");
         assert!(file.exists());
+    }
+
+    /// What the first version wrote.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct First(Option<Rule>, AlertV1);
+
+    impl Record for First {
+        const KIND: RecordKind = RecordKind::Alert;
+        const VERSION: u8 = 1;
+    }
+
+    #[test]
+    fn an_alert_of_the_first_version_is_read_and_of_two_active_ones_the_later_counts() {
+        let (disk, alert) = (TestJournal::default(), engine().active().remove(0));
+        let later = AlertView { id: "later".to_owned(), triggered_at: at(2_000), ..alert.clone() };
+        let slot = disk.open();
+        let kept = |alert: &AlertView| First(Some(Rule::Silent), alert.clone().into());
+        let entry = |alert: &AlertView| RecordChange::entry(&alert.id, Some(&kept(alert)), at(1)).unwrap();
+        writing(&slot, || slot.commit(vec![entry(&alert), entry(&later)], BOUND)).unwrap();
+        let mut loaded = load(&slot, Path::new("none")).unwrap();
+        assert_eq!(loaded.active(), [later]);
+        let over = loaded.take_unsaved();
+        let ended = over.iter().map(|(id, known)| (id.clone(), known.as_ref().unwrap().1.resolved_at));
+        assert_eq!(ended.collect::<Vec<_>>(), [(alert.id, Some(alert.triggered_at))]);
     }
 
     #[test]

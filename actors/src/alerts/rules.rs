@@ -100,6 +100,14 @@ impl Rule {
         }
     }
 
+    /// Whether it is about what a device tells, or that it is silent, and not about the node itself.
+    pub(super) const fn is_of_a_device(self) -> bool {
+        match self {
+            Self::CellOvervoltage | Self::CellUndervoltage | Self::Overtemperature | Self::Silent => true,
+            Self::ThreadStuck | Self::StorageNearlyFull | Self::HistoryDamaged => false,
+        }
+    }
+
     /// Holds a reading against this rule; `None` if it says nothing about it.
     pub(super) fn judge(self, reading: &Reading, limits: &AlertLimits) -> Option<Standing> {
         match self {

@@ -12,7 +12,7 @@ use super::CommandRequest;
 /// How far a command got. The order is a disk format: new ones go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandStatus {
-    /// It was sent, and nobody knows yet what came of it, or ever will.
+    /// It was sent, and nobody knows yet what came of it; of a device that has no answers nobody ever will.
     Sent,
     /// The device shows or says that it was done.
     Executed,
@@ -24,6 +24,8 @@ pub enum CommandStatus {
     Pending,
     /// The device says that it has it.
     Acknowledged,
+    /// It may have been sent, and nobody will know what came of it: its answer was lost, or the node ended meanwhile.
+    Unknown,
 }
 
 /// By what way a command goes.

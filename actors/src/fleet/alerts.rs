@@ -62,6 +62,8 @@ pub struct AlertView {
     pub triggered_at: Timestamp,
     /// When it ended.
     pub resolved_at: Option<Timestamp>,
+    /// Why it ended, unless its condition ended by itself.
+    pub resolved_because: Option<String>,
 }
 
 /// What is wrong now, and what was.

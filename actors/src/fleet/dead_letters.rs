@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Answer;
+use super::{Answer, FleetError};
 use crate::dead_letters::DeadLetter;
+use crate::mqtt::SetAsideMessage;
 
 /// What was set aside.
 pub trait SetAside: Send + Sync {
@@ -12,4 +13,8 @@ pub trait SetAside: Send + Sync {
     /// Hands a dead letter in again at its device's door, where it gets a new number, and answers once it is committed;
     /// only then is it dead no longer. In the ledger it is received once more.
     fn replay(&self, id: &str) -> Answer<'_, Arc<DeadLetter>>;
+    /// Messages on which an outside broker hung up again and again, the newest first.
+    fn messages(&self) -> Result<Vec<SetAsideMessage>, FleetError>;
+    /// Puts one of them behind what waits for its broker, and answers once that is on disk.
+    fn forward_again(&self, id: &str) -> Answer<'_, SetAsideMessage>;
 }

@@ -58,7 +58,7 @@ pub(super) async fn answered(
 /// What an answer makes of a command; says whether it makes anything of it.
 fn apply(command: &mut CommandView, answer: &Answer, now: Timestamp) -> bool {
     let news = match command.status {
-        CommandStatus::Sent | CommandStatus::Expired => true,
+        CommandStatus::Sent | CommandStatus::Expired | CommandStatus::Unknown => true,
         CommandStatus::Acknowledged => answer.status != Word::Acknowledged,
         CommandStatus::Pending | CommandStatus::Executed | CommandStatus::Failed => false,
     };

@@ -71,7 +71,12 @@ pub(super) fn publisher(broker: &str) -> String {
 }
 
 pub(super) fn is_outside(publisher: &str) -> bool {
-    publisher.starts_with('\0')
+    house(publisher).is_some()
+}
+
+/// The outside broker that a message is from.
+pub(super) fn house(publisher: &str) -> Option<&str> {
+    publisher.strip_prefix('\0')
 }
 
 /// What is said of a message that this node passes on.

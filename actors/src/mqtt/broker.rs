@@ -23,10 +23,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use rumqttc::QoS;
+use rumqttc::{LastWill, QoS};
 use tokio::sync::{Notify, Semaphore, watch};
 use voltree_model::{DeviceId, Timestamp};
-use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Subscription};
+use voltree_protocols::mqtt::{
+    Credentials, Filter, Granted, NODE_TOPIC, OpenDelivery, Rate, Subscription, WillTerms,
+};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
@@ -43,7 +45,7 @@ use self::wills::Wills;
 use super::keeper::KeeperMsg;
 use super::mapped::{Conventions, Described};
 use super::messenger::MessengerMsg;
-use super::outbox::Outbox;
+use super::outbox::{Kept, Outbox, SetAsideMessage};
 use super::outside::OutsideBroker;
 use super::retained::Retained;
 use super::ways_out::WaysOut;
@@ -146,6 +148,8 @@ pub struct Broker {
     node: String,
     /// What waits for outside brokers.
     outboxes: Vec<Arc<Outbox>>,
+    /// Whether there are outside brokers.
+    has_ways_out: bool,
     /// How fast each client may publish.
     pub(super) rate: Option<Rate>,
     keeper: Handle<KeeperMsg>,
@@ -171,6 +175,8 @@ impl Broker {
         old_files::into_records(&journal, old, crate::now())?;
         let retained = Retained::of(journal.records().all()?);
         let (members, strays) = kept::sessions(&journal.records(), crate::now())?;
+        let wills = Wills::open(&journal.records())?;
+        let ways_out = WaysOut::of(Arc::clone(&journal))?;
         let recording = Recording::default();
         strays.into_iter().for_each(|client_id| recording.differs(What::Session(client_id)));
         metrics::mqtt_retained(retained.count());
@@ -187,16 +193,17 @@ impl Broker {
             access,
             conventions,
             commands,
-            ways_out: WaysOut::default(),
+            ways_out,
             messenger,
             hashing: Semaphore::new(HASHING_AT_ONCE),
             members: RwLock::new(Members::new(members)),
             turns: AtomicUsize::new(0),
             retained: RwLock::new(retained),
             recording,
-            wills: Wills::default(),
+            wills,
             node: String::new(),
             outboxes: Vec::new(),
+            has_ways_out: false,
             rate: Some(Rate::default()),
             keeper,
             connections: AtomicU64::new(0),
@@ -210,6 +217,13 @@ impl Broker {
         Self { rate, ..self }
     }
 
+    /// Gives clients so much time to come back after the node was away, before their wills are published.
+    #[must_use]
+    pub fn with_will_patience(mut self, patience: Duration) -> Self {
+        self.wills.be_patient(patience);
+        self
+    }
+
     /// Passes messages on to these outside brokers under this node's name, also what waited for them when it ended.
     pub fn with_bridges(
         mut self,
@@ -217,6 +231,7 @@ impl Broker {
         brokers: &[OutsideBroker],
     ) -> Result<Self, voltree_storage::Error> {
         node.clone_into(&mut self.node);
+        self.has_ways_out = !brokers.is_empty();
         for OutsideBroker { name, bridge, .. } in brokers.iter().filter(|other| !other.bridge.is_closed()) {
             let outbox = Outbox::open(name, bridge.clone(), Arc::clone(&self.journal))?;
             self.outboxes.push(Arc::new(outbox));
@@ -229,9 +244,31 @@ impl Broker {
         &self.node
     }
 
+    /// Whether there are outside brokers that devices can be behind.
+    pub(super) fn has_ways_out(&self) -> bool {
+        self.has_ways_out
+    }
+
     /// What waits for an outside broker, if anything passes between that and this one.
     pub(super) fn outbox(&self, broker: &str) -> Option<Arc<Outbox>> {
         self.outboxes.iter().find(|outbox| outbox.broker() == broker).cloned()
+    }
+
+    /// Messages on which outside brokers hung up again and again, the newest first.
+    pub(crate) fn set_aside(&self) -> Result<Vec<SetAsideMessage>, voltree_storage::Error> {
+        let each = self.outboxes.iter().map(|outbox| outbox.aside());
+        let mut all = each.collect::<Result<Vec<_>, _>>()?.concat();
+        all.sort_by_key(|message| std::cmp::Reverse(message.at));
+        Ok(all)
+    }
+
+    /// Has one of them sent once more; resolves when that is on disk.
+    pub(crate) fn forward_again(
+        &self,
+        message: &SetAsideMessage,
+        now: Timestamp,
+    ) -> Result<Option<Kept>, voltree_storage::Error> {
+        self.outbox(&message.broker).map_or(Ok(None), |outbox| outbox.again(&message.id, now))
     }
 
     /// The topics of retained messages that an outside broker is to have.
@@ -327,7 +364,8 @@ impl Broker {
         entries.extend(sessions::session_change(client_id, member));
         self.offer_session(client_id, entries);
         drop(members);
-        self.wills.client_is_back(client_id, session_present);
+        let taken_back = self.wills.client_is_back(client_id, session_present, crate::now());
+        taken_back.into_iter().for_each(|changed| self.offer_will(changed));
         self.keeper.nudge(KeeperMsg::Wake);
         Joined { deliveries, session_present, left, recorded, subscribed }
     }
@@ -407,9 +445,12 @@ impl Broker {
         let retained = self.retained.read();
         // Retained messages are for each subscriber; a group that takes turns gets none (MQTT 5.0, 4.8.2).
         let own = added.iter().filter(|added| added.owed_retained && added.filter.group().is_none());
-        let owed =
+        let mut owed: Vec<_> =
             own.flat_map(|added| retained.matching(&added.filter, added.granted, crate::now())).collect();
         drop(retained);
+        if added.iter().any(|added| added.filter.as_str() == NODE_TOPIC) {
+            owed.push(self.introduction());
+        }
         let mut members = self.members.write();
         let added = added.into_iter().map(|added| (added.filter, added.granted)).collect();
         if let Some(member) = members.subscribe(client_id, connection, added) {
@@ -418,6 +459,19 @@ impl Broker {
         drop(members);
         self.messenger.nudge(MessengerMsg::Wake);
         owed
+    }
+
+    /// Who we are, for whoever asks.
+    fn introduction(&self) -> Delivery {
+        Delivery {
+            topic: NODE_TOPIC.into(),
+            payload: Bytes::copy_from_slice(self.node.as_bytes()),
+            qos: QoS::AtMostOnce,
+            retain: true,
+            ids: Vec::new(),
+            said: None,
+            record: None,
+        }
     }
 
     pub(super) fn unsubscribe(&self, client_id: &str, connection: u64, removed: &[Filter]) {
@@ -453,18 +507,45 @@ impl Broker {
         }
     }
 
-    /// Takes the last will of a client that went without a word; the keeper publishes it when it is due.
-    pub(super) fn bequeath(&self, will: Will) {
-        self.wills.add(will);
+    /// Keeps the last will of a client that came in, under no name if it has none of its own.
+    pub(super) fn entrust(&self, client_id: &str, connection: u64, message: LastWill, terms: WillTerms) {
+        let changed = self.wills.entrust((client_id, connection), message, terms);
+        changed.into_iter().for_each(|changed| self.offer_will(changed));
+    }
+
+    /// The client of a connection went without a word, or the node does: the keeper publishes its will when it is due.
+    pub(super) fn bequeath(&self, connection: u64) {
+        let is_ours = *self.stopping.borrow();
+        let changed = self.wills.client_went(connection, is_ours, crate::now());
+        changed.into_iter().for_each(|changed| self.offer_will(changed));
         self.keeper.nudge(KeeperMsg::Wake);
+    }
+
+    /// The client of a connection said goodbye: its will means nothing.
+    pub(super) fn will_is_void(&self, connection: u64) {
+        self.wills.is_void(connection).into_iter().for_each(|changed| self.offer_will(changed));
+    }
+
+    /// Waits from now on for the clients that were in when the node ended.
+    pub(super) fn begin_wills(&self, now: Timestamp) {
+        let wills = self.wills.begin(now);
+        if wills > 0 {
+            tracing::info!(event = "mqtt.wills.wait", wills, "clients of before may come back");
+        }
+    }
+
+    fn offer_will(&self, (number, entry): wills::Changed) {
+        if let Some(entry) = entry {
+            drop(self.recording.offer(&self.journal, vec![What::Will(number)], vec![entry]));
+        }
     }
 
     pub(super) fn due_will(&self, now: Timestamp) -> Option<Will> {
         self.wills.due(now)
     }
 
-    pub(super) fn will_published(&self, now: Timestamp) {
-        self.wills.published(now);
+    pub(super) fn will_published(&self, will: &Will) {
+        self.offer_will(self.wills.published(will));
     }
 
     /// How long until the next will is due.

@@ -78,8 +78,8 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
     let Routed { heard, mut kept } =
         if relay { broker.route(&topic, &payload, qos, routing) } else { Routed::default() };
     kept.extend(retained.map(|retained| Box::pin(retained) as Kept));
-    if !relay {
-        subject.speakers().for_each(|device| broker.ways_out.note(device, now));
+    if let Some(house) = publisher.as_deref().and_then(bridge::house).filter(|_| !relay) {
+        subject.speakers().for_each(|device| broker.ways_out.note(device, house, now));
     }
     let committed = match subject {
         Subject::Native(topic) => {

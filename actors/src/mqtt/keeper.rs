@@ -1,8 +1,8 @@
 //! The keeper: offers again what of sessions and retained messages the journal did not take, forgets what has expired,
-//! and publishes the wills of clients that went without a word.
+//! and publishes the wills of clients that went without a word, or did not come back to a node that was away.
 //!
 //! Owns: its turn; broker and wills belong to the node. Receives: wake-ups, ticks. Lost on restart: nothing, a will
-//! leaves the broker's list only when it is committed. Supervised by: mqtt.
+//! leaves the broker's list only when it is published. Supervised by: mqtt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,7 @@ impl Actor for Keeper {
         myself: ActorRef<KeeperMsg>,
         broker: Arc<Broker>,
     ) -> Result<KeeperState, ActorProcessingErr> {
+        broker.begin_wills(crate::now());
         myself.send_interval(TICK, || KeeperMsg::Tick);
         myself.send_message(KeeperMsg::Wake)?;
         Ok(KeeperState { broker, alarm: None })
@@ -92,19 +93,20 @@ async fn publish_wills(broker: &Arc<Broker>) {
     let now = crate::now();
     while let Some(will) = broker.due_will(now) {
         let incoming = Incoming {
-            topic: will.message.topic,
-            payload: will.message.message,
+            topic: will.message.topic.clone(),
+            payload: will.message.message.clone(),
             qos: will.message.qos,
             retain: will.message.retain,
             relay: true,
-            said: will.properties.map(|said| Arc::new(Said::of(*said, now))),
-            publisher: Some(will.client_id.into()),
+            said: will.properties.clone().map(|said| Arc::new(Said::of(*said, now))),
+            publisher: Some(will.client_id.as_str().into()),
             refused: None,
         };
         let committed = ingest::ingest(broker, incoming, crate::now()).await;
-        // What could not be committed is offered again: nothing here may wait for a disk.
+        // What could not be committed is offered again: nothing here may wait for a disk. That it is published comes
+        // behind it in the journal.
         drop(committed);
-        broker.will_published(now);
+        broker.will_published(&will);
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the node makes of messages that do not follow the contract: the mappings it was given, and who was seen under
 //! them, so that a command of the contract finds its way back into a device's own words.
 //!
-//! It belongs to the node and outlives every client. Nothing of it is saved: a device is known again with its first
-//! message, and announcements are retained by whoever's broker they came through.
+//! It belongs to the node and outlives every client. What is announced and who was seen are records of the journal, so
+//! that entities and commands are there right after a restart: not everybody has announcements retained, and the broker
+//! that retains them may be away.
+
+mod remembered;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +21,7 @@ use voltree_protocols::mapping::{
 };
 use voltree_protocols::mqtt::Filter;
 
+use self::remembered::Memory;
 use crate::registry::{Entity, EntityKind, EntitySource, EntityState};
 
 /// How many devices can be commanded; more can be heard.
@@ -39,6 +43,7 @@ pub struct Conventions {
     requests: Mutex<Requests>,
     /// Counts changes of what is announced.
     announcements: AtomicU64,
+    memory: Memory,
 }
 
 /// What was asked last, numbered.
@@ -188,6 +193,8 @@ impl Conventions {
             });
         }
         let announced = discovery.announce(topic, payload);
+        // Under the lock, so that the journal has changes of a topic in order.
+        self.memory.keep(topic, discovery.holds(topic).then_some(payload));
         drop(discovery);
         self.announcements.fetch_add(1, Ordering::AcqRel);
         let gone = note(topic, announced);
@@ -210,6 +217,7 @@ impl Conventions {
         let mut subjects = self.subjects.write();
         if subjects.len() < MOST_SUBJECTS {
             subjects.insert(device, (index, captures));
+            self.memory.keep(topic, Some(b""));
         }
     }
 

@@ -84,7 +84,9 @@ impl Actor for Messenger {
         if message == MessengerMsg::Tick {
             state.ticks = state.ticks.wrapping_add(1);
             if state.ticks.is_multiple_of(TICKS_TO_FIND) {
-                state.broker.commands.find_waiting()?;
+                let broker = &state.broker;
+                broker.commands.find_waiting()?;
+                broker.ways_out.tidy(|device| broker.registry.get(device)?.last_arrival());
             }
         }
         state.attend_to_all().await;
@@ -116,8 +118,9 @@ async fn attend(broker: &Broker, command: &CommandView, now: Timestamp) -> Resul
         Err(why) => return fail(broker, command, why).await,
     };
     let way = Exit::to(broker, command);
-    if !way.is_open(broker, &words) {
-        return Ok(());
+    if let Err(why) = way.is_open(broker, &words) {
+        let waits = broker.commands.change(&command.id, |command| waits(command, &why));
+        return waits.await.map(drop);
     }
     // On disk before it leaves. Whoever finds it so after a crash can't tell whether it left, and leaves it alone.
     let marked = broker.commands.change(&command.id, |command| {
@@ -135,6 +138,15 @@ async fn attend(broker: &Broker, command: &CommandView, now: Timestamp) -> Resul
     Ok(())
 }
 
+/// Says of a command why it waits, unless that was said before.
+fn waits(command: &mut CommandView, why: &str) -> bool {
+    let is_news = command.status == CommandStatus::Pending && command.error.as_deref() != Some(why);
+    if is_news {
+        command.error = Some(why.to_owned());
+    }
+    is_news
+}
+
 fn wait_on(command: &mut CommandView) -> bool {
     let unanswered = command.status == CommandStatus::Sent;
     if unanswered {
@@ -146,14 +158,18 @@ fn wait_on(command: &mut CommandView) -> bool {
 async fn give_up(broker: &Broker, command: &CommandView) -> Result<(), FleetError> {
     let changed = broker.commands.change(&command.id, |command| {
         let why = match command.status {
-            CommandStatus::Pending => "nobody listened for it until it expired; it was not sent",
-            CommandStatus::Sent => "it was sent, and no answer came before it expired",
+            CommandStatus::Pending => {
+                let why = command.error.as_deref().unwrap_or("nobody listened for it");
+                format!("it expired and was not sent: {why}")
+            }
+            CommandStatus::Sent => "it was sent, and no answer came before it expired".to_owned(),
             CommandStatus::Acknowledged
             | CommandStatus::Executed
             | CommandStatus::Failed
-            | CommandStatus::Expired => return false,
+            | CommandStatus::Expired
+            | CommandStatus::Unknown => return false,
         };
-        (command.status, command.error) = (CommandStatus::Expired, Some(why.to_owned()));
+        (command.status, command.error) = (CommandStatus::Expired, Some(why));
         true
     });
     changed.await.map(drop)
@@ -204,20 +220,32 @@ fn native(command: &CommandView) -> Request {
 enum Exit {
     /// Among the node's own clients.
     Own,
-    /// Behind a broker of others.
-    Outside,
+    /// Behind these brokers of others.
+    Outside(Vec<String>),
 }
 
 impl Exit {
     fn to(broker: &Broker, command: &CommandView) -> Self {
         let last_arrival = broker.registry.get(&command.device).and_then(|entry| entry.last_arrival());
-        if broker.ways_out.lead_to(&command.device, last_arrival) { Self::Outside } else { Self::Own }
+        broker.ways_out.lead_to(&command.device, last_arrival).map_or(Self::Own, Self::Outside)
     }
 
-    fn is_open(&self, broker: &Broker, words: &Words) -> bool {
+    /// Whether a message would be taken there; if not, why.
+    fn is_open(&self, broker: &Broker, words: &Words) -> Result<(), String> {
+        let topic = &words.message.0;
         match self {
-            Self::Own => broker.is_heard(&words.message.0),
-            Self::Outside => broker.ways_out.are_open(),
+            Self::Own if broker.is_heard(topic) => Ok(()),
+            Self::Own if broker.has_ways_out() => Err(format!(
+                "nobody subscribes to {topic} here, and no outside broker brought the device's last message"
+            )),
+            Self::Own => Err(format!("nobody subscribes to {topic}")),
+            Self::Outside(houses) if broker.ways_out.are_open(houses) => Ok(()),
+            Self::Outside(houses) => {
+                let houses = houses.join(", ");
+                Err(format!(
+                    "the device was heard through {houses}, and this node is not connected there now"
+                ))
+            }
         }
     }
 
@@ -225,7 +253,7 @@ impl Exit {
     fn publish(&self, broker: &Broker, words: Words, command: &CommandView, now: Timestamp) -> bool {
         let (topic, payload) = words.message;
         match self {
-            Self::Outside => broker.ways_out.send(&(topic, payload)),
+            Self::Outside(houses) => broker.ways_out.send(houses, &(topic, payload)),
             Self::Own => {
                 // Nor does it leave a sleeping device's session when its time is over.
                 let left = command.expires_at.map(|at| at.since(now).as_secs().max(1));
@@ -268,7 +296,11 @@ impl Broker {
         };
         self.messenger.nudge(MessengerMsg::Wake);
         let left = tokio::time::timeout(PATIENCE, next_change(&mut changes, &command.id)).await;
-        Ok(left.ok().flatten().unwrap_or(command))
+        match left.ok().flatten() {
+            Some(left) => Ok(left),
+            // By now it is written down why it waits.
+            None => Ok(self.commands.get(&command.id)?.unwrap_or(command)),
+        }
     }
 }
 

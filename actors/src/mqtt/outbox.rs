@@ -4,9 +4,12 @@
 //! A message leaves only when the outside broker has acknowledged it. It is bounded in number and in bytes: past that the
 //! oldest goes, counted and told. A change is offered to the journal while the queue is locked, so the journal has them in
 //! order; and before the message's own readings, so that these are never there without it. Messages of QoS 0 are not kept,
-//! and don't wait for a broker that is away.
+//! and don't wait for a broker that is away. One that makes the broker hang up again and again is set aside.
 
-use std::collections::VecDeque;
+mod aside;
+mod suspicion;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +23,9 @@ use tokio::sync::Notify;
 use voltree_model::Timestamp;
 use voltree_storage::{Entry, JournalSlot, Record, RecordChange, RecordKind};
 
+pub use self::aside::SetAsideMessage;
+pub(super) use self::suspicion::Sent;
+use self::suspicion::Suspicion;
 use super::bridge::{Bridge, Echoes};
 use super::broker::{KeptSaid, Said};
 use crate::{intake, metrics};
@@ -28,7 +34,7 @@ use crate::{intake, metrics};
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// Resolves when a message is on disk; false if that can't be promised.
-pub(super) type Kept = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
+pub(crate) type Kept = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
 
 /// A message for an outside broker, under the name that it has here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +72,9 @@ pub(super) struct Outbox {
     arrived: Notify,
     connected: AtomicBool,
     echoes: Mutex<Echoes>,
+    suspicion: Mutex<Suspicion>,
+    /// Topics whose retained messages made the broker hang up.
+    shunned: Mutex<BTreeSet<Arc<str>>>,
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +168,8 @@ impl Outbox {
             arrived: Notify::new(),
             connected: AtomicBool::new(false),
             echoes: Mutex::default(),
+            suspicion: Mutex::default(),
+            shunned: Mutex::default(),
         })
     }
 

@@ -21,7 +21,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rumqttc::QoS;
 use tokio::sync::mpsc;
 use voltree_model::Secret;
-use voltree_protocols::mqtt::{PublishProperties, reason_code};
+use voltree_protocols::mqtt::{NODE_TOPIC, PublishProperties, reason_code};
 use voltree_runtime::{Backoff, ChildSpec, Failure, RestartPolicy, clock};
 
 use self::sending::Way;
@@ -121,6 +121,8 @@ pub struct OutsideArgs {
     leads: bool,
     outbox: Option<Arc<Outbox>>,
     broker: Arc<Broker>,
+    /// Whether the broker may be asked if it is a Voltree: once, because some hang up on topics that they don't grant.
+    asks_who: bool,
 }
 
 /// How the brokers' supervisor gives birth to its clients, one for each connection.
@@ -130,7 +132,14 @@ pub fn children(outside: &OutsideBroker, broker: &Arc<Broker>) -> Vec<ChildSpec>
         let name = outside.name.clone();
         let leads = name == *house;
         let outbox = broker.outbox(house);
-        let args = OutsideArgs { outside, house: house.clone(), leads, outbox, broker: Arc::clone(broker) };
+        let args = OutsideArgs {
+            outside,
+            house: house.clone(),
+            leads,
+            outbox,
+            broker: Arc::clone(broker),
+            asks_who: true,
+        };
         ChildSpec::worker(name, "mqtt_outside", RestartPolicy::DEVICE, move |_| (OutsideClient, args.clone()))
     };
     outside.each().map(child).collect()
@@ -143,6 +152,8 @@ pub struct OutsideState {
     failures: usize,
     /// Whether the broker was there since this incarnation began.
     was_there: bool,
+    /// Whether 5.0 is spoken with it because it is a Voltree, though 3.1.1 was asked for.
+    upgraded: bool,
 }
 
 type Taking = Pin<Box<dyn Future<Output = (Received, Committed)> + Send>>;
@@ -173,7 +184,11 @@ struct Connection {
     announced: (u64, BTreeSet<String>),
     /// The number of the last request that was passed on.
     asked: u64,
-    /// Commands for devices that may be behind this broker.
+    /// Whether the broker is still to be asked whether it is a Voltree.
+    asks_who: bool,
+    /// Whether its answer to that is still to come.
+    was_asked: bool,
+    /// Commands for devices that were heard through this broker.
     orders: Option<mpsc::Receiver<Request>>,
     /// In the order of arrival, which is the order in which MQTT wants them acknowledged.
     commits: FuturesOrdered<Acknowledging>,
@@ -208,6 +223,8 @@ enum Lost {
     Queue,
     #[error("an acknowledgement is missing")]
     Stuck,
+    #[error("the broker is a Voltree, which is spoken to in 5.0")]
+    IsVoltree,
 }
 
 impl From<NoRoom> for Lost {
@@ -227,7 +244,7 @@ impl Actor for OutsideClient {
         args: OutsideArgs,
     ) -> Result<OutsideState, ActorProcessingErr> {
         myself.send_message(OutsideMsg::Turn)?;
-        Ok(OutsideState { args, connection: None, failures: 0, was_there: false })
+        Ok(OutsideState { args, connection: None, failures: 0, was_there: false, upgraded: false })
     }
 
     async fn handle(
@@ -265,13 +282,28 @@ impl OutsideState {
     fn came_up(&mut self) {
         self.failures = 0;
         self.was_there = true;
+        self.args.asks_who = false;
         let OutsideBroker { name, host, port, .. } = &self.args.outside;
         tracing::info!(event = "mqtt.broker.connected", broker = name, host, port, "hears an outside broker");
     }
 
     /// One line when a broker goes; tries that fail after that are details.
     fn lost(&mut self, lost: &Lost, was_up: bool) -> Duration {
-        self.connection = None;
+        let connection = self.connection.take();
+        if let (Some(way), Lost::Connection(broken)) = (connection.and_then(|lost| lost.way), lost)
+            && was_up
+            && wire::hung_up(broken)
+        {
+            way.hung_up(&self.args.broker, &Failure::new(lost).to_string());
+        }
+        if matches!(lost, Lost::IsVoltree) {
+            return self.upgrade();
+        }
+        if self.upgraded && !was_up {
+            // It may be another broker by now; if not, it says so again.
+            self.upgraded = false;
+            (self.args.outside.protocol, self.args.asks_who) = (Protocol::V3, true);
+        }
         self.failures += 1;
         let wait = BACKOFF.delay(self.failures + 1, fastrand::f64());
         let OutsideBroker { name, host, port, .. } = &self.args.outside;
@@ -286,11 +318,26 @@ impl OutsideState {
     }
 }
 
+impl OutsideState {
+    /// Goes on in 5.0, at once: over 3.1.1 two nodes that forward to each other can't tell what came round.
+    fn upgrade(&mut self) -> Duration {
+        self.upgraded = true;
+        self.args.outside.protocol = Protocol::V5;
+        let broker = &self.args.outside.name;
+        tracing::info!(
+            event = "mqtt.broker.is_voltree",
+            broker,
+            "the broker is a Voltree: 5.0 is spoken with it"
+        );
+        Duration::ZERO
+    }
+}
+
 impl Connection {
     fn new(args: &OutsideArgs) -> Self {
         // Room for every acknowledgement that can be due at once, what may be under way, and the subscription.
         let (client, event_loop) = wire::client(&args.outside, 2 * WINDOW);
-        let outbox = args.outbox.clone().filter(|_| args.leads);
+        let outbox = outbox_of(args);
         Self {
             client,
             polling: poll(event_loop),
@@ -300,6 +347,8 @@ impl Connection {
             taking: None,
             announced: (0, BTreeSet::new()),
             asked: 0,
+            was_asked: false,
+            asks_who: args.asks_who && args.outside.protocol == Protocol::V3 && outbox_of(args).is_some(),
             orders: None,
             commits: FuturesOrdered::new(),
         }
@@ -309,7 +358,7 @@ impl Connection {
         self.take_next(args);
         if args.leads {
             self.pass_on_requests(&args.broker);
-            self.pass_on_orders(&args.broker);
+            self.pass_on_orders(args);
         }
         if self.up.is_some() {
             self.send(args)?;
@@ -343,6 +392,10 @@ impl Connection {
 
     /// Says what is to be said to a broker that is there.
     fn send(&mut self, args: &OutsideArgs) -> Result<(), Lost> {
+        if std::mem::take(&mut self.asks_who) {
+            self.client.subscribe(&[Wanted { path: NODE_TOPIC.to_owned(), fetched: false }])?;
+            self.was_asked = true;
+        }
         if args.leads {
             self.hear_announced(&args.broker)?;
         }
@@ -358,7 +411,9 @@ impl Connection {
             Heard::Connected(welcome) => self.connected(welcome, args, first),
             Heard::Granted(granted) => {
                 if self.up.is_some() {
-                    if granted.contains(&false) {
+                    // A broker of others need not grant what only a Voltree has.
+                    let was_asked = std::mem::take(&mut self.was_asked);
+                    if granted.contains(&false) && !was_asked {
                         tracing::warn!(broker = outside.name, "an announced topic may not be heard there");
                     }
                     return Ok(());
@@ -371,6 +426,10 @@ impl Connection {
                 self.up = Some(Connected::new());
                 Ok(())
             }
+            Heard::Publish(received) if received.topic == NODE_TOPIC => match outside.protocol {
+                Protocol::V3 => Err(Lost::IsVoltree),
+                Protocol::V5 => Ok(()),
+            },
             Heard::Publish(received) => {
                 metrics::mqtt_messages(received.qos, 1);
                 self.waiting.push_back(*received);
@@ -433,11 +492,11 @@ impl Connection {
     }
 
     /// Passes on commands, each once: what finds no room or connection is known as sent, and nobody sends it again.
-    fn pass_on_orders(&mut self, broker: &Broker) {
+    fn pass_on_orders(&mut self, args: &OutsideArgs) {
         if self.up.is_none() {
             return;
         }
-        let orders = self.orders.get_or_insert_with(|| broker.ways_out.open());
+        let orders = self.orders.get_or_insert_with(|| args.broker.ways_out.open(&args.house));
         while self.way.as_ref().is_none_or(Way::has_room)
             && let Ok((topic, payload)) = orders.try_recv()
         {
@@ -495,6 +554,11 @@ impl Connection {
             (_, QoS::AtMostOnce) => Ok(()),
         }
     }
+}
+
+/// What waits for the broker, where this connection is the one to send it.
+fn outbox_of(args: &OutsideArgs) -> Option<Arc<Outbox>> {
+    args.outbox.clone().filter(|_| args.leads)
 }
 
 /// Whether a message went out from here and came round.

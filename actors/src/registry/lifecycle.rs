@@ -5,9 +5,10 @@
 //! a node that is killed in between goes on with it at its next start.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use voltree_model::{DeviceId, RejectReason, Timestamp};
+use voltree_model::{DeviceId, DeviceState, MetricName, RejectReason, Timestamp};
 use voltree_storage::Error;
 
 use super::standing::{Standing, Word};
@@ -86,9 +87,33 @@ impl Registry {
         self.standings.of(device).is_some()
     }
 
-    /// Every device that an operator disabled or removed.
-    pub fn set_aside(&self) -> Vec<DeviceId> {
-        self.standings.devices()
+    /// Why nobody looks after a device any more, if that is so.
+    pub(crate) fn let_go(&self, device: &DeviceId, now: Timestamp) -> Option<String> {
+        if let Some(Standing { word, reason, .. }) = self.standings.of(device) {
+            return Some(format!("an operator {} the device: {reason}", word.past()));
+        }
+        let is_configured = || self.get(device).is_some_and(|entry| entry.is_configured());
+        if self.gate.turns_away(device) && !is_configured() {
+            return Some("an operator sent the device away".to_owned());
+        }
+        if !self.any_unwanted.load(Ordering::Acquire) {
+            return None;
+        }
+        // One that the configuration does not name any more may still publish.
+        let idle = self.get(device).filter(|entry| !entry.wanted)?;
+        (self.state(&idle, now) == DeviceState::Disabled)
+            .then(|| "the device is no longer configured".to_owned())
+    }
+
+    /// Whether there may be values of a device that nobody looks after any more.
+    pub(crate) fn lets_any_go_of(&self, device: &DeviceId) -> bool {
+        self.standings.any_of_entities(device)
+    }
+
+    /// Why nobody looks after a value of a device any more, if that is so.
+    pub(crate) fn let_go_of(&self, device: &DeviceId, entity: &MetricName) -> Option<String> {
+        let Standing { word, reason, .. } = self.standings.of_entity(device, entity.as_str())?;
+        Some(format!("an operator {} the entity {entity}: {reason}", word.past()))
     }
 
     /// Whether an operator removed it, and it has not spoken since.
@@ -120,6 +145,7 @@ impl Registry {
         tracing::info!(event = "device.enabled", device = %id, "enabled by an operator");
         // Whatever was heard of its link is from before.
         entry.set_link(LinkState::Unknown, "");
+        entry.is_wanted_again(crate::now());
         // Somebody may have resumed its actor before.
         self.directory.resume(entry.actor.path().as_str()).ok();
         Ok(entry)

@@ -25,6 +25,16 @@ pub enum Word {
     Removed,
 }
 
+impl Word {
+    /// What an operator did who said so.
+    pub(crate) const fn past(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 /// An operator's word, why it was given and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
@@ -93,13 +103,22 @@ impl Standings {
         own.filter_map(|((_, key), standing)| Some((key.clone()?, standing.clone()))).collect()
     }
 
-    /// The devices of which anything was said.
-    pub(super) fn devices(&self) -> Vec<DeviceId> {
+    /// Whether anything was said of a device's entities.
+    pub(super) fn any_of_entities(&self, device: &DeviceId) -> bool {
         if !self.any.load(Ordering::Acquire) {
-            return Vec::new();
+            return false;
         }
         let known = self.known.read();
-        known.keys().filter(|(_, entity)| entity.is_none()).map(|(device, _)| device.clone()).collect()
+        let own = known.range((device.clone(), Some(String::new()))..).next();
+        own.is_some_and(|((id, _), _)| id == device)
+    }
+
+    /// What was said of one entity of a device.
+    pub(super) fn of_entity(&self, device: &DeviceId, entity: &str) -> Option<Standing> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        self.known.read().get(&(device.clone(), Some(entity.to_owned()))).cloned()
     }
 
     /// Keeps a word, or takes the last one back; it counts once it is durable. Blocks until then.
@@ -148,7 +167,7 @@ mod tests {
         let (journal, pack) = (TestJournal::default(), DeviceId::new("pack").unwrap());
         let slot = journal.open();
         let standings = Standings::open(Arc::clone(&slot)).unwrap();
-        assert_eq!((standings.of(&pack), standings.devices()), (None, Vec::new()));
+        assert_eq!((standings.of(&pack), standings.any_of_entities(&pack)), (None, false));
         writing(&slot, || {
             standings.set((pack.clone(), None), word(Word::Disabled)).unwrap();
             standings.set((pack.clone(), Some("a/b".to_owned())), word(Word::Removed)).unwrap();
@@ -157,7 +176,8 @@ mod tests {
         let slot = journal.open();
         for standings in [standings, Standings::open(Arc::clone(&slot)).unwrap()] {
             assert_eq!(standings.of(&pack), word(Word::Disabled));
-            assert_eq!(standings.devices(), std::slice::from_ref(&pack));
+            assert_eq!(standings.of_entity(&pack, "a/b"), word(Word::Removed));
+            assert!(standings.any_of_entities(&pack));
             let entities: Vec<_> = standings.of_entities(&pack).into_keys().collect();
             assert_eq!(entities, ["a/b"]);
         }

@@ -108,6 +108,12 @@ impl Alert {
         self.0.resolved_at.map(|time| time.to_string())
     }
 
+    /// Why it ended; null when its condition ended by itself. Otherwise nobody looks after the device, or after the value,
+    /// any more.
+    async fn resolved_because(&self) -> Option<&str> {
+        self.0.resolved_because.as_deref()
+    }
+
     /// Who ended it; null when its condition ended by itself.
     async fn resolved_by(&self) -> Option<String> {
         None

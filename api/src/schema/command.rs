@@ -36,7 +36,7 @@ pub(super) struct SendCommandInput {
 pub(super) enum CommandStatus {
     /// It waits to be sent.
     Pending,
-    /// It was sent; what came of it is not known, or not yet.
+    /// It was sent; what came of it is not known yet. With an error: and won't be, because such a device has no answers.
     Sent,
     /// The device says that it has it.
     Acknowledged,
@@ -46,6 +46,9 @@ pub(super) enum CommandStatus {
     Failed,
     /// It expired before it was sent, or before an MQTT device answered; a late answer still counts.
     Expired,
+    /// It may have been sent, and nobody will know what came of it: the answer was lost, or the node ended meanwhile. It is
+    /// not sent again.
+    Unknown,
 }
 
 /// A command to a device and what became of it.
@@ -127,6 +130,7 @@ impl From<fleet::CommandStatus> for CommandStatus {
             fleet::CommandStatus::Executed => Self::Executed,
             fleet::CommandStatus::Failed => Self::Failed,
             fleet::CommandStatus::Expired => Self::Expired,
+            fleet::CommandStatus::Unknown => Self::Unknown,
         }
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn fleet_error(error: FleetError) -> Error {
         FleetError::UnknownDevice(_)
         | FleetError::UnknownActor(_)
         | FleetError::UnknownLetter(_)
+        | FleetError::UnknownMessage(_)
         | FleetError::UnknownCommand(_)
         | FleetError::UnknownEntity { .. }
         | FleetError::UnknownReport(_) => coded(Code::NotFound, error.to_string()),

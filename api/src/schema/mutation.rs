@@ -11,6 +11,7 @@ use super::entity::Entity;
 use super::error::fleet_error;
 use super::fault::{FaultInput, InjectedFault};
 use super::orders::{OPERATOR, Orders};
+use super::set_aside::SetAsideMessage;
 use super::supervision::SupervisedActor;
 
 /// The root of all changes.
@@ -219,6 +220,19 @@ impl Mutation {
         ctx.data::<Orders>()?.admit("replay_dead_letter", &id, Some(&reason))?;
         let letter = ctx.data::<Fleet>()?.dead_letters.replay(&id).await.map_err(fleet_error)?;
         Ok(DeadLetter::from(letter.as_ref()))
+    }
+
+    /// Puts a message that was set aside behind what waits for its outside broker, and answers once that is on disk; from
+    /// then on it is no longer listed. If the broker hangs up on it again, it is set aside again.
+    async fn forward_again(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its id, as setAsideMessages lists it.")] id: ID,
+        #[graphql(desc = "Why, for the log.")] reason: String,
+    ) -> Result<SetAsideMessage> {
+        ctx.data::<Orders>()?.admit("forward_again", &id, Some(&reason))?;
+        let message = ctx.data::<Fleet>()?.dead_letters.forward_again(&id).await.map_err(fleet_error)?;
+        Ok(message.into())
     }
 }
 

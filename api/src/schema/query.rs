@@ -16,6 +16,7 @@ use super::fault::{FaultPoint, InjectedFault};
 use super::history::HistoryQuery;
 use super::ledger::LedgerRow;
 use super::node::NodeView;
+use super::set_aside::SetAsideMessage;
 use super::supervision::{SupervisedActor, SupervisionEvent};
 use super::telemetry::{TelemetryAggregation, TelemetryPoint, TelemetrySeries};
 use crate::NodeInfo;
@@ -242,6 +243,23 @@ impl MainQuery {
         let letters = doors(ctx)?.dead_letters.letters().into_iter();
         let wanted = letters.filter(|letter| device.as_ref().is_none_or(|device| *device == letter.device));
         Ok(wanted.take(limit).map(|letter| DeadLetter::from(letter.as_ref())).collect())
+    }
+
+    /// Messages that don't go to an outside broker, because that hung up on each of them three times while nothing else was
+    /// under way; the newest first. They survive restarts of the node until they are sent again.
+    #[graphql(complexity = "LIST_COST + child_complexity")]
+    async fn set_aside_messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those for this broker.")] broker: Option<String>,
+        #[graphql(desc = "The most messages to answer, 1 to 10000.", default_with = "Some(100)")]
+        limit: Option<i32>,
+    ) -> Result<Vec<SetAsideMessage>> {
+        let limit = arguments::limit(limit, DEFAULT_ENTRIES, MAX_ENTRIES)?;
+        let messages = doors(ctx)?.dead_letters.messages().map_err(fleet_error)?.into_iter();
+        let wanted =
+            messages.filter(|message| broker.as_ref().is_none_or(|broker| *broker == message.broker));
+        Ok(wanted.take(limit).map(SetAsideMessage::from).collect())
     }
 
     /// The reports of devices' actors that crashed, the newest first. The node keeps the last 20, also across its restarts.

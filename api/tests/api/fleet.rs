@@ -25,6 +25,7 @@ use voltree_actors::fleet::{
 use voltree_actors::intake::Inbound;
 use voltree_actors::link_quality::LinkQuality;
 use voltree_actors::mqtt::Carrier;
+use voltree_actors::mqtt::SetAsideMessage;
 use voltree_model::{
     DeviceId, DeviceState, Ledger, Metric, MetricName, Reading, RejectReason, Timestamp, Unit,
 };
@@ -393,6 +394,7 @@ fn alert(name: &str, device: &str, severity: AlertSeverity, status: AlertStatus)
         threshold: Some(55.0),
         triggered_at: START,
         resolved_at: (status == AlertStatus::Resolved).then_some(START.plus(Duration::from_secs(60))),
+        resolved_because: None,
     }
 }
 
@@ -415,6 +417,19 @@ impl Alerts for TestFleet {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<AlertView>> {
         self.alerts.subscribe()
+    }
+}
+
+/// A message that a broker could not stand.
+fn poison() -> SetAsideMessage {
+    SetAsideMessage {
+        id: "centre/00000000000000000007".to_owned(),
+        broker: "centre".to_owned(),
+        topic: "devices/pack-1/telemetry".to_owned(),
+        payload: b"{}".to_vec(),
+        at: START,
+        hang_ups: 3,
+        cause: "connection closed by peer".to_owned(),
     }
 }
 
@@ -512,6 +527,16 @@ impl SetAside for TestFleet {
         let known = id == letter().id();
         let id = id.to_owned();
         Box::pin(async move { if known { Ok(letter()) } else { Err(FleetError::UnknownLetter(id)) } })
+    }
+
+    fn messages(&self) -> Result<Vec<SetAsideMessage>, FleetError> {
+        Ok(vec![poison()])
+    }
+
+    fn forward_again(&self, id: &str) -> Answer<'_, SetAsideMessage> {
+        let known = id == poison().id;
+        let id = id.to_owned();
+        Box::pin(async move { if known { Ok(poison()) } else { Err(FleetError::UnknownMessage(id)) } })
     }
 }
 

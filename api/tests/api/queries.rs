@@ -297,6 +297,24 @@ async fn dead_letters_are_listed_with_their_reason_and_replayed_with_one() {
 }
 
 #[tokio::test]
+async fn messages_that_a_broker_hangs_up_on_are_listed_and_sent_again() {
+    let api = Api::new();
+    let fields = "id broker topic payload payloadBytes time reason hangUps";
+    let query =
+        format!("{{ setAsideMessages {{ {fields} }} none: setAsideMessages(broker: \"x\") {{ id }} }}");
+    let expected = json!({
+        "id": "centre/00000000000000000007", "broker": "centre", "topic": "devices/pack-1/telemetry",
+        "payload": "{}", "payloadBytes": 2, "time": "2026-01-15T10:00:00Z", "hangUps": 3,
+        "reason": "connection closed by peer",
+    });
+    assert_eq!(api.data(&query).await, json!({ "setAsideMessages": [expected], "none": [] }));
+    let again =
+        "mutation { forwardAgain(id: \"centre/00000000000000000007\", reason: \"mended\") { topic } }";
+    assert_eq!(api.data(again).await["forwardAgain"]["topic"], "devices/pack-1/telemetry");
+    assert_eq!(api.error(&again.replace("007", "008")).await.0, "NOT_FOUND");
+}
+
+#[tokio::test]
 async fn orders_are_limited_in_their_rate() {
     let api = Api::new();
     let kill = "mutation { killActor(path: \"node/devices/pack-1\", reason: \"a test\") { path } }";

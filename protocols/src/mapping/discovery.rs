@@ -140,6 +140,11 @@ impl Discovery {
         self.entities
     }
 
+    /// Whether anything is announced under this topic.
+    pub fn holds(&self, topic: &str) -> bool {
+        self.announced.contains_key(topic)
+    }
+
     /// Takes an announcement in; an empty one takes the last one of its topic back.
     pub fn announce(&mut self, topic: &str, payload: &[u8]) -> Result<Announced, AnnouncementError> {
         let place = config::Place::of(&self.prefix, topic).ok_or(AnnouncementError::NotAnAnnouncement)?;

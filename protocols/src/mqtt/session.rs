@@ -25,7 +25,7 @@ pub use effect::{Admission, ConnectRequest, Credentials, Effect, Limits, WillTer
 pub use outgoing::{NotDelivered, OpenDelivery};
 pub use pace::Rate;
 pub use reason::{CloseReason, Refusal, code as reason_code};
-pub use subscribing::Subscription;
+pub use subscribing::{NODE_TOPIC, Subscription};
 
 mod aliases;
 mod effect;
@@ -285,7 +285,8 @@ impl Session {
         self.incoming.len()
     }
 
-    /// The client's last will, unless it said goodbye properly, never came in, or is back already on a new connection.
+    /// The client's last will, unless it said goodbye properly, never came in, or is back already on a new connection. A
+    /// server that ends is no goodbye of the client's.
     /// When the node stops, that says nothing of its clients.
     pub fn will(&self) -> Option<&LastWill> {
         self.will.as_ref()
@@ -321,8 +322,7 @@ impl Session {
         if self.is_closed() {
             return Vec::new();
         }
-        let is_no_loss =
-            matches!(reason, CloseReason::Disconnected | CloseReason::TakenOver | CloseReason::ShuttingDown);
+        let is_no_loss = matches!(reason, CloseReason::Disconnected | CloseReason::TakenOver);
         let was_open = matches!(self.phase, Phase::Open);
         if is_no_loss || !was_open {
             self.will = None;

@@ -8,6 +8,7 @@ use voltree_runtime::Outcome;
 use super::LocalFleet;
 use crate::dead_letters::{ClaimError, DeadLetter};
 use crate::fleet::{Answer, FleetError, SetAside};
+use crate::mqtt::SetAsideMessage;
 use crate::now;
 
 /// How long a letter may wait for space at the door, and for its commit.
@@ -38,6 +39,27 @@ impl SetAside for LocalFleet {
                 .map_err(|error| FleetError::Store(error.to_string()))?
                 .map_err(|error| FleetError::Store(error.to_string()))?;
             Ok(letter)
+        })
+    }
+
+    fn messages(&self) -> Result<Vec<SetAsideMessage>, FleetError> {
+        Ok(self.mqtt.broker().set_aside()?)
+    }
+
+    fn forward_again(&self, id: &str) -> Answer<'_, SetAsideMessage> {
+        let id = id.to_owned();
+        Box::pin(async move {
+            let broker = self.mqtt.broker();
+            let unknown = || FleetError::UnknownMessage(id.clone());
+            let message =
+                broker.set_aside()?.into_iter().find(|message| message.id == id).ok_or_else(unknown)?;
+            let offered = broker.forward_again(&message, now())?.ok_or_else(unknown)?;
+            match tokio::time::timeout(PATIENCE, offered).await {
+                Ok(true) => Ok(message),
+                Ok(false) | Err(_) => {
+                    Err(FleetError::NotNow(format!("the journal does not take {id} now; try again")))
+                }
+            }
         })
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum What {
     Topic(String),
     /// The session of a client, or messages that wait in it.
     Session(String),
+    /// The last will of this number.
+    Will(u64),
 }
 
 /// The broker's part of it.
@@ -115,6 +117,7 @@ impl Broker {
                     drop(self.recording.offer_topic(&self.journal, &retained, &topic));
                 }
                 What::Session(client_id) => self.offer_session_again(&client_id),
+                What::Will(number) => self.offer_will(self.wills.again(number)),
             }
         }
     }

@@ -27,7 +27,7 @@ use super::pace::ReadPace;
 use crate::access::{Denied, Identity};
 use crate::fault_points::NODE_CLOCK;
 use crate::metrics;
-use crate::mqtt::broker::{Broker, Deliveries, Delivery, Joined, Left, Said, Terms, Will, only_marks};
+use crate::mqtt::broker::{Broker, Deliveries, Delivery, Joined, Left, Said, Terms, only_marks};
 use crate::mqtt::entrance::Wire;
 use crate::mqtt::ingest::{Commit, Incoming, ingest_all};
 
@@ -120,9 +120,9 @@ impl Drop for Counted {
 impl Drop for Connection {
     fn drop(&mut self) {
         let Some(member) = self.member.take() else { return };
-        if let Some(will) = self.session.will() {
-            let terms = self.session.will_terms().clone();
-            member.broker.bequeath(Will::new(&member.client_id, will.clone(), terms, crate::now()));
+        match self.session.will() {
+            Some(_) => member.broker.bequeath(member.session),
+            None => member.broker.will_is_void(member.session),
         }
         let left = Left {
             open: self.session.open_deliveries().cloned().collect(),
@@ -320,6 +320,10 @@ impl Connection {
         let key = identity.session_key(&request.client_id);
         let terms = Terms { clean_start: request.clean_session, expiry: request.session_expiry };
         let joined = broker.join(&key, number, terms).await;
+        if let Some(will) = request.will {
+            let name = if self.session.assigned_client_id().is_some() { "" } else { &key };
+            broker.entrust(name, number, will, self.session.will_terms().clone());
+        }
         let Joined { deliveries, session_present, left, recorded, subscribed } = joined;
         self.member = Some(Membership {
             deliveries,

@@ -17,7 +17,7 @@ use crate::metrics;
 use crate::mqtt::Broker;
 use crate::mqtt::bridge;
 use crate::mqtt::broker::Delivery;
-use crate::mqtt::outbox::{Outbox, Outgoing};
+use crate::mqtt::outbox::{Outbox, Outgoing, Sent};
 
 /// How many publishes may be under way to the broker, if it does not say fewer.
 const WINDOW: usize = 100;
@@ -35,10 +35,12 @@ pub(super) struct Way {
     largest: Option<usize>,
     /// The number of the last message that was taken from the outbox.
     taken: u64,
-    /// Handed to the client, which has not given them a packet id yet; `None` is a retained message.
-    handed: VecDeque<Option<u64>>,
+    /// Handed to the client, which has not given them a packet id yet.
+    handed: VecDeque<Sent>,
     /// With packet id.
-    under_way: HashMap<u16, Option<u64>>,
+    under_way: HashMap<u16, Sent>,
+    /// Whether a message of QoS 0 went out that the broker may still be at.
+    unacknowledged: bool,
     /// Topics whose retained messages the broker is still to be given.
     retained: VecDeque<String>,
 }
@@ -65,6 +67,7 @@ impl Way {
             taken: 0,
             handed: VecDeque::new(),
             under_way: HashMap::new(),
+            unacknowledged: false,
             retained: VecDeque::new(),
         }
     }
@@ -92,7 +95,8 @@ impl Way {
 
     /// Whether one more may be under way.
     pub(super) fn has_room(&self) -> bool {
-        self.handed.len() + self.under_way.len() < self.window
+        let window = if self.outbox.is_careful() { 1 } else { self.window };
+        self.handed.len() + self.under_way.len() < window
     }
 
     /// Hands what waits to the client, as far as it may be under way.
@@ -100,12 +104,12 @@ impl Way {
         while self.has_room() {
             if let Some((number, message)) = self.outbox.after(self.taken) {
                 self.taken = number;
-                self.send_one(client, Some(number), message)?;
+                self.send_one(client, Sent::Kept(number), message)?;
             } else if let Some(topic) = self.retained.pop_front() {
-                let Some(retained) = broker.retained_message(&topic) else { continue };
-                let Delivery { topic, payload, qos, said, .. } = retained;
-                let message = Outgoing { topic, payload, qos, retain: true, said };
-                self.send_one(client, None, message)?;
+                let Some(message) = retained(broker, &topic).filter(|_| !self.outbox.shuns(&topic)) else {
+                    continue;
+                };
+                self.send_one(client, Sent::Retained(Arc::clone(&message.topic)), message)?;
             } else {
                 return Ok(());
             }
@@ -113,18 +117,18 @@ impl Way {
         Ok(())
     }
 
-    fn send_one(&mut self, client: &Client, number: Option<u64>, message: Outgoing) -> Result<(), NoRoom> {
+    fn send_one(&mut self, client: &Client, sent: Sent, message: Outgoing) -> Result<(), NoRoom> {
         let now = crate::now();
         let said =
             message.said.as_ref().map_or_else(|| Some(PublishProperties::default()), |s| s.at(now, &[]));
         let Some(properties) = said else {
-            self.drop_one(number, &message.topic, "expired");
+            self.drop_one(&sent, &message.topic, "expired");
             return Ok(());
         };
         let properties = bridge::passed_on(properties, &self.node);
         let topic = self.outbox.bridge().there(&message.topic);
         if self.largest.is_some_and(|most| size(&topic, &message, &properties) > most) {
-            self.drop_one(number, &message.topic, "too_large");
+            self.drop_one(&sent, &message.topic, "too_large");
             return Ok(());
         }
         if self.protocol == Protocol::V3 && self.heard_there.iter().any(|filter| filter.matches(&topic)) {
@@ -134,10 +138,12 @@ impl Way {
         let qos = if message.qos == QoS::AtMostOnce { QoS::AtMostOnce } else { QoS::AtLeastOnce };
         let Outgoing { payload, retain, .. } = message;
         client.publish(Sending { topic, payload, qos, retain, properties })?;
-        match (qos, number) {
-            (QoS::AtMostOnce, Some(number)) => self.outbox.done(number, now),
-            (QoS::AtMostOnce, None) => {}
-            (QoS::AtLeastOnce | QoS::ExactlyOnce, _) => self.handed.push_back(number),
+        match qos {
+            QoS::AtMostOnce => {
+                self.unacknowledged = true;
+                self.done(&sent);
+            }
+            QoS::AtLeastOnce | QoS::ExactlyOnce => self.handed.push_back(sent),
         }
         Ok(())
     }
@@ -145,11 +151,11 @@ impl Way {
     /// Sends a message of QoS 1 that does not wait in the outbox; its acknowledgement is nobody's.
     pub(super) fn send_beside(&mut self, client: &Client, sending: Sending) -> Result<(), NoRoom> {
         client.publish(sending)?;
-        self.handed.push_back(None);
+        self.handed.push_back(Sent::Beside);
         Ok(())
     }
 
-    fn drop_one(&self, number: Option<u64>, topic: &str, reason: &'static str) {
+    fn drop_one(&self, sent: &Sent, topic: &str, reason: &'static str) {
         metrics::mqtt_forward_dropped(reason);
         tracing::warn!(
             event = "mqtt.forward.dropped",
@@ -158,21 +164,39 @@ impl Way {
             reason,
             "a message does not go to an outside broker"
         );
-        if let Some(number) = number {
-            self.outbox.done(number, crate::now());
+        self.done(sent);
+    }
+
+    /// A message that waited waits no longer.
+    fn done(&self, sent: &Sent) {
+        if let Sent::Kept(number) = sent {
+            self.outbox.done(*number, crate::now());
         }
+    }
+
+    /// The broker hung up. A message that it had not acknowledged may be why, unless another one may be that nobody
+    /// acknowledges.
+    pub(super) fn hung_up(&self, broker: &Broker, cause: &str) {
+        let mut under_way: Vec<_> = self.under_way.values().chain(&self.handed).cloned().collect();
+        let was_written = self.handed.is_empty() && !self.unacknowledged;
+        if !was_written {
+            under_way.push(Sent::Beside);
+        }
+        self.outbox.hung_up(&under_way, cause, |topic| retained(broker, topic), crate::now());
     }
 
     /// The client gave the oldest message that it was handed this packet id.
     pub(super) fn sent(&mut self, pkid: u16) {
-        if let Some(number) = self.handed.pop_front() {
-            self.under_way.insert(pkid, number);
+        if let Some(sent) = self.handed.pop_front() {
+            self.under_way.insert(pkid, sent);
         }
     }
 
     /// The broker has a message, or says that it will not have it.
     pub(super) fn acknowledged(&mut self, pkid: u16, refused: Option<&str>) {
-        let Some(number) = self.under_way.remove(&pkid) else { return };
+        let Some(sent) = self.under_way.remove(&pkid) else { return };
+        self.unacknowledged = false;
+        self.outbox.got_through(&sent);
         if let Some(why) = refused {
             metrics::mqtt_forward_dropped("refused");
             let broker = self.outbox.broker();
@@ -185,10 +209,14 @@ impl Way {
         } else {
             metrics::mqtt_forwarded();
         }
-        if let Some(number) = number {
-            self.outbox.done(number, crate::now());
-        }
+        self.done(&sent);
     }
+}
+
+/// What is retained here on a topic, as it goes to the broker.
+fn retained(broker: &Broker, topic: &str) -> Option<Outgoing> {
+    let Delivery { topic, payload, qos, said, .. } = broker.retained_message(topic)?;
+    Some(Outgoing { topic, payload, qos, retain: true, said })
 }
 
 /// How large a packet gets, or a little more.

@@ -269,6 +269,33 @@ fn heard_of_5(event: v5::Event) -> Result<Heard, Broken> {
     })
 }
 
+/// Whether it was the broker that ended the connection, as far as can be told: neither a broker that is not there nor one
+/// that falls silent hangs up.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is ends no connection that was up")]
+pub(super) fn hung_up(broken: &Broken) -> bool {
+    let timed_out = |error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut;
+    if let Some(error) = broken.downcast_ref::<rumqttc::ConnectionError>() {
+        return match error {
+            rumqttc::ConnectionError::Io(error)
+            | rumqttc::ConnectionError::MqttState(rumqttc::StateError::Io(error)) => !timed_out(error),
+            // What is read as no packet is mostly an end of the connection in the middle of one.
+            rumqttc::ConnectionError::MqttState(state) => {
+                !matches!(state, rumqttc::StateError::AwaitPingResp | rumqttc::StateError::CollisionTimeout)
+            }
+            _ => false,
+        };
+    }
+    match broken.downcast_ref::<v5::ConnectionError>() {
+        Some(v5::ConnectionError::Io(error) | v5::ConnectionError::MqttState(v5::StateError::Io(error))) => {
+            !timed_out(error)
+        }
+        Some(v5::ConnectionError::MqttState(state)) => {
+            !matches!(state, v5::StateError::AwaitPingResp | v5::StateError::CollisionTimeout)
+        }
+        _ => false,
+    }
+}
+
 fn of_5(qos: QoS) -> QoSOf5 {
     match qos {
         QoS::AtMostOnce => mqttbytes::QoS::AtMostOnce,

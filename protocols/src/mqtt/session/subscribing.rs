@@ -12,6 +12,9 @@ use crate::mqtt::codec::{Extras, SubscribeExtras};
 use crate::mqtt::subscriptions::{Granted, RetainHandling};
 use crate::mqtt::topic::Filter;
 
+/// What whoever subscribes to it here is told is the name of this node: so another one knows that it talks to its like.
+pub const NODE_TOPIC: &str = "$voltree/node";
+
 /// A filter that was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -78,7 +81,12 @@ impl Session {
     }
 
     fn may_subscribe(&self, filter: &Filter) -> bool {
-        self.may_subscribe.as_ref().is_none_or(|allowed| allowed.iter().any(|outer| outer.covers(filter)))
+        // That this is a Voltree is no secret.
+        filter.as_str() == NODE_TOPIC
+            || self
+                .may_subscribe
+                .as_ref()
+                .is_none_or(|allowed| allowed.iter().any(|outer| outer.covers(filter)))
     }
 
     /// UNSUBACK is owed for whatever was named, so a filter that can't exist is answered like one that didn't.

@@ -364,6 +364,7 @@ fn a_subscription_is_answered_filter_by_filter() {
         ("devices/pack-2/commands", QoS::AtLeastOnce),
         ("devices/pack-1/#/x", QoS::AtLeastOnce),
         ("devices/pack-1/config", QoS::AtMostOnce),
+        (NODE_TOPIC, QoS::AtMostOnce),
     ];
     let mut subscribe =
         Subscribe::new_many(requested.map(|(path, qos)| SubscribeFilter::new(path.to_owned(), qos)));
@@ -373,10 +374,12 @@ fn a_subscription_is_answered_filter_by_filter() {
         SubscribeReasonCode::Failure,
         SubscribeReasonCode::Failure,
         SubscribeReasonCode::Success(QoS::AtMostOnce),
+        SubscribeReasonCode::Success(QoS::AtMostOnce),
     ];
     let filters = vec![
         subscription("devices/pack-1/commands", QoS::ExactlyOnce),
         subscription("devices/pack-1/config", QoS::AtMostOnce),
+        subscription(NODE_TOPIC, QoS::AtMostOnce),
     ];
     let expected = [Effect::Send(Packet::SubAck(SubAck::new(12, codes))), Effect::Subscribed { filters }];
     assert_eq!(session.on_packet(Packet::Subscribe(subscribe), now), expected);
