@@ -3,6 +3,7 @@
 //! It belongs to the node and no actor stands behind it: what it accepts waits in the devices' inboxes. While one of
 //! them is full the whole batch waits, and after a while its sender is told to come again; nothing is dropped for that.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 use voltree_model::{DeviceId, Metric, Reading, RejectReason, Timestamp};
 use voltree_protocols::influx::{
-    Line, LineRejection, Lines, MAX_FIELDS, Mapping, OWN_MEASUREMENT, Precision,
+    KnownNames, Line, LineRejection, Lines, MAX_FIELDS, Mapping, OWN_MEASUREMENT, Precision,
 };
 use voltree_protocols::mqtt::{Credentials, DeviceTopic};
 use voltree_runtime::{Outcome, Receipt, Refused, clock};
@@ -27,6 +28,10 @@ use crate::registry::DeviceEntry;
 const SPACE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long its commit may take after that.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+/// So many readings of a device are handed over at once.
+const AT_ONCE: usize = 256;
+/// So many of all devices wait for that at most.
+const MOST_WAITING: usize = 8_192;
 /// How many problems are named in an answer.
 const MOST_PROBLEMS: usize = 5;
 
@@ -44,7 +49,13 @@ struct Batch<'a> {
     precision: Precision,
     now: Timestamp,
     space_until: Instant,
-    last: Option<Arc<DeviceEntry>>,
+    names: KnownNames,
+    /// The devices that may be written for, and what waits to be handed over to each.
+    devices: Vec<Waiting>,
+    /// Where each of them is, by the tag that names it.
+    places: HashMap<String, usize>,
+    /// How much waits for all of them.
+    waiting: usize,
     /// A reading of which more lines may follow.
     open: Option<Open>,
     receipts: Vec<Receipt>,
@@ -52,11 +63,18 @@ struct Batch<'a> {
     written: Written,
 }
 
+/// What a device's lines came to, in their order, with the first line and the count of each.
+struct Waiting {
+    entry: Arc<DeviceEntry>,
+    inbound: Vec<Inbound>,
+    lines: Vec<(usize, usize)>,
+}
+
 /// A reading that Voltree itself wrote as several lines, one for each unit.
 struct Open {
     first_line: usize,
     lines: usize,
-    entry: Arc<DeviceEntry>,
+    place: usize,
     reading: Reading,
 }
 
@@ -77,7 +95,10 @@ impl LineDoor {
             precision: batch.precision,
             now: Timestamp::from_millis(self.broker.registry().faults().now_ms(NODE_CLOCK)),
             space_until: clock::monotonic() + SPACE_PATIENCE,
-            last: None,
+            names: KnownNames::default(),
+            devices: Vec::new(),
+            places: HashMap::new(),
+            waiting: 0,
             open: None,
             receipts: Vec::new(),
             rejections: Vec::new(),
@@ -91,48 +112,63 @@ impl LineDoor {
             }
         }
         open.close().await?;
+        open.hand_over_all().await?;
         open.committed().await
     }
 }
 
 impl Batch<'_> {
     async fn line(&mut self, number: usize, line: Line<'_>) -> Result<(), WriteError> {
-        let device = match self.door.mapping.device(&line) {
-            Ok(device) => device,
-            Err(rejection) => {
-                self.reject_unnamed(number, rejection);
-                return Ok(());
-            }
-        };
-        if !self.identity.may_publish(&DeviceTopic::Telemetry(device.clone()).to_string()) {
-            let detail = format!("no right to write for the device {device}");
-            self.reject_unnamed(number, LineRejection::new(RejectReason::NotAuthorized, &detail));
-            return Ok(());
-        }
-        if let Err(error) = self.door.broker.registry().hears(&device) {
-            let (reason, detail) = (error.reason(), format!("{device}: {error}"));
-            self.note(number, detail.clone());
-            let device = Some(device);
-            self.rejections.push(Entry::Rejected { device, origin: None, at: self.now, reason, detail });
-            return Ok(());
-        }
-        let entry = self.entry(&device);
+        let Some(place) = self.place(number, &line) else { return Ok(()) };
         let is_own = line.measurement == OWN_MEASUREMENT;
-        match self.read(&entry, line) {
+        match self.read(place, line) {
             Ok(reading) if is_own && self.joins(&reading) => {}
             Ok(reading) => {
                 self.close().await?;
-                self.open = Some(Open { first_line: number, lines: 1, entry, reading });
+                self.open = Some(Open { first_line: number, lines: 1, place, reading });
                 if !is_own {
                     self.close().await?;
                 }
             }
             Err(LineRejection { reason, detail }) => {
                 self.note(number, detail.clone());
-                self.accept(number, &entry, Inbound::Rejected { at: self.now, reason, detail }, 1).await?;
+                self.put(place, (number, 1), Inbound::Rejected { at: self.now, reason, detail }).await?;
             }
         }
         Ok(())
+    }
+
+    /// Which of the batch's devices a line is of; whether it may be written for is found out once. A line that is nobody's
+    /// is turned away.
+    fn place(&mut self, number: usize, line: &Line<'_>) -> Option<usize> {
+        let named = self.door.mapping.device_tag(line);
+        if let Some(place) = named.and_then(|(_, name)| self.places.get(name)) {
+            return Some(*place);
+        }
+        let device = match self.door.mapping.device(line) {
+            Ok(device) => device,
+            Err(rejection) => {
+                self.reject_unnamed(number, rejection);
+                return None;
+            }
+        };
+        if !self.identity.may_publish(&DeviceTopic::Telemetry(device.clone()).to_string()) {
+            let detail = format!("no right to write for the device {device}");
+            self.reject_unnamed(number, LineRejection::new(RejectReason::NotAuthorized, &detail));
+            return None;
+        }
+        if let Err(error) = self.door.broker.registry().hears(&device) {
+            let (reason, detail) = (error.reason(), format!("{device}: {error}"));
+            self.note(number, detail.clone());
+            let device = Some(device);
+            self.rejections.push(Entry::Rejected { device, origin: None, at: self.now, reason, detail });
+            return None;
+        }
+        let entry = self.door.broker.registry().adopt(&device, self.now);
+        self.devices.push(Waiting { entry, inbound: Vec::new(), lines: Vec::new() });
+        let place = self.devices.len() - 1;
+        self.places.insert(device.as_str().to_owned(), place);
+        Some(place)
     }
 
     /// Adds a line to the reading that the lines before it began, if it is of the same device and time.
@@ -155,26 +191,63 @@ impl Batch<'_> {
         true
     }
 
-    /// Hands over the reading of which more lines might have followed.
+    /// Puts the reading of which more lines might have followed with those that are to be handed over.
     async fn close(&mut self) -> Result<(), WriteError> {
-        let Some(Open { first_line, lines, entry, reading }) = self.open.take() else { return Ok(()) };
-        let inbound = entry.inbound(reading, self.now);
-        self.accept(first_line, &entry, inbound, lines).await
+        let Some(Open { first_line, lines, place, reading }) = self.open.take() else { return Ok(()) };
+        let inbound = self.devices[place].entry.inbound(reading, self.now);
+        self.put(place, (first_line, lines), inbound).await
     }
 
-    /// Lines of one device mostly follow each other.
-    fn entry(&mut self, device: &DeviceId) -> Arc<DeviceEntry> {
-        if let Some(last) = self.last.as_ref().filter(|last| last.id == *device) {
-            return Arc::clone(last);
+    async fn put(&mut self, place: usize, lines: (usize, usize), inbound: Inbound) -> Result<(), WriteError> {
+        let waiting = &mut self.devices[place];
+        waiting.inbound.push(inbound);
+        waiting.lines.push(lines);
+        self.waiting += 1;
+        if waiting.inbound.len() >= AT_ONCE {
+            return self.hand_over(place).await;
         }
-        let entry = self.door.broker.registry().adopt(device, self.now);
-        self.last = Some(Arc::clone(&entry));
-        entry
+        if self.waiting >= MOST_WAITING { self.hand_over_all().await } else { Ok(()) }
     }
 
-    fn read(&self, entry: &DeviceEntry, line: Line<'_>) -> Result<Reading, LineRejection> {
+    async fn hand_over_all(&mut self) -> Result<(), WriteError> {
+        for place in 0..self.devices.len() {
+            self.hand_over(place).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a device what waits for it: all at once, or one after the other if there is no room for all.
+    async fn hand_over(&mut self, place: usize) -> Result<(), WriteError> {
+        let waiting = &mut self.devices[place];
+        let (inbound, lines) = (std::mem::take(&mut waiting.inbound), std::mem::take(&mut waiting.lines));
+        let entry = Arc::clone(&waiting.entry);
+        self.waiting -= inbound.len();
+        if inbound.is_empty() {
+            return Ok(());
+        }
+        let readings = inbound.iter().zip(&lines).filter(|(inbound, _)| is_reading(inbound));
+        let taken: usize = readings.map(|(_, (_, lines))| lines).sum();
+        match entry.intake.try_accept_all(inbound) {
+            Ok(receipt) => {
+                entry.arrived(self.now);
+                self.receipts.push(receipt);
+                self.written.taken += taken;
+            }
+            Err(Refused::Busy(inbound) | Refused::Closed(inbound)) => {
+                for (inbound, (number, lines)) in inbound.into_iter().zip(lines) {
+                    self.accept(number, &entry, inbound, lines).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, place: usize, line: Line<'_>) -> Result<Reading, LineRejection> {
         let Self { now, precision, .. } = *self;
-        let reading = self.door.mapping.reading(&entry.id, line, precision, now, || entry.own_time(now))?;
+        let entry = &self.devices[place].entry;
+        let own_time = || entry.own_time(now);
+        let reading =
+            self.door.mapping.reading(&entry.id, line, precision, now, own_time, &mut self.names)?;
         if self.door.broker.registry().is_too_old(&entry.id, reading.at, now) {
             let detail = format!("{} is older than readings of {} are kept", reading.at, entry.id);
             return Err(LineRejection::new(RejectReason::TooOld, &detail));
@@ -190,7 +263,7 @@ impl Batch<'_> {
         inbound: Inbound,
         lines: usize,
     ) -> Result<(), WriteError> {
-        let is_reading = matches!(inbound, Inbound::Reading(_));
+        let is_reading = is_reading(&inbound);
         match timeout_at(self.space_until, entry.intake.accept(inbound)).await {
             Ok(Ok(receipt)) => {
                 entry.arrived(self.now);
@@ -243,6 +316,10 @@ impl Batch<'_> {
         };
         tokio::time::timeout(COMMIT_PATIENCE, all).await.unwrap_or(Err(WriteError::NotCommitted))
     }
+}
+
+const fn is_reading(inbound: &Inbound) -> bool {
+    matches!(inbound, Inbound::Reading(_))
 }
 
 impl Writes for LocalFleet {

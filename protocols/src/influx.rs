@@ -4,12 +4,14 @@
 //! A body is read line by line, and a bad line costs that line alone: it is named by its number, and reading goes on
 //! after its end. Newlines inside quoted texts belong to the text. No byte sequence panics the reader.
 
+mod names;
 mod reading;
 mod scan;
 mod write;
 
 use std::borrow::Cow;
 
+pub use names::KnownNames;
 pub use reading::{LineRejection, MAX_FIELDS, Mapping, Precision};
 pub use write::write_line;
 
@@ -78,12 +80,14 @@ pub enum LineError {
 pub struct Lines<'a> {
     rest: &'a [u8],
     number: usize,
+    /// The names of the last line's fields: the next one's are mostly the same.
+    fields: Vec<&'a str>,
 }
 
 impl<'a> Lines<'a> {
     /// The lines of a body.
     pub const fn new(body: &'a [u8]) -> Self {
-        Self { rest: body, number: 1 }
+        Self { rest: body, number: 1, fields: Vec::new() }
     }
 
     fn skip_to_next(&mut self) {
@@ -112,10 +116,11 @@ impl<'a> Iterator for Lines<'a> {
             }
         }
         let number = self.number;
-        let mut scanner = scan::Scanner::new(self.rest);
+        let mut scanner = scan::Scanner::new(self.rest, &mut self.fields);
         let line = scanner.line();
+        let position = scanner.position();
         match &line {
-            Ok(_) => self.advance(scanner.position()),
+            Ok(_) => self.advance(position),
             Err(_) => self.skip_to_next(),
         }
         Some((number, line))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use voltree_model::{DeviceId, Metric, MetricName, Reading, Timestamp, Unit};
-use voltree_protocols::influx::{LineError, Lines, Mapping, Precision};
+use voltree_protocols::influx::{KnownNames, LineError, Lines, Mapping, Precision};
 
 use super::{Format, columns};
 use crate::export::{LONG, WIDE};
@@ -93,7 +93,7 @@ fn lines(
     take: &mut dyn FnMut(Reading) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (mapping, now) = (Mapping::default(), voltree_actors::now());
-    let (mut raw, mut number) = (Vec::new(), 0_u64);
+    let (mut raw, mut number, mut names) = (Vec::new(), 0_u64, KnownNames::default());
     loop {
         let read = reader.read_until(b'\n', &mut raw)?;
         number += u64::from(read > 0);
@@ -109,7 +109,9 @@ fn lines(
             }
             let reading = mapping
                 .device(&line)
-                .and_then(|device| mapping.reading(&device, line, Precision::Nanoseconds, now, || now))
+                .and_then(|device| {
+                    mapping.reading(&device, line, Precision::Nanoseconds, now, || now, &mut names)
+                })
                 .with_context(|| format!("line {number}"))?;
             if let Some(left_out) = reading.left_out.first() {
                 bail!("line {number}: the field {:?} can't be kept: {}", left_out.name, left_out.reason);

@@ -85,13 +85,23 @@ impl Positions {
     /// Takes note of committed entries, in order.
     pub(crate) fn commit<'a>(&self, entries: impl IntoIterator<Item = (Lsn, &'a Entry)>) {
         let mut table = self.table.write();
+        // Entries of one device mostly follow each other: it is looked up once for all of them.
+        let mut run: Option<Run<'a>> = None;
         for (lsn, entry) in entries {
             // Before the entry counts as committed, as a snapshot of the records says that it has all that is.
             if let Entry::Record { change, .. } = entry {
                 self.records.apply(lsn, change);
             }
-            table.note(lsn, entry.device(), entry.origin());
+            run = match run {
+                Some(run) if run.device == entry.device() => Some(run.with(lsn, entry.origin())),
+                other => {
+                    other.into_iter().for_each(|run| table.note_run(&run));
+                    let (device, origin) = (entry.device(), entry.origin());
+                    Some(Run { first: lsn, last: lsn, device, origin })
+                }
+            };
         }
+        run.into_iter().for_each(|run| table.note_run(&run));
     }
 
     /// Takes note of one committed entry, in order, and of the record that it changed.
@@ -105,7 +115,7 @@ impl Positions {
         if let Some(change) = change {
             self.records.apply(lsn, change);
         }
-        self.table.write().note(lsn, device, origin);
+        self.table.write().note_run(&Run { first: lsn, last: lsn, device, origin });
     }
 
     /// The entry up to which nothing is left to do, given up to where each owner is covered.
@@ -123,22 +133,38 @@ impl Positions {
     }
 }
 
+/// Entries of one owner that follow each other, with their highest origin.
+#[derive(Debug)]
+struct Run<'a> {
+    first: Lsn,
+    last: Lsn,
+    device: Option<&'a DeviceId>,
+    origin: Option<Origin>,
+}
+
+impl Run<'_> {
+    fn with(self, last: Lsn, origin: Option<Origin>) -> Self {
+        Self { last, origin: self.origin.max(origin), ..self }
+    }
+}
+
 impl Table {
-    fn note(&mut self, lsn: Lsn, device: Option<&DeviceId>, origin: Option<Origin>) {
-        self.committed = lsn;
+    fn note_run(&mut self, run: &Run<'_>) {
+        let Run { first, last, device, origin } = *run;
+        self.committed = last;
         let Some(device) = device else {
-            self.node.get_or_insert(Span { first: lsn, last: lsn }).last = lsn;
+            self.node.get_or_insert(Span { first, last }).last = last;
             return;
         };
         match self.devices.get_mut(device) {
-            Some(span) => span.last = lsn,
+            Some(span) => span.last = last,
             None => {
-                self.devices.insert(device.clone(), Span { first: lsn, last: lsn });
+                self.devices.insert(device.clone(), Span { first, last });
             }
         }
         let Some(origin) = origin else { return };
         match self.origins.get_mut(device) {
-            Some(last) => *last = origin.max(*last),
+            Some(known) => *known = origin.max(*known),
             None => {
                 self.origins.insert(device.clone(), origin);
             }

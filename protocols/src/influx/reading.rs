@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use voltree_model::{DeviceId, Metric, MetricName, MetricRejection, Reading, RejectReason, Timestamp, Unit};
+use voltree_model::{DeviceId, Metric, MetricRejection, Reading, RejectReason, Timestamp};
 
-use super::{FieldValue, Line, OWN_MEASUREMENT};
+use super::names::{Names, Series};
+use super::{FieldValue, KnownNames, Line};
 
 /// The most fields that one line may carry.
 pub const MAX_FIELDS: usize = 512;
@@ -100,8 +101,7 @@ impl Precision {
 impl Mapping {
     /// Whose a line is.
     pub fn device(&self, line: &Line<'_>) -> Result<DeviceId, LineRejection> {
-        let tag = |name: &String| line.tags.iter().find(|(key, _)| *key == name.as_str());
-        let Some((key, value)) = self.device_tags.iter().find_map(tag) else {
+        let Some((key, value)) = self.device_tag(line) else {
             let detail =
                 format!("no tag names the device; one of these must: {}", self.device_tags.join(", "));
             return Err(LineRejection::new(RejectReason::BadPayload, &detail));
@@ -111,8 +111,15 @@ impl Mapping {
         })
     }
 
+    /// The tag that says whose a line is, and its value, which need not be good for an id.
+    pub fn device_tag<'l>(&self, line: &'l Line<'_>) -> Option<(&'l str, &'l str)> {
+        let tag = |name: &String| line.tags.iter().find(|(key, _)| *key == name.as_str());
+        self.device_tags.iter().find_map(tag).map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+
     /// What the device said. A line without a time of its own is given `own_time`, which should differ from that of the
-    /// device's other readings: two that share a time are one.
+    /// device's other readings: two that share a time are one. The names of its series are those of an earlier line if
+    /// they can be.
     pub fn reading(
         &self,
         device: &DeviceId,
@@ -120,6 +127,7 @@ impl Mapping {
         precision: Precision,
         received_at: Timestamp,
         own_time: impl FnOnce() -> Timestamp,
+        known: &mut KnownNames,
     ) -> Result<Reading, LineRejection> {
         let at = match line.time {
             None => own_time(),
@@ -129,7 +137,6 @@ impl Mapping {
             let detail = format!("{} fields, {MAX_FIELDS} are allowed", line.fields.len());
             return Err(LineRejection::new(RejectReason::TooManyMetrics, &detail));
         }
-        let names = self.names(&line);
         let mut reading = Reading {
             device: device.clone(),
             at,
@@ -137,7 +144,10 @@ impl Mapping {
             attributes: Vec::new(),
             left_out: Vec::new(),
         };
-        fill(&mut reading, line, &names);
+        match known.of(&line, self) {
+            Some(series) => fill(&mut reading, line, series),
+            None => fill_what_can_be(&mut reading, &self.names(&line), line),
+        }
         match reading.left_out.first() {
             Some(first) if reading.metrics.is_empty() && reading.attributes.is_empty() => Err(
                 LineRejection::new(first.reason, &format!("no usable field; the first is {:?}", first.name)),
@@ -145,31 +155,6 @@ impl Mapping {
             Some(_) | None => Ok(reading),
         }
     }
-
-    /// What stands around a field's name in the name of its series, and the unit of all of them.
-    fn names(&self, line: &Line<'_>) -> Names {
-        let own = line.measurement == OWN_MEASUREMENT;
-        let named_by =
-            self.device_tags.iter().find(|name| line.tags.iter().any(|(key, _)| key == name.as_str()));
-        let unit = own.then(|| line.tags.iter().find(|(key, _)| key == "unit")).flatten();
-        let mut rest: Vec<_> = line
-            .tags
-            .iter()
-            .filter(|(key, _)| named_by.is_none_or(|name| key != name.as_str()) && !(own && key == "unit"))
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        rest.sort_unstable();
-        let before =
-            if own || !self.measurement_in_name { String::new() } else { format!("{}.", line.measurement) };
-        let after = if rest.is_empty() { String::new() } else { format!("{{{}}}", rest.join(",")) };
-        Names { before, after, unit: unit.map(|(_, unit)| Unit::new(unit).map_err(|_| ())) }
-    }
-}
-
-struct Names {
-    before: String,
-    after: String,
-    unit: Option<Result<Unit, ()>>,
 }
 
 fn checked_time(time: i64, precision: Precision, received_at: Timestamp) -> Result<Timestamp, LineRejection> {
@@ -186,15 +171,24 @@ fn checked_time(time: i64, precision: Precision, received_at: Timestamp) -> Resu
     Ok(at)
 }
 
+fn fill(reading: &mut Reading, line: Line<'_>, series: &[Series]) {
+    for ((name, unit), (_, value)) in series.iter().zip(line.fields) {
+        let name = name.clone();
+        match as_number(value) {
+            Ok(value) => reading.metrics.push(Metric { name, value, unit: unit.clone() }),
+            Err(text) => reading.attributes.push((name, text)),
+        }
+    }
+}
+
 /// Of two fields with one name the later counts, which is why this walks backwards and turns the lists round at the end.
-fn fill(reading: &mut Reading, line: Line<'_>, names: &Names) {
+fn fill_what_can_be(reading: &mut Reading, names: &Names, line: Line<'_>) {
     let mut seen: HashSet<Cow<'_, str>> = HashSet::with_capacity(line.fields.len());
     for (key, value) in line.fields.into_iter().rev() {
         if !seen.insert(key.clone()) {
             continue;
         }
-        let name = MetricName::new(format!("{}{key}{}", names.before, names.after));
-        let (Ok(name), Ok(unit)) = (name, names.unit.clone().transpose()) else {
+        let (Some(name), Ok(unit)) = (names.of(&key), names.unit.clone().transpose()) else {
             let name = printable(&key, MAX_SHOWN_NAME_CHARS);
             reading.left_out.push(MetricRejection { name, reason: RejectReason::BadName });
             continue;

@@ -6,16 +6,18 @@ use super::{FieldValue, Line, LineError};
 
 /// Reads one line from its first byte on.
 #[derive(Debug)]
-pub(super) struct Scanner<'a> {
+pub(super) struct Scanner<'a, 'f> {
     bytes: &'a [u8],
     at: usize,
+    /// The names of the fields of a line before, as far as they stand there as they are; then those of this one.
+    likely: &'f mut Vec<&'a str>,
 }
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-impl<'a> Scanner<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+impl<'a, 'f> Scanner<'a, 'f> {
+    pub(super) const fn new(bytes: &'a [u8], likely: &'f mut Vec<&'a str>) -> Self {
+        Self { bytes, at: 0, likely }
     }
 
     /// How many bytes were read.
@@ -57,12 +59,9 @@ impl<'a> Scanner<'a> {
         if self.at_end() {
             return Err(LineError::NoFields);
         }
-        let mut fields = Vec::with_capacity(8);
+        let mut fields = Vec::with_capacity(self.likely.len().max(8));
         loop {
-            let key = self.token(b",= ")?;
-            if key.is_empty() || !self.take(b'=') {
-                return Err(LineError::BadField);
-            }
+            let key = self.field_name(fields.len())?;
             fields.push((key, self.value()?));
             if !self.take(b',') {
                 return Ok(fields);
@@ -70,11 +69,39 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// A field's name with its equals sign. One that stands where it stood in the line before need not be read again: it
+    /// has no escapes and ends with the sign, so that it would be read as the same.
+    fn field_name(&mut self, index: usize) -> Result<Cow<'a, str>, LineError> {
+        let likely = self.likely.get(index).copied();
+        if let Some(name) = likely
+            && let Some(after) = self.rest().strip_prefix(name.as_bytes())
+            && after.first() == Some(&b'=')
+        {
+            self.at += name.len() + 1;
+            return Ok(Cow::Borrowed(name));
+        }
+        let name = self.token(b",= ")?;
+        if name.is_empty() || !self.take(b'=') {
+            return Err(LineError::BadField);
+        }
+        self.likely.truncate(index);
+        if let Cow::Borrowed(name) = name
+            && self.likely.len() == index
+        {
+            self.likely.push(name);
+        }
+        Ok(name)
+    }
+
     fn value(&mut self) -> Result<FieldValue<'a>, LineError> {
         if self.take(b'"') {
             return self.quoted().map(FieldValue::Text);
         }
         let rest = self.rest();
+        if let Some((value, length)) = plain_decimal(rest) {
+            self.at += length;
+            return Ok(FieldValue::Float(value));
+        }
         let length = rest.iter().position(|byte| matches!(byte, b',' | b' ' | b'\n' | b'\r'));
         let raw = rest.get(..length.unwrap_or(rest.len())).unwrap_or_default();
         self.at += raw.len();
@@ -154,6 +181,40 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// So many digits make a whole number that a float holds exactly, and so does the power of ten that it is divided by: the
+/// quotient is then the float that is nearest to the decimal.
+const EXACT_DIGITS: usize = 15;
+const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// A number of few digits as most values are written, such as `-3.312`, with its length; everything else is left to
+/// those who know all forms.
+fn plain_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
+    let is_negative = bytes.first() == Some(&b'-');
+    let begin = usize::from(is_negative);
+    let (mut whole, mut point, mut at) = (0_u64, None, begin);
+    loop {
+        match bytes.get(at) {
+            Some(digit @ b'0'..=b'9') => whole = whole * 10 + u64::from(digit - b'0'),
+            Some(b'.') if point.is_none() => point = Some(at),
+            None | Some(b',' | b' ' | b'\n' | b'\r') => break,
+            Some(_) => return None,
+        }
+        at += 1;
+        if at - begin > EXACT_DIGITS + 1 {
+            return None;
+        }
+    }
+    let digits = at - begin - usize::from(point.is_some());
+    if digits == 0 || digits > EXACT_DIGITS {
+        return None;
+    }
+    let decimals = point.map_or(0, |point| at - point - 1);
+    #[expect(clippy::cast_precision_loss, reason = "fifteen digits are less than 2^53")]
+    let value = whole as f64 / POWERS_OF_TEN.get(decimals)?;
+    Some((if is_negative { -value } else { value }, at))
+}
+
 fn number_or_boolean<'a>(raw: &str) -> Result<FieldValue<'a>, LineError> {
     let bad = LineError::BadValue;
     match raw {
@@ -196,4 +257,39 @@ fn text<'a>(raw: &'a [u8], escaped: bool, escapable: &[u8]) -> Result<Cow<'a, st
         }
     }
     Ok(Cow::Owned(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn as_std_reads(text: &str) -> Option<u64> {
+        text.parse::<f64>().ok().filter(|value| value.is_finite()).map(f64::to_bits)
+    }
+
+    #[test]
+    fn a_plain_decimal_is_what_the_standard_library_makes_of_it() {
+        for text in ["0", "-0", "-0.0", "3.312", "5.", ".5", "-273.15", "999999999999999", "0.00000000000001"]
+        {
+            let (value, length) = plain_decimal(format!("{text},x=1").as_bytes()).unwrap();
+            assert_eq!((Some(value.to_bits()), length), (as_std_reads(text), text.len()), "{text}");
+        }
+        for text in
+            ["", "-", ".", "-.", "1e3", "+1", "1i", "1.2.3", "nan", "9999999999999999", "0.000000000000000"]
+        {
+            assert_eq!(plain_decimal(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decimals_are_read_as_the_standard_library_reads_them(text in "-?[0-9]{0,9}\\.?[0-9]{0,9}") {
+            if let Some((value, length)) = plain_decimal(text.as_bytes()) {
+                prop_assert_eq!(length, text.len());
+                prop_assert_eq!(Some(value.to_bits()), as_std_reads(&text), "{}", text);
+            }
+        }
+    }
 }

@@ -19,7 +19,7 @@ fn reading(body: &str) -> Result<voltree_model::Reading, LineRejection> {
     let mapping = Mapping::default();
     let line = line(body);
     let device = mapping.device(&line)?;
-    mapping.reading(&device, line, Precision::Nanoseconds, NOW, || NOW)
+    mapping.reading(&device, line, Precision::Nanoseconds, NOW, || NOW, &mut KnownNames::default())
 }
 
 #[test]
@@ -107,11 +107,46 @@ fn rejections_have_the_ledgers_reasons() {
         Precision::Seconds,
         NOW,
         || NOW,
+        &mut KnownNames::default(),
     );
     assert_eq!(overflow.unwrap_err().reason, RejectReason::BadTimestamp);
 }
 
+/// Lines of few kinds in any order, among them some with a field twice, with texts, escapes and names that are too long.
+fn similar_lines() -> impl Strategy<Value = String> {
+    let names = prop_oneof![8 => "[abc]", 1 => Just("a\\ b".to_owned()), 1 => Just("n".repeat(130))];
+    let value = prop_oneof![6 => "-?[0-9]{1,3}(\\.[0-9]{1,3})?", 1 => Just("\"text\"".to_owned()), 1 => Just("7i".to_owned()), 1 => Just("t".to_owned())];
+    let fields = proptest::collection::vec((names, value), 1..4).prop_map(|fields| {
+        fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+    });
+    let tags = prop_oneof![
+        Just(",device=x"),
+        Just(",dev=y,host=z"),
+        Just(",host=x,k=1"),
+        Just(",k=2,device=x,unit=V")
+    ];
+    let measurement = prop_oneof![Just("m"), Just("voltree"), Just("mm")];
+    let line = (measurement, tags, fields).prop_map(|(m, tags, fields)| format!("{m}{tags} {fields} 5\n"));
+    proptest::collection::vec(line, 1..40).prop_map(|lines| lines.concat())
+}
+
 proptest! {
+    #[test]
+    fn what_is_remembered_of_other_lines_changes_no_reading(body in similar_lines()) {
+        let (mapping, mut known) = (Mapping::default(), KnownNames::default());
+        let device = DeviceId::new("x").unwrap();
+        let alone = body.lines();
+        for ((_, line), alone) in Lines::new(body.as_bytes()).zip(alone) {
+            let [(_, alone)] = <[_; 1]>::try_from(lines(alone)).unwrap();
+            prop_assert_eq!(&line, &alone);
+            let read = |line: Line<'_>, known: &mut KnownNames| {
+                mapping.reading(&device, line, Precision::Nanoseconds, NOW, || NOW, known)
+            };
+            let (line, alone) = (line.unwrap(), alone.unwrap());
+            prop_assert_eq!(read(line, &mut known), read(alone, &mut KnownNames::default()));
+        }
+    }
+
     #[test]
     fn no_bytes_panic_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         for (number, line) in Lines::new(&bytes) {

@@ -183,11 +183,11 @@ pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64], packing: Packing)
         match integers {
             Integers::Narrow(integers) if pack => {
                 bytes.extend_from_slice(&[PACKED_DECIMALS, exponent]);
-                packed::push(bytes, integers.iter().map(|integer| i64::from(*integer)));
+                packed::push(bytes, &integers.iter().map(|integer| i64::from(*integer)).collect::<Vec<_>>());
             }
             Integers::Wide(integers) if pack => {
                 bytes.extend_from_slice(&[PACKED_DECIMALS, exponent]);
-                packed::push(bytes, integers.iter().copied());
+                packed::push(bytes, &integers);
             }
             Integers::Narrow(integers) => {
                 bytes.extend_from_slice(&[DECIMALS_32, exponent]);
@@ -200,7 +200,7 @@ pub(crate) fn push_floats(bytes: &mut Vec<u8>, values: &[f64], packing: Packing)
         }
     } else if pack {
         bytes.push(PACKED_FLOATS);
-        packed::push(bytes, values.iter().map(|value| value.to_bits().cast_signed()));
+        packed::push(bytes, &values.iter().map(|value| value.to_bits().cast_signed()).collect::<Vec<_>>());
     } else {
         bytes.push(FLOATS);
         compress(bytes, values, &ChunkConfig::default())?;
@@ -216,7 +216,7 @@ pub(crate) fn push_integers(bytes: &mut Vec<u8>, integers: &[i64], packing: Pack
         push_constant(bytes, constant);
     } else if packing.is_for(integers.len()) {
         bytes.push(PACKED_INTEGERS);
-        packed::push(bytes, integers.iter().copied());
+        packed::push(bytes, integers);
     } else {
         bytes.push(INTEGERS);
         compress_integers(bytes, integers)?;
@@ -302,10 +302,11 @@ fn exponent_of(value: f64, from: usize) -> Option<usize> {
 fn narrow(values: &[f64], power: f64) -> Option<Vec<i32>> {
     let mut same = true;
     let integer = |value: &f64| {
-        // Adding this makes a float round to a whole number; what is too large for that is not brought back.
-        let rounded = (value * power + ROUND) - ROUND;
+        // Adding this makes a float round to a whole number, which then stands in its last bits as integers do. What is
+        // too large for that is not brought back.
+        let rounded = value * power + ROUND;
         #[expect(clippy::cast_possible_truncation, reason = "compared with what it came from")]
-        let integer = rounded as i32;
+        let integer = rounded.to_bits() as i32;
         same &= (f64::from(integer) / power).to_bits() == value.to_bits();
         integer
     };

@@ -48,7 +48,7 @@ impl Table {
             let places = table.places(first, readings.len() - row);
             for some in alike.chunks(ROWS_AT_ONCE) {
                 values.clear();
-                values.extend(some.iter().flat_map(|reading| reading.values()));
+                some.iter().for_each(|reading| reading.push_values(&mut values));
                 for (index, place) in &places {
                     let Some(column) = table.columns.get_mut(*place) else { continue };
                     let of_column = values.iter().skip(*index).step_by(first.series().len().max(1));

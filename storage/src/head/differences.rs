@@ -32,11 +32,32 @@ pub(super) fn push(data: &mut Vec<u8>, base: &[f64], values: impl Iterator<Item 
         let bytes = (difference >> (8 * before)).to_le_bytes();
         let count = 8_u32.saturating_sub(before + after);
         data.push(u8::try_from(before << 4 | count).unwrap_or_default());
-        data.extend(bytes.into_iter().take(usize::try_from(count).unwrap_or_default()));
+        // All eight, which takes one step, and then those that are not wanted are dropped.
+        let end = data.len() + usize::try_from(count).unwrap_or_default();
+        data.extend_from_slice(&bytes);
+        data.truncate(end);
     }
 }
 
-/// The values again, in their order.
+/// Adds the values again, in their order: all of the others as they are, and then what differs.
+pub(super) fn restore(base: &[f64], data: &[u8], values: &mut Vec<f64>) {
+    let from = values.len();
+    values.extend_from_slice(base);
+    let mut rest = Values::new(base, data);
+    for (byte, bits) in rest.bits.iter().enumerate() {
+        let mut left = *bits;
+        while left != 0 {
+            let place = from + 8 * byte + usize::try_from(left.trailing_zeros()).unwrap_or_default();
+            left &= left - 1;
+            let (Some(value), Some(difference)) = (values.get_mut(place), rest.next_difference()) else {
+                return values.truncate(place);
+            };
+            *value = f64::from_bits(value.to_bits() ^ difference);
+        }
+    }
+}
+
+/// The values again, one after the other.
 #[derive(Debug, Clone)]
 pub(crate) struct Values<'a> {
     base: std::iter::Enumerate<std::slice::Iter<'a, f64>>,
@@ -52,9 +73,17 @@ impl<'a> Values<'a> {
 
     fn next_difference(&mut self) -> Option<u64> {
         let (head, rest) = self.differences.split_first()?;
-        let (bytes, rest) = rest.split_at_checked(usize::from(head & 0x0F))?;
-        self.differences = rest;
-        let difference = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let count = head & 0x0F;
+        let (bytes, after) = rest.split_at_checked(usize::from(count))?;
+        self.differences = after;
+        let difference = match rest.first_chunk() {
+            // Eight bytes at once, of which the later ones are of the next differences.
+            Some(eight) => {
+                let unused = u64::BITS.saturating_sub(8 * u32::from(count));
+                u64::from_le_bytes(*eight) & u64::MAX.checked_shr(unused).unwrap_or_default()
+            }
+            None => bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+        };
         Some(difference << (8 * u32::from(head >> 4)))
     }
 }
@@ -118,6 +147,9 @@ mod tests {
             let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             let back: Vec<f64> = Values::new(&base, &data).collect();
             prop_assert_eq!(bits(&back), bits(&values));
+            let mut after_others = vec![7.0];
+            restore(&base, &data, &mut after_others);
+            prop_assert_eq!(bits(&after_others), bits(&[&[7.0], values.as_slice()].concat()));
         }
     }
 }

@@ -38,9 +38,16 @@ const DISTANCE_BYTES: usize = 2;
 impl OpenReading {
     /// Takes over a reading, against the base of one before it if that has the same series.
     pub(crate) fn new(lsn: Lsn, origin: Origin, reading: &Reading, before: Option<&Self>) -> Self {
-        let alike = before.filter(|before| before.has_series_of(&reading.metrics));
-        let against = alike.and_then(|alike| Self::against(&alike.base, lsn, origin, reading));
-        against.unwrap_or_else(|| Self::as_base(lsn, origin, reading, alike))
+        match before.filter(|before| before.has_series_of(&reading.metrics)) {
+            Some(before) => Self::alike(lsn, origin, reading, before),
+            None => Self::as_base(lsn, origin, reading, None),
+        }
+    }
+
+    /// Takes over a reading that has the series of one before it.
+    pub(super) fn alike(lsn: Lsn, origin: Origin, reading: &Reading, before: &Self) -> Self {
+        let against = Self::against(&before.base, lsn, origin, reading);
+        against.unwrap_or_else(|| Self::as_base(lsn, origin, reading, Some(before)))
     }
 
     /// Takes over a reading that later ones may be held against; `alike` has the same series.
@@ -58,7 +65,9 @@ impl OpenReading {
     fn against(base: &Arc<Base>, lsn: Lsn, origin: Origin, reading: &Reading) -> Option<Self> {
         let distance = origin.sequence.checked_sub(base.origin.sequence)?;
         let distance = u16::try_from(distance).ok().filter(|_| origin.epoch == base.origin.epoch)?;
-        let mut data = Vec::with_capacity(DISTANCE_BYTES + differences::most_bytes(base.values.len()));
+        let mut data = Vec::with_capacity(
+            DISTANCE_BYTES + differences::most_bytes(base.values.len()) + size_of::<f64>(),
+        );
         data.extend_from_slice(&distance.to_le_bytes());
         differences::push(&mut data, &base.values, reading.metrics.iter().map(|metric| metric.value));
         Some(Self { lsn, at: reading.at, base: Arc::clone(base), data: data.into() })
@@ -85,6 +94,12 @@ impl OpenReading {
     /// Its values, in the order of its series.
     pub(crate) fn values(&self) -> Values<'_> {
         Values::new(&self.base.values, self.data.get(DISTANCE_BYTES..).unwrap_or_default())
+    }
+
+    /// Adds its values, in the order of its series.
+    pub(crate) fn push_values(&self, values: &mut Vec<f64>) {
+        let data = self.data.get(DISTANCE_BYTES..).unwrap_or_default();
+        differences::restore(&self.base.values, data, values);
     }
 
     /// Whether the values of both are of the same, in the same order.

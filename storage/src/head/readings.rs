@@ -37,11 +37,17 @@ impl OpenReadings {
     /// Takes in a reading, and says how it is held.
     pub(super) fn push(&mut self, lsn: Lsn, origin: Origin, reading: &Reading) -> &OpenReading {
         let kind = self.kinds.iter().position(|kind| kind.last.has_series_of(&reading.metrics));
-        let kind = kind.map(|index| self.kinds.remove(index));
-        let kind = Kind::after(kind, lsn, origin, reading);
-        let open = kind.last.clone();
-        self.kinds.truncate(MOST_KINDS - 1);
-        self.kinds.insert(0, kind);
+        match kind {
+            Some(index) => {
+                self.kinds[..=index].rotate_right(1);
+                self.kinds[0].follow(lsn, origin, reading);
+            }
+            None => {
+                self.kinds.truncate(MOST_KINDS - 1);
+                self.kinds.insert(0, Kind::new(OpenReading::as_base(lsn, origin, reading, None)));
+            }
+        }
+        let open = self.kinds[0].last.clone();
         self.bytes += open.bytes();
         let place = (open.at, lsn);
         let at = match self.readings.back() {
@@ -89,15 +95,19 @@ impl OpenReadings {
 }
 
 impl Kind {
-    fn after(kind: Option<Self>, lsn: Lsn, origin: Origin, reading: &Reading) -> Self {
-        let Some(Self { last, served }) = kind else {
-            return Self { last: OpenReading::as_base(lsn, origin, reading, None), served: 1 };
-        };
-        let enough = if last.is_far_from_base() { BASE_SERVES_AT_LEAST } else { BASE_SERVES };
-        if served >= enough {
-            return Self { last: OpenReading::as_base(lsn, origin, reading, Some(&last)), served: 1 };
+    fn new(last: OpenReading) -> Self {
+        Self { last, served: 1 }
+    }
+
+    /// Takes in the next reading, which has the series of the last one.
+    fn follow(&mut self, lsn: Lsn, origin: Origin, reading: &Reading) {
+        let enough = if self.last.is_far_from_base() { BASE_SERVES_AT_LEAST } else { BASE_SERVES };
+        if self.served >= enough {
+            *self = Self::new(OpenReading::as_base(lsn, origin, reading, Some(&self.last)));
+            return;
         }
-        Self { last: OpenReading::new(lsn, origin, reading, Some(&last)), served: served + 1 }
+        self.last = OpenReading::alike(lsn, origin, reading, &self.last);
+        self.served += 1;
     }
 }
 

@@ -51,6 +51,8 @@ const SPACE_CHECK: Duration = Duration::from_millis(100);
 struct Group {
     written: Vec<Written>,
     origins: BTreeMap<DeviceId, Origin>,
+    /// The device of the last entry with its last origin, which is not among the others: the next entry is mostly its too.
+    last: Option<(DeviceId, Origin)>,
     waiting: Vec<(Done, Lsn)>,
     /// What goes into the file, all at once.
     buffer: Vec<u8>,
@@ -250,16 +252,18 @@ impl Group {
     /// Whether the entry is written already, on disk or in this group; takes note of it if not.
     fn has(&mut self, slot: &JournalSlot, entry: &Entry) -> bool {
         let (Some(device), Some(origin)) = (entry.device(), entry.origin()) else { return false };
-        if let Some(last) = self.origins.get_mut(device) {
+        if let Some((_, last)) = self.last.as_mut().filter(|(of, _)| of == device) {
             let known = origin <= *last;
             *last = origin.max(*last);
             return known;
         }
-        if slot.positions.last_origin(device).is_some_and(|last| origin <= last) {
-            return true;
+        if let Some((of, last)) = self.last.take() {
+            self.origins.insert(of, last);
         }
-        self.origins.insert(device.clone(), origin);
-        false
+        let last = self.origins.get(device).copied().or_else(|| slot.positions.last_origin(device));
+        let known = last.is_some_and(|last| origin <= last);
+        self.last = Some((device.clone(), last.map_or(origin, |last| origin.max(last))));
+        known
     }
 }
 

@@ -7,6 +7,10 @@
 //!
 //! After each such turn the file begins anew with how many keys the engine has and their checksum: a damaged file makes
 //! sled forget keys without a word, and whoever opens the map again counts them.
+//!
+//! A last record that is not whole is a write that a cut of the power tore, and nobody was told that it is durable. What was
+//! synced is followed by the mark of that as soon as the map is closed or the file begins anew: with the mark behind it a
+//! record was whole once, and is damaged.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -46,6 +50,8 @@ struct State {
     /// Records that are not in the file yet.
     unwritten: Vec<u8>,
     file: Option<File>,
+    /// Whether the file ends with records that were synced and not marked.
+    unmarked: bool,
     /// What the engine had after it was given all of it last.
     census: Option<Census>,
 }
@@ -115,6 +121,7 @@ impl<K: Kv> TailKv<K> {
             File::open(dir)?.sync_all()?;
         }
         state.file = Some(file);
+        state.unmarked = true;
         state.unwritten.clear();
         Ok(())
     }
@@ -142,12 +149,38 @@ impl<K: Kv> TailKv<K> {
     fn begin_anew(&self, census: Census) -> io::Result<()> {
         let mut record = Vec::new();
         push_record(&mut record, &[(CENSUS.to_vec(), census.to_bytes())], &[]);
+        push_mark(&mut record);
         let beside = self.path.with_extension("new");
         let mut file = File::create(&beside)?;
         file.write_all(&record)?;
         file.sync_all()?;
         std::fs::rename(&beside, &self.path)?;
         self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    }
+}
+
+impl State {
+    /// Says in the file that what it has was synced. Needs no sync of its own: without the mark nothing is lost but the word
+    /// that a damaged last record was whole.
+    fn mark(&mut self) -> io::Result<()> {
+        let Some(file) = self.file.as_mut().filter(|_| self.unmarked) else { return Ok(()) };
+        let mut mark = Vec::new();
+        push_mark(&mut mark);
+        let len = file.metadata()?.len();
+        if let Err(error) = file.write_all(&mark) {
+            file.set_len(len)?;
+            return Err(error);
+        }
+        self.unmarked = false;
+        Ok(())
+    }
+}
+
+impl<K> Drop for TailKv<K> {
+    fn drop(&mut self) {
+        if let Err(error) = self.state.get_mut().mark() {
+            tracing::debug!(%error, path = %self.path.display(), "a bucket was closed without its mark");
+        }
     }
 }
 
@@ -243,6 +276,11 @@ fn push_record(buffer: &mut Vec<u8>, pairs: &[Pair], gone: &[Vec<u8>]) {
     buffer.extend_from_slice(&record);
 }
 
+/// A record of nothing.
+fn push_mark(buffer: &mut Vec<u8>) {
+    push_record(buffer, &[], &[]);
+}
+
 /// Applies all records up to the first that is not whole; says where that begins. If whole ones follow, it was not torn
 /// but damaged.
 fn replay(bytes: &[u8], state: &mut State) -> Result<usize, KvError> {
@@ -315,6 +353,11 @@ mod tests {
         fn set_tail(&self, bytes: &[u8]) {
             std::fs::write(self.temp.path().join(NAME), bytes).unwrap();
         }
+    }
+
+    /// Ends without closing anything, as a process that is killed does.
+    fn kill(kv: TailKv<Arc<dyn Kv>>) {
+        std::mem::forget(kv);
     }
 
     fn pair(key: &str, value: &str) -> Pair {
@@ -401,7 +444,7 @@ mod tests {
             kv.write(vec![pair(n, "value")], vec![]).unwrap();
             kv.sync().unwrap();
         }
-        drop(kv);
+        kill(kv);
         let whole = machine.tail();
         let record = whole.len() / 3;
         for len in record * 2..whole.len() {
@@ -414,6 +457,35 @@ mod tests {
             bytes[at] = !bytes[at];
             machine.set_tail(&bytes);
             assert!(matches!(machine.open(), Err(KvError::Damaged { .. })), "byte {at}");
+        }
+    }
+    #[test]
+    fn no_byte_of_what_was_closed_in_order_changes_without_a_word() {
+        let machine = Machine::new();
+        let kv = machine.open().unwrap();
+        kv.write(vec![pair("a", &"x".repeat(SPILL_BYTES))], vec![]).unwrap();
+        kv.sync().unwrap();
+        drop(kv);
+        let spilled = machine.tail();
+        let kv = machine.open().unwrap();
+        kv.write(vec![pair("b", "2")], vec![]).unwrap();
+        kv.sync().unwrap();
+        drop(kv);
+        drop(machine.open().unwrap());
+        let mut mark = Vec::new();
+        push_mark(&mut mark);
+        for whole in [spilled, machine.tail()] {
+            let begin_of_mark = whole.len() - mark.len();
+            assert_eq!(whole[begin_of_mark..], mark, "one mark, however often it is opened");
+            for at in 0..whole.len() {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 0x55;
+                machine.set_tail(&bytes);
+                match machine.open() {
+                    Ok(kv) => assert!(at >= begin_of_mark && kv.get(b"a").unwrap().is_some(), "byte {at}"),
+                    Err(error) => assert!(matches!(error, KvError::Damaged { .. }), "byte {at}: {error}"),
+                }
+            }
         }
     }
 }

@@ -9,6 +9,9 @@ const ROWS_AN_HOUR: u64 = 150;
 /// How many bytes of each file are turned, one at a time. `VOLTREE_FLIPPED_BYTES` asks for more.
 const PLACES: usize = 8;
 const DAY: i64 = 86_400_000;
+const BUCKET: &str = "buckets/raw/1970-01-02";
+/// How a tail ends that was closed: length, checksum, and a count of nothing.
+const MARK_BYTES: usize = 12;
 
 fn noisy(sequence: u64) -> Entry {
     let metric = |n: u32| {
@@ -63,59 +66,80 @@ fn heal(node: &Node) {
     }
 }
 
+#[derive(Debug, PartialEq)]
+enum Flipped {
+    Harmless,
+    Noticed,
+}
+
+/// Turns a byte in a copy of a node that was closed, and lets it heal: what makes a difference must be told by name.
+fn flip(whole: &Path, name: &Path, at: usize, before: &[(i64, u64)]) -> Flipped {
+    let temp = tempfile::tempdir().unwrap();
+    copy(whole, temp.path());
+    let damaged = temp.path().join(name);
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    bytes[at] ^= 0x55;
+    std::fs::write(&damaged, bytes).unwrap();
+
+    let what = format!("byte {at} of {}", name.display());
+    let node = Node::open(temp.path());
+    let first = answer(&node);
+    let others = |answer: &[(i64, u64)]| answer.iter().filter(|(at, _)| is_of_other_days(*at)).count();
+    if let Ok(first) = &first {
+        assert_eq!(others(first), others(before), "{what}");
+    }
+    heal(&node);
+    let events = node.store.take_events();
+    let healed = answer(&node).unwrap();
+    if healed != before {
+        let in_values = name.ends_with("values");
+        let (healed, before) = (healed.len(), before.len());
+        assert!(in_values && !events.is_empty(), "{what}: {healed} of {before}, {events:?}");
+    }
+    let is_harmless = first.is_ok_and(|first| first == before);
+    assert!(is_harmless || !events.is_empty(), "{what} is told by name");
+    if is_harmless { Flipped::Harmless } else { Flipped::Noticed }
+}
+
+/// Readings of a little more than a day, sealed, and the node closed in order; what it answers.
+fn sealed_and_closed(path: &Path, sequences: impl Iterator<Item = u64>) -> Vec<(i64, u64)> {
+    let mut node = Node::open(path);
+    node.writing(|node| node.append(sequences.map(noisy).collect()));
+    node.catch_up();
+    node.seal();
+    answer(&node).unwrap()
+}
+
+/// The last record of a tail is what a torn write looks like too: it must not be taken for one.
+#[test]
+fn a_flipped_byte_in_the_last_record_of_a_tail_is_named_and_made_good() {
+    let whole = tempfile::tempdir().unwrap();
+    let before = sealed_and_closed(whole.path(), (1..=30 * ROWS_AN_HOUR).step_by(90));
+    let name = Path::new(BUCKET).join("tail");
+    let size = usize::try_from(std::fs::metadata(whole.path().join(&name)).unwrap().len()).unwrap();
+    let last_bytes = (size - 40..size).chain((0..size - 40).step_by(size / 12));
+    let flipped: Vec<_> = last_bytes.map(|at| flip(whole.path(), &name, at, &before)).collect();
+    let harmless = flipped.iter().filter(|flipped| **flipped == Flipped::Harmless).count();
+    assert_eq!(harmless, MARK_BYTES, "only the mark at its end says nothing");
+}
+
 #[test]
 fn a_flipped_byte_in_any_file_of_a_bucket_is_named_and_made_good() {
     let places = std::env::var("VOLTREE_FLIPPED_BYTES");
     let places = places.map_or(PLACES, |places| places.parse().expect("a number of bytes"));
     let whole = tempfile::tempdir().unwrap();
-    let mut node = Node::open(whole.path());
     // The rest of its hours lies in the days beside it.
-    let sequences = 1..=(30 * ROWS_AN_HOUR);
-    node.writing(|node| node.append(sequences.map(noisy).collect()));
-    node.catch_up();
-    node.seal();
-    let before = answer(&node).unwrap();
-    drop(node);
+    let before = sealed_and_closed(whole.path(), 1..=30 * ROWS_AN_HOUR);
     assert_eq!(before.len(), 4_500);
 
-    let bucket = Path::new("buckets/raw/1970-01-02");
     let mut noticed = BTreeMap::<String, usize>::new();
-    for file in files(&whole.path().join(bucket)) {
-        let size = std::fs::metadata(&file).unwrap().len();
+    for file in files(&whole.path().join(BUCKET)) {
+        let size = usize::try_from(std::fs::metadata(&file).unwrap().len()).unwrap();
         let name = file.strip_prefix(whole.path()).unwrap();
-        for place in 0..places.min(usize::try_from(size).unwrap()) {
-            let at = usize::try_from(size).unwrap() * place / places;
-            let temp = tempfile::tempdir().unwrap();
-            copy(whole.path(), temp.path());
-            let damaged = temp.path().join(name);
-            let mut bytes = std::fs::read(&damaged).unwrap();
-            bytes[at] ^= 0x55;
-            std::fs::write(&damaged, bytes).unwrap();
-
-            let what = format!("byte {at} of {}", name.display());
-            let node = Node::open(temp.path());
-            let first = answer(&node);
-            let others =
-                |answer: &[(i64, u64)]| answer.iter().filter(|(at, _)| is_of_other_days(*at)).count();
-            if let Ok(first) = &first {
-                assert_eq!(others(first), others(&before), "{what}");
-            }
-            heal(&node);
-            let events = node.store.take_events();
-            let healed = answer(&node).unwrap();
-            let in_values = name.ends_with("values");
-            if healed != before {
-                assert!(
-                    in_values && !events.is_empty(),
-                    "{what}: {} of {}, {events:?}",
-                    healed.len(),
-                    before.len()
-                );
-            }
-            let harmless = first.is_ok_and(|first| first == before);
-            assert!(harmless || !events.is_empty(), "{what} is told by name");
-            *noticed.entry(name.display().to_string()).or_default() += usize::from(!harmless);
-        }
+        let made_a_difference = (0..places.min(size))
+            .filter(|place| flip(whole.path(), name, size * place / places, &before) == Flipped::Noticed)
+            .count();
+        noticed.insert(name.display().to_string(), made_a_difference);
     }
     println!("bytes that made a difference, by file: {noticed:?}");
     assert!(noticed.values().sum::<usize>() > places, "{noticed:?}");

@@ -14,19 +14,19 @@ const AS_THEY_ARE: u8 = 0;
 const DIFFERENCES: u8 = 1;
 
 /// Adds a column of numbers.
-pub(super) fn push(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = i64> + Clone) {
-    let mut last = 0_i64;
-    let mut rest =
-        numbers.clone().map(move |number| number.wrapping_sub(std::mem::replace(&mut last, number)));
+pub(super) fn push(bytes: &mut Vec<u8>, numbers: &[i64]) {
     // The first difference is the first number itself, and stands alone.
-    let first = rest.next().unwrap_or_default();
-    if size(rest.clone()) + size(std::iter::once(first)) < size(numbers.clone()) {
+    let first = numbers.first().copied().unwrap_or_default();
+    let pairs = numbers.iter().zip(numbers.iter().skip(1));
+    let differences: Vec<i64> = pairs.map(|(before, after)| after.wrapping_sub(*before)).collect();
+    let (as_they_are, by_differences) = (Blocks::of(numbers), Blocks::of(&differences));
+    if by_differences.size() + 1 + varint_bytes(first) < as_they_are.size() {
         bytes.push(DIFFERENCES);
         push_varint(bytes, first);
-        push_blocks(bytes, rest);
+        by_differences.push_to(bytes);
     } else {
         bytes.push(AS_THEY_ARE);
-        push_blocks(bytes, numbers);
+        as_they_are.push_to(bytes);
     }
 }
 
@@ -52,70 +52,58 @@ pub(super) fn read(mut reader: Reader<'_>, count: usize) -> Result<Vec<i64>, Err
     Ok(numbers)
 }
 
-/// One block's numbers, in a buffer.
-struct Block {
-    numbers: [i64; BLOCK],
-    len: usize,
+/// Numbers with the base and the width of each of their blocks.
+struct Blocks<'a> {
+    numbers: &'a [i64],
+    heads: Vec<(i64, u32)>,
 }
 
-impl Block {
-    /// The next numbers; `None` if there are no more.
-    fn next(numbers: &mut impl Iterator<Item = i64>) -> Option<Self> {
-        let mut block = Self { numbers: [0; BLOCK], len: 0 };
-        for (place, number) in block.numbers.iter_mut().zip(numbers) {
-            *place = number;
-            block.len += 1;
-        }
-        (block.len > 0).then_some(block)
+impl<'a> Blocks<'a> {
+    fn of(numbers: &'a [i64]) -> Self {
+        let head = |block: &[i64]| {
+            let (mut min, mut max) = (i64::MAX, i64::MIN);
+            for number in block {
+                (min, max) = (min.min(*number), max.max(*number));
+            }
+            (min, u64::BITS - max.abs_diff(min).leading_zeros())
+        };
+        Self { numbers, heads: numbers.chunks(BLOCK).map(head).collect() }
     }
 
-    fn numbers(&self) -> &[i64] {
-        self.numbers.get(..self.len).unwrap_or_default()
+    /// How many bytes they take.
+    fn size(&self) -> usize {
+        let blocks = self.heads.iter().zip(self.numbers.chunks(BLOCK));
+        blocks.map(|((base, width), block)| 1 + varint_bytes(*base) + packed_bytes(*width, block.len())).sum()
     }
 
-    /// The smallest number, and how many bits the others take above it.
-    fn base_and_width(&self) -> (i64, u32) {
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        for number in self.numbers() {
-            (min, max) = (min.min(*number), max.max(*number));
+    fn push_to(&self, bytes: &mut Vec<u8>) {
+        for ((base, width), block) in self.heads.iter().zip(self.numbers.chunks(BLOCK)) {
+            push_varint(bytes, *base);
+            bytes.push(u8::try_from(*width).unwrap_or(u8::MAX));
+            push_above(bytes, block, *base, *width);
         }
-        (min, u64::BITS - max.abs_diff(min).leading_zeros())
     }
+}
+
+/// Adds what the numbers of a block are above its base, in `width` bits each.
+fn push_above(bytes: &mut Vec<u8>, block: &[i64], base: i64, width: u32) {
+    let (mut word, mut used) = (0_u64, 0);
+    for number in block {
+        let above = number.wrapping_sub(base).cast_unsigned();
+        word |= above.checked_shl(used).unwrap_or_default();
+        used += width;
+        if used >= u64::BITS {
+            bytes.extend_from_slice(&word.to_le_bytes());
+            used -= u64::BITS;
+            word = above.checked_shr(width - used).unwrap_or_default();
+        }
+    }
+    let left = usize::try_from(used.div_ceil(8)).unwrap_or_default();
+    bytes.extend(word.to_le_bytes().iter().take(left));
 }
 
 fn packed_bytes(width: u32, len: usize) -> usize {
     (usize::try_from(width).unwrap_or_default() * len).div_ceil(8)
-}
-
-/// How many bytes the blocks of these numbers take.
-fn size(mut numbers: impl Iterator<Item = i64>) -> usize {
-    let mut bytes = 0;
-    while let Some(block) = Block::next(&mut numbers) {
-        let (base, width) = block.base_and_width();
-        bytes += 1 + varint_bytes(base) + packed_bytes(width, block.len);
-    }
-    bytes
-}
-
-fn push_blocks(bytes: &mut Vec<u8>, mut numbers: impl Iterator<Item = i64>) {
-    while let Some(block) = Block::next(&mut numbers) {
-        let (base, width) = block.base_and_width();
-        push_varint(bytes, base);
-        bytes.push(u8::try_from(width).unwrap_or(u8::MAX));
-        let (mut word, mut used) = (0_u64, 0);
-        for number in block.numbers() {
-            let above = number.wrapping_sub(base).cast_unsigned();
-            word |= above.checked_shl(used).unwrap_or_default();
-            used += width;
-            if used >= u64::BITS {
-                bytes.extend_from_slice(&word.to_le_bytes());
-                used -= u64::BITS;
-                word = above.checked_shr(width - used).unwrap_or_default();
-            }
-        }
-        let left = usize::try_from(used.div_ceil(8)).unwrap_or_default();
-        bytes.extend(word.to_le_bytes().iter().take(left));
-    }
 }
 
 fn read_blocks(reader: &mut Reader<'_>, count: usize, numbers: &mut Vec<i64>) -> Result<(), Error> {
@@ -202,7 +190,7 @@ mod tests {
         #[test]
         fn numbers_come_back(numbers in numbers()) {
             let mut bytes = Vec::new();
-            push(&mut bytes, numbers.iter().copied());
+            push(&mut bytes, &numbers);
             prop_assert_eq!(read(Reader::new(&bytes), numbers.len()).unwrap(), numbers.clone());
             bytes.push(0);
             prop_assert!(read(Reader::new(&bytes), numbers.len()).is_err());
@@ -217,7 +205,8 @@ mod tests {
     #[test]
     fn what_drifts_is_packed_by_its_differences() {
         let mut bytes = Vec::new();
-        push(&mut bytes, (0..600).map(|n| 1_700_000_000_000 + n * 1_000 + n % 3));
+        let drifts: Vec<i64> = (0..600).map(|n| 1_700_000_000_000 + n * 1_000 + n % 3).collect();
+        push(&mut bytes, &drifts);
         assert!(bytes.len() < 300, "{}", bytes.len());
     }
 }
