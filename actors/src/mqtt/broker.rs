@@ -232,6 +232,8 @@ impl Broker {
     ) -> Result<Self, voltree_storage::Error> {
         node.clone_into(&mut self.node);
         self.has_ways_out = !brokers.is_empty();
+        let named: Vec<_> = brokers.iter().map(|outside| outside.name.as_str()).collect();
+        self.ways_out.keep_to(&named);
         for OutsideBroker { name, bridge, .. } in brokers.iter().filter(|other| !other.bridge.is_closed()) {
             let outbox = Outbox::open(name, bridge.clone(), Arc::clone(&self.journal))?;
             self.outboxes.push(Arc::new(outbox));

@@ -76,6 +76,12 @@ impl WaysOut {
         Ok(Self { journal, clients: Mutex::default(), behind: Mutex::new(behind), unsaved: Arc::default() })
     }
 
+    /// Looks for no device behind brokers that the configuration does not name any more.
+    pub(super) fn keep_to(&self, houses: &[&str]) {
+        let mut behind = self.behind.lock();
+        behind.values_mut().for_each(|known| known.0.retain(|house, _| houses.contains(&house.as_str())));
+    }
+
     /// A new way, for a client that is connected to this broker.
     pub(super) fn open(&self, house: &str) -> mpsc::Receiver<Request> {
         let (client, messages) = mpsc::channel(BACKLOG);
@@ -222,6 +228,7 @@ mod tests {
         let journal = disk.open();
         let ways = WaysOut::of(Arc::clone(&journal)).unwrap();
         assert_eq!(ways.lead_to(&lamp(), None), Some(houses(&["one"])));
+        ways.keep_to(&["one", "two"]);
         ways.tidy(|_| Some(at(59)));
         assert!(ways.lead_to(&lamp(), None).is_some());
         ways.tidy(|_| Some(at(60)));
@@ -229,5 +236,16 @@ mod tests {
         journal.commit_alone(Vec::new(), BOUND).unwrap();
         disk.power_cut();
         assert_eq!(WaysOut::of(disk.open()).unwrap().lead_to(&lamp(), None), None);
+    }
+
+    #[test]
+    fn a_broker_that_nobody_names_any_more_is_no_way() {
+        let ways = ways();
+        ways.note(&lamp(), "one", at(5));
+        ways.note(&lamp(), "two", at(5));
+        ways.keep_to(&["two"]);
+        assert_eq!(ways.lead_to(&lamp(), None), Some(houses(&["two"])));
+        ways.keep_to(&[]);
+        assert_eq!(ways.lead_to(&lamp(), None), None);
     }
 }
