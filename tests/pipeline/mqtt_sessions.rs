@@ -364,3 +364,32 @@ async fn a_group_that_shares_a_subscription_takes_turns_and_goes_on_without_one_
     }
     assert_eq!(node.stop().await, Some(0));
 }
+
+/// What is neither the contract's nor any convention's goes to who asks for it, as by any broker; a topic that is only
+/// mistaken is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_of_others_are_passed_on_and_kept_and_those_that_nobody_hears_are_counted() {
+    let site = Site::new();
+    let node = site.start().await;
+    let (mut ear, _) = Client::connect(&node, "ear", |_| {}).await;
+    ear.subscribe("home/#", QoS::AtLeastOnce).await;
+    let (mut mouth, _) = Client::connect(&node, "mouth", |_| {}).await;
+    mouth.publish("home/door", QoS::AtLeastOnce, false, "open").await;
+    mouth.publish("cellar/light", QoS::ExactlyOnce, true, "on").await;
+    for mistaken in ["attic/light", "devices/attic/light", "$SYS/light"] {
+        mouth.publish(mistaken, QoS::AtLeastOnce, false, "on").await;
+    }
+    let heard = ear.hear_publish().await;
+    assert_eq!((&*heard.topic, &*heard.payload), ("home/door", &b"open"[..]));
+    node.kill();
+    let node = site.start().await;
+    let (mut later, _) = Client::connect(&node, "later", |_| {}).await;
+    later.subscribe("cellar/#", QoS::AtLeastOnce).await;
+    let kept = later.hear_publish().await;
+    assert_eq!((&*kept.payload, kept.retain), (&b"on"[..], true));
+    let reasons =
+        node.query("{ ledger { received stored rejectedByReason { reason count } } }", json!({})).await;
+    let expected =
+        json!([{ "received": 3, "stored": 0, "rejectedByReason": [{ "reason": "bad_topic", "count": 3 }] }]);
+    assert_eq!(reasons["ledger"], expected);
+}

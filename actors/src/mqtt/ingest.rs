@@ -87,6 +87,11 @@ pub(super) async fn ingest(broker: &Arc<Broker>, incoming: Incoming, now: Timest
         }
         // What an outside broker kept was said at a time that nobody knows.
         Subject::Mapped(understood) => mapped(broker, understood, qos, retain && !relay, now).await,
+        Subject::Foreign if heard || !kept.is_empty() => at_once_with(reason_code::SUCCESS),
+        Subject::Foreign => {
+            let detail = format!("{topic:?}: no device's topic, and nobody subscribes to it");
+            reject(broker, None, RejectReason::BadTopic, detail, qos, now).await
+        }
     };
     all_of(committed, kept)
 }
@@ -109,6 +114,8 @@ fn all_of(committed: Committed, kept: Vec<Kept>) -> Committed {
 enum Subject {
     Native(DeviceTopic),
     Mapped(Understood),
+    /// Nothing that this node reads: it is passed on to who subscribes to it and kept if it is retained, as by any broker.
+    Foreign,
 }
 
 impl Subject {
@@ -117,6 +124,7 @@ impl Subject {
         let (native, mapped) = match self {
             Self::Native(topic) => (Some(topic.device()), None),
             Self::Mapped(understood) => (None, Some(&understood.meaning)),
+            Self::Foreign => (None, None),
         };
         let measured = mapped.into_iter().flat_map(|meaning| meaning.readings.iter().flatten());
         let present = mapped.into_iter().flat_map(|meaning| meaning.presence.iter());
@@ -128,9 +136,12 @@ impl Subject {
 fn subject(broker: &Broker, topic: &str, payload: &[u8], now: Timestamp) -> Result<Subject, TopicError> {
     match DeviceTopic::parse(topic) {
         Ok(topic) => Ok(Subject::Native(topic)),
-        Err(error @ TopicError::NotADeviceTopic) => {
-            broker.conventions.read(topic, payload, now).map(Subject::Mapped).ok_or(error)
-        }
+        Err(error @ TopicError::NotADeviceTopic) => match broker.conventions.read(topic, payload, now) {
+            Some(understood) => Ok(Subject::Mapped(understood)),
+            // Those are the contract's and the broker's own, where others have no business.
+            None if topic.starts_with("devices/") || topic.starts_with('$') => Err(error),
+            None => Ok(Subject::Foreign),
+        },
         Err(error) => Err(error),
     }
 }
