@@ -27,9 +27,9 @@ pub(crate) use open::{OpenReading, Series};
 
 /// How many open readings a head may hold before it seals without waiting for age: they are memory, about 130 bytes each
 /// for a reading of sixteen metrics.
-const MOST_OPEN_READINGS: u64 = 50_000;
+const MOST_OPEN_READINGS: u64 = 32_768;
 /// How much memory they may take before that.
-const MOST_OPEN_BYTES: usize = 12 * 1024 * 1024;
+const MOST_OPEN_BYTES: usize = 8 * 1024 * 1024;
 /// With too many open readings this share of either limit is sealed: a little at a time, so that in a fleet whose devices
 /// all began together their turns come to lie apart, and memory stays where it is instead of going up and down with them.
 const SEALED_SHARE: u8 = 8;
