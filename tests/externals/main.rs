@@ -19,6 +19,7 @@ mod boards;
 mod bridge;
 mod console;
 mod dalybms;
+mod home_assistant;
 mod mosquitto;
 mod paho;
 #[path = "../support/mod.rs"]

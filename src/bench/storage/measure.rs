@@ -187,7 +187,7 @@ fn fleet(place: &Place, sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
             "processor time of ingest",
             spent.processor.as_secs_f64() / samples * 1e6,
             "s/M samples",
-            Some(0.15),
+            Some(0.2),
         ),
         figure("frames on disk", each(used.raw_bytes), "bytes/sample", Some(0.4)),
         figure("rollups on disk", each(used.rollup_bytes), "bytes/sample", None),
