@@ -150,7 +150,7 @@ fn hold(load: Load) -> anyhow::Result<Held> {
 /// What a node takes in memory for clients that say nothing, or have published and say nothing more.
 fn idle_memory(clients: u32, publish: bool) -> anyhow::Result<f64> {
     let node = BenchNode::start()?;
-    let rate = if publish { clients } else { 1 };
+    let rate = if publish { clients } else { 0 };
     let mut generator = generator(&node, Load { devices: clients, rate, seconds: 2 }, IDLE_SECONDS)?;
     let mut last = 0.0;
     while generator.try_wait()?.is_none() {

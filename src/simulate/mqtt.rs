@@ -31,8 +31,8 @@ pub(crate) struct MqttOptions {
     /// How many devices, each with a connection of its own.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     devices: u32,
-    /// Messages a second, of all devices together.
-    #[arg(long, value_name = "PER_S", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Messages a second, of all devices together; with 0 they only connect.
+    #[arg(long, value_name = "PER_S", default_value_t = 1_000)]
     rate: u32,
     /// How long to publish.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
@@ -91,12 +91,13 @@ async fn load(options: &MqttOptions) -> anyhow::Result<Report> {
     let connections = connect(options).await?;
     let begin = clock::monotonic() + Duration::from_millis(100);
     let end = begin + Duration::from_secs(u64::from(options.seconds));
-    let period = Duration::from_secs(1) * options.devices / options.rate;
+    let period = (Duration::from_secs(1) * options.devices).checked_div(options.rate);
     let stay = Duration::from_secs(u64::from(options.stay));
     let mut devices = JoinSet::new();
     for (number, connection) in (0..options.devices).zip(connections) {
         // Spread over one period, so that the devices don't publish all at once.
-        let first = begin + period * number / options.devices;
+        let first = period.map_or(end, |period| begin + period * number / options.devices);
+        let period = period.unwrap_or(Duration::MAX);
         let plan = Plan { first, period, end, last_answer: end + PATIENCE, stay };
         devices.spawn(connection.run(plan));
     }
