@@ -122,6 +122,19 @@ async fn the_oldest_are_dropped_and_counted_when_too_much_waits() {
     assert_eq!(near.stop().await, Some(0));
 }
 
+/// Twenty commands are given at each of two nodes that pass them on to each other; who listened at each.
+async fn both_hear_twenty_of_each(a: &Node, b: &Node) -> [Witness; 2] {
+    let at_a = Witness::subscribe(a.mqtt, "listener", "devices/+/commands").await;
+    let at_b = Witness::subscribe(b.mqtt, "listener", "devices/+/commands").await;
+    command(a.mqtt, "boss", (0..20).map(|number| format!("from a {number:02}"))).await;
+    command(b.mqtt, "boss", (0..20).map(|number| format!("from b {number:02}"))).await;
+    for witness in [&at_a, &at_b] {
+        witness.hears("from a 19").await;
+        witness.hears("from b 19").await;
+    }
+    [at_a, at_b]
+}
+
 async fn command(address: SocketAddr, id: &str, payloads: impl IntoIterator<Item = String>) {
     let mut publisher = Publisher::connect(address, id).await.unwrap();
     for (number, payload) in payloads.into_iter().enumerate() {
@@ -174,14 +187,7 @@ async fn a_message_does_not_go_in_circles_between_two_nodes_that_forward_and_fet
     for node in [&a, &b] {
         node.metric_is("actors_mqtt_outside_brokers_connected", 1.0).await;
     }
-    let at_a = Witness::subscribe(a.mqtt, "listener", "devices/+/commands").await;
-    let at_b = Witness::subscribe(b.mqtt, "listener", "devices/+/commands").await;
-    command(a.mqtt, "boss", (0..20).map(|number| format!("from a {number:02}"))).await;
-    command(b.mqtt, "boss", (0..20).map(|number| format!("from b {number:02}"))).await;
-    for witness in [&at_a, &at_b] {
-        witness.hears("from a 19").await;
-        witness.hears("from b 19").await;
-    }
+    let [at_a, at_b] = both_hear_twenty_of_each(&a, &b).await;
     // What is still under way would be heard before what is sent now.
     for node in [&a, &b] {
         node.metric_is(WAITING, 0.0).await;
@@ -223,14 +229,7 @@ async fn two_nodes_that_forward_everything_to_each_other_over_3_1_1_find_each_ot
         .await;
         node.metric_is("actors_mqtt_outside_brokers_connected", 1.0).await;
     }
-    let at_a = Witness::subscribe(a.mqtt, "listener", "devices/+/commands").await;
-    let at_b = Witness::subscribe(b.mqtt, "listener", "devices/+/commands").await;
-    command(a.mqtt, "boss", (0..20).map(|number| format!("from a {number:02}"))).await;
-    command(b.mqtt, "boss", (0..20).map(|number| format!("from b {number:02}"))).await;
-    for witness in [&at_a, &at_b] {
-        witness.hears("from a 19").await;
-        witness.hears("from b 19").await;
-    }
+    let [at_a, at_b] = both_hear_twenty_of_each(&a, &b).await;
     // Each message comes back to where it was first, and ends there.
     for node in [&a, &b] {
         node.metric_is(RETURNED, 20.0).await;

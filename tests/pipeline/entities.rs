@@ -28,16 +28,8 @@ async fn entities(node: &Node, device: &str, key: &str, state: &str) -> Value {
     .await
 }
 
-fn of(entities: &Value, key: &str) -> Value {
-    let found = entities.as_array().unwrap().iter().find(|entity| entity["key"] == key);
-    found.unwrap_or_else(|| panic!("no {key} in {entities}")).clone()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn entities_say_what_they_are_and_where_they_are_known_from() {
-    let board = serve(daly(1));
-    let site = Site::new().mqtt_sections(SECTIONS).battery("pack", "daly_bms", board.path(), "");
-    let node = site.start().await;
+/// A heater announces itself and a lamp speaks as Tasmota does.
+async fn announce(node: &Node) {
     let mut publisher = Publisher::connect(node.mqtt, "bridge").await.unwrap();
     for (number, topic, payload) in [
         (1, "homeassistant/switch/heater/main/config", HEATER),
@@ -48,6 +40,19 @@ async fn entities_say_what_they_are_and_where_they_are_known_from() {
         publisher.publish(number, topic, payload.as_bytes()).await.unwrap();
     }
     publisher.settle().await.unwrap();
+}
+
+fn of(entities: &Value, key: &str) -> Value {
+    let found = entities.as_array().unwrap().iter().find(|entity| entity["key"] == key);
+    found.unwrap_or_else(|| panic!("no {key} in {entities}")).clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entities_say_what_they_are_and_where_they_are_known_from() {
+    let board = serve(daly(1));
+    let site = Site::new().mqtt_sections(SECTIONS).battery("pack", "daly_bms", board.path(), "");
+    let node = site.start().await;
+    announce(&node).await;
     let heater = entities(&node, "heater", "main", "ENABLED").await;
     assert_eq!(
         of(&heater, "main"),
@@ -137,16 +142,7 @@ async fn a_disabled_entity_is_not_stored_and_is_counted_also_across_a_kill() {
 async fn what_was_announced_and_mapped_is_there_after_a_kill_9_and_takes_commands() {
     let site = Site::new().mqtt_sections(SECTIONS);
     let node = site.start().await;
-    let mut publisher = Publisher::connect(node.mqtt, "bridge").await.unwrap();
-    for (number, topic, payload) in [
-        (1, "homeassistant/switch/heater/main/config", HEATER),
-        (2, "homeassistant/button/heater/reboot/config", REBOOT),
-        (3, "heater/state", "ON"),
-        (4, "tele/lamp/STATE", r#"{"POWER":"OFF","Dimmer":7}"#),
-    ] {
-        publisher.publish(number, topic, payload.as_bytes()).await.unwrap();
-    }
-    publisher.settle().await.unwrap();
+    announce(&node).await;
     let before = entities(&node, "heater", "main", "ENABLED").await;
     let lamp = entities(&node, "lamp", "POWER", "ENABLED").await;
     let gone = r#"mutation { deleteEntity(deviceId: "heater", key: "reboot", reason: "no") { state } }"#;

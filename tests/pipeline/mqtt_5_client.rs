@@ -1,7 +1,7 @@
 //! A client of MQTT 5.0, rumqttc's, as several tests use it.
 
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, Packet, Publish, SubscribeProperties, SubscribeReasonCode,
+    ConnAck, Filter, LastWillProperties, Packet, Publish, SubscribeProperties, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
@@ -53,5 +53,18 @@ impl Client {
         self.client.subscribe_many_with_properties([filter], properties).await.unwrap();
         self.hear(|packet| if let Packet::SubAck(answer) = packet { Some(answer.return_codes) } else { None })
             .await
+    }
+}
+
+/// What is said with a will that waits for so long.
+pub(crate) fn will_properties(delay_s: u32) -> LastWillProperties {
+    LastWillProperties {
+        delay_interval: Some(delay_s),
+        payload_format_indicator: None,
+        message_expiry_interval: None,
+        content_type: Some("text/plain".to_owned()),
+        response_topic: None,
+        correlation_data: None,
+        user_properties: vec![("why".to_owned(), "lost".to_owned())],
     }
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, Filter, LastWill, LastWillProperties, Packet, PubAckReason, PubRecReason,
-    PublishProperties, RetainForwardRule, UnsubAckReason,
+    ConnectProperties, Filter, LastWill, Packet, PubAckReason, PubRecReason, PublishProperties,
+    RetainForwardRule, UnsubAckReason,
 };
 
-use crate::mqtt_5_client::Client;
+use crate::mqtt_5_client::{Client, will_properties};
 use crate::support::mqtt::telemetry;
 use crate::support::node::{BOUND, Site};
 use crate::support::{now_ms, until};
@@ -117,15 +117,7 @@ async fn a_will_waits_for_its_client_to_come_back_and_says_what_it_was_to_say() 
     let with_will = |device: &'static str, delay_s: u32| {
         move |options: &mut MqttOptions| {
             lasting(options);
-            let properties = LastWillProperties {
-                delay_interval: Some(delay_s),
-                payload_format_indicator: None,
-                message_expiry_interval: None,
-                content_type: Some("text/plain".to_owned()),
-                response_topic: None,
-                correlation_data: None,
-                user_properties: vec![("why".to_owned(), "lost".to_owned())],
-            };
+            let properties = will_properties(delay_s);
             let topic = format!("devices/{device}/status");
             options.set_last_will(LastWill::new(topic, "offline", QoS::AtLeastOnce, false, Some(properties)));
         }

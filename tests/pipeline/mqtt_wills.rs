@@ -4,13 +4,11 @@
 use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::QoS as QoSOf5;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, DisconnectReasonCode, LastWill as WillOf5, LastWillProperties,
-};
+use rumqttc::v5::mqttbytes::v5::{ConnectProperties, DisconnectReasonCode, LastWill as WillOf5};
 use rumqttc::v5::{ConnectionError, StateError};
 use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet as PacketOf3, QoS};
 
-use crate::mqtt_5_client::Client;
+use crate::mqtt_5_client::{Client, will_properties};
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::until;
 use crate::support::witness::Witness;
@@ -113,15 +111,7 @@ async fn with_delay(node: &Node, device: &str, delay_s: u32) -> Client {
             session_expiry_interval: Some(3_600),
             ..ConnectProperties::new()
         });
-        let properties = LastWillProperties {
-            delay_interval: Some(delay_s),
-            payload_format_indicator: None,
-            message_expiry_interval: None,
-            content_type: Some("text/plain".to_owned()),
-            response_topic: None,
-            correlation_data: None,
-            user_properties: vec![("why".to_owned(), "lost".to_owned())],
-        };
+        let properties = will_properties(delay_s);
         let words = format!("{device} offline");
         options.set_last_will(WillOf5::new(
             status(device),

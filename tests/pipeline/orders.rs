@@ -49,6 +49,17 @@ struct Witnessed {
     silent: bool,
 }
 
+impl Witnessed {
+    /// One that falls silent with the first order; with its count of orders and what lets it speak.
+    fn hushed() -> (Self, Arc<AtomicU64>, Arc<AtomicBool>) {
+        let (ordered, hush) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+        let hush_after_order = Arc::clone(&hush);
+        let witnessed =
+            Self { board: daly(1), ordered: Arc::clone(&ordered), hush_after_order, silent: false };
+        (witnessed, ordered, hush)
+    }
+}
+
 impl DeviceSide for Witnessed {
     fn handle_input(&mut self, bytes: &[u8], now: Duration) -> Vec<Reply> {
         let replies = self.board.handle_input(bytes, now);
@@ -127,15 +138,18 @@ async fn what_the_board_does_not_do_or_nobody_allowed_is_not_done() {
     assert_eq!(node.stop().await, Some(0));
 }
 
+async fn orders_have_left(ordered: &AtomicU64, wanted: u64) {
+    until("the order has left", BOUND, || async {
+        let count = ordered.load(Ordering::Acquire);
+        if count == wanted { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
-    let (ordered, hush) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
-    let board = serve(Witnessed {
-        board: daly(1),
-        ordered: Arc::clone(&ordered),
-        hush_after_order: Arc::clone(&hush),
-        silent: false,
-    });
+    let (witnessed, ordered, hush) = Witnessed::hushed();
+    let board = serve(witnessed);
     let site = Site::new().battery("pack", "daly_bms", board.path(), "allow_write = true");
     let node = site.start().await;
     node.device_is("pack", "ONLINE").await;
@@ -153,11 +167,7 @@ async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
     // The actor is killed while it waits for the answer.
     let close = "action: \"set_discharge\", params: { on: true }";
     let (killed, ()) = tokio::join!(send(&node, "pack", close), async {
-        until("the order has left", BOUND, || async {
-            let count = ordered.load(Ordering::Acquire);
-            if count == 2 { Ok(()) } else { Err(count.to_string()) }
-        })
-        .await;
+        orders_have_left(&ordered, 2).await;
         node.kill_actor("node/devices/pack").await.unwrap();
     });
     let killed = killed.unwrap();
@@ -180,13 +190,8 @@ async fn an_order_whose_answer_is_lost_is_unknown_and_never_repeated() {
 /// The node is killed while the board has the order and its answer is on its way.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_was_under_way_when_the_node_was_killed_is_unknown_and_never_repeated() {
-    let (ordered, hush) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
-    let board = serve(Witnessed {
-        board: daly(1),
-        ordered: Arc::clone(&ordered),
-        hush_after_order: Arc::clone(&hush),
-        silent: false,
-    });
+    let (witnessed, ordered, hush) = Witnessed::hushed();
+    let board = serve(witnessed);
     let site = Site::new().battery("pack", "daly_bms", board.path(), "allow_write = true");
     let node = site.start().await;
     node.device_is("pack", "ONLINE").await;
@@ -194,11 +199,7 @@ async fn an_order_that_was_under_way_when_the_node_was_killed_is_unknown_and_nev
     let url = format!("{}/graphql", node.http);
     let order = format!("mutation {{ sendCommand(input: {{ deviceId: \"pack\", {open} }}) {{ id }} }}");
     let asking = tokio::spawn(reqwest::Client::new().post(url).json(&json!({ "query": order })).send());
-    until("the order has left", BOUND, || async {
-        let count = ordered.load(Ordering::Acquire);
-        if count == 1 { Ok(()) } else { Err(count.to_string()) }
-    })
-    .await;
+    orders_have_left(&ordered, 1).await;
     node.kill();
     asking.await.unwrap().ok();
     hush.store(false, Ordering::Release);
