@@ -33,6 +33,10 @@ const FAILURES_TO_OFFLINE: u32 = 3;
 /// The longest wait between tries to reach a battery that does not answer.
 const SLOWEST: Duration = Duration::from_secs(30);
 
+/// How many readings may wait for the journal; past that the battery is not asked. At one a second, two minutes of a full
+/// disk leave no gap, and a thousand packs take what a node can spare.
+const MOST_WAITING: usize = 128;
+
 /// How long what is in the intake may wait while the board waits for its turn.
 const WAITING_INTAKE: Duration = Duration::from_millis(100);
 
@@ -127,15 +131,26 @@ impl Actor for Bms {
         match message {
             DeviceMsg::Wake => {
                 state.obey(&myself).await;
-                state.drain(&myself).await;
+                state.hand_over(&myself).await;
             }
             DeviceMsg::Poll => {
                 let begun = clock::monotonic();
-                state.poll_once(&myself).await;
-                state.drain(&myself).await;
+                if state.args.entry.intake.depth() < MOST_WAITING {
+                    state.poll_once(&myself).await;
+                }
+                state.hand_over(&myself).await;
                 myself.send_after(state.next_poll_in(begun), || DeviceMsg::Poll);
             }
         }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<DeviceMsg>,
+        state: &mut BmsState,
+    ) -> Result<(), ActorProcessingErr> {
+        device::hand_over_the_last(&state.fence, &state.args.entry, &state.args.journal).await;
         Ok(())
     }
 }
@@ -146,8 +161,8 @@ fn unreachable(error: &LinkError) -> Unconfirmed {
 
 impl BmsState {
     // By exclusive reference, because a conversation under way can't be shared between threads.
-    async fn drain(&mut self, myself: &ActorRef<DeviceMsg>) {
-        device::drain(myself, &self.fence, &self.args.entry, &self.args.journal).await;
+    async fn hand_over(&mut self, myself: &ActorRef<DeviceMsg>) {
+        device::hand_over(myself, &self.fence, &self.args.entry, &self.args.journal).await;
     }
 
     /// Waits for this board's turn on its wire; what is in the intake is not made to wait with it.
@@ -160,7 +175,7 @@ impl BmsState {
         loop {
             match timeout(WAITING_INTAKE, &mut turn).await {
                 Ok(turn) => return turn,
-                Err(_) if self.args.entry.intake.depth() > 0 => self.drain(myself).await,
+                Err(_) if self.args.entry.intake.depth() > 0 => self.hand_over(myself).await,
                 Err(_) => {}
             }
         }

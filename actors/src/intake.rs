@@ -1,10 +1,16 @@
 //! A device's door: what it sent waits here until the journal has it.
 //!
 //! The intake belongs to the registry and so to the node: it outlives the device's actor and its supervisor. What was
-//! accepted keeps its number across every kill, and the journal writes each number once, so handing a batch over twice
-//! is harmless. What the device's actor panicked or failed on three times is set aside as a dead letter.
+//! accepted keeps its number across every kill, and the journal writes each number once, so handing a batch over twice is
+//! harmless. What the device's actor panicked or failed on three times is set aside as a dead letter.
+//!
+//! One batch at a time is with the journal, and no actor waits for it: the journal's answer settles it and calls for the
+//! next one. So a disk that stays full holds up one batch of a device and nobody's turn.
+
+mod offer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -36,16 +42,10 @@ pub enum Inbound {
     },
 }
 
-/// A batch did not reach the journal; what is left of it stays in the inbox and can be offered again.
+/// An item can't go to the journal now; it stays in the inbox and can be offered again.
 #[derive(Debug, thiserror::Error)]
-pub enum DrainError {
-    /// The writer failed on it.
-    #[error("the journal did not take the readings")]
-    Append(#[source] AppendError),
-    /// The writer went away before it answered.
-    #[error("the journal's writer went away")]
-    WriterGone,
-    /// The handler failed on one of them, which is counted against it.
+pub enum OfferError {
+    /// The handler failed on it, which is counted against it.
     #[error("number {number} could not be handled")]
     Handler {
         /// Which.
@@ -73,6 +73,10 @@ struct Prepared {
 pub struct Intake {
     device: DeviceId,
     inbox: Inbox<Inbound>,
+    /// Whether a batch is with the journal.
+    offers: AtomicBool,
+    /// Up to which number items go to the journal one at a time, because one of them can't be written.
+    one_by_one_until: AtomicU64,
     dead_letters: Arc<DeadLetters>,
     faults: Faults,
 }
@@ -88,7 +92,8 @@ impl Intake {
     ) -> Self {
         let last = last.map_or(0, |origin| origin.sequence);
         let inbox = Inbox::new(Lane::telemetry(INBOX_CAPACITY), last).with_door(is_open);
-        Self { device, inbox, dead_letters, faults }
+        let (offers, one_by_one_until) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { device, inbox, offers, one_by_one_until, dead_letters, faults }
     }
 
     /// Takes something in, waiting for space; refuses it while the device's actor is parked.
@@ -123,25 +128,35 @@ impl Intake {
         self.inbox.age()
     }
 
-    /// Hands everything that waits to the journal, in order, and settles it as it is committed.
-    pub async fn drain(&self, journal: &JournalSlot) -> Result<(), DrainError> {
-        loop {
-            let batch = self.inbox.front(BATCH);
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let (prepared, failed) = self.prepare(batch).await;
-            self.commit(journal, prepared).await?;
-            failed.map_or(Ok(()), Err)?;
+    /// Hands the first of what waits to the journal, unless a batch is there already. It is settled once it is durable;
+    /// `next` is called if something waits then, or if the journal did not take it.
+    pub async fn offer(
+        self: &Arc<Self>,
+        journal: &JournalSlot,
+        next: impl FnOnce() + Send + 'static,
+    ) -> Result<(), OfferError> {
+        if self.is_offering() {
+            return Ok(());
         }
+        let batch = self.inbox.front(BATCH);
+        let (prepared, failed) = self.prepare(batch).await;
+        self.hand_over(journal, prepared, next);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Whether a batch is with the journal: then whatever else waits is asked for once it is answered.
+    pub fn is_offering(&self) -> bool {
+        self.offers.load(Ordering::Acquire)
     }
 
     /// Makes entries of a batch up to the first that fails; those before it have done nothing wrong.
-    async fn prepare(&self, batch: Vec<Waiting<Inbound>>) -> (Prepared, Option<DrainError>) {
+    async fn prepare(&self, batch: Vec<Waiting<Inbound>>) -> (Prepared, Option<OfferError>) {
         let mut prepared = Prepared { entries: Vec::with_capacity(batch.len()), items: 0, last: None };
         for item in batch {
             // A suspect goes by itself, so that those before it are safe in the journal.
-            if item.failures > 0 && prepared.last.is_some() {
+            let is_suspect =
+                item.failures > 0 || item.number <= self.one_by_one_until.load(Ordering::Acquire);
+            if is_suspect && prepared.last.is_some() {
                 break;
             }
             let added = if item.is_dead() {
@@ -158,7 +173,7 @@ impl Intake {
         (prepared, None)
     }
 
-    async fn handle(&self, item: &Waiting<Inbound>) -> Result<Entry, DrainError> {
+    async fn handle(&self, item: &Waiting<Inbound>) -> Result<Entry, OfferError> {
         let handling = self.inbox.handle(item.number);
         let number = item.number;
         let struck = self.faults.trip(DEVICE_HANDLE, format_args!("{}:{number}", self.device));
@@ -169,52 +184,24 @@ impl Intake {
         if let Err(injected) = passed {
             let source = Failure::from(injected);
             handling.failed(&source.to_string());
-            return Err(DrainError::Handler { number, source });
+            return Err(OfferError::Handler { number, source });
         }
         let entry = entry(&self.device, number, &item.content);
         handling.done();
         Ok(entry)
     }
 
-    async fn commit(&self, journal: &JournalSlot, prepared: Prepared) -> Result<(), DrainError> {
-        let Prepared { entries, items, last: Some(last) } = prepared else { return Ok(()) };
-        match commit(journal, entries).await {
-            Ok(_) => self.inbox.settle(last),
-            // One that can never be written would hold up all behind it: it is found by itself and is to blame.
-            Err(DrainError::Append(AppendError::Unencodable(why))) if items == 1 => {
-                self.inbox.handle(last).failed(&format!("it can't be written: {why}"));
-            }
-            Err(DrainError::Append(AppendError::Unencodable(_))) => self.one_by_one(journal, last).await?,
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    async fn one_by_one(&self, journal: &JournalSlot, last: u64) -> Result<(), DrainError> {
-        while let Some(item) = self.inbox.front(1).into_iter().find(|item| item.number <= last) {
-            let (prepared, failed) = self.prepare(vec![item]).await;
-            failed.map_or(Ok(()), Err)?;
-            Box::pin(self.commit(journal, prepared)).await?;
-        }
-        Ok(())
-    }
-
     /// Keeps what the handler can't stand, and says in its place in the journal where it went.
-    fn set_aside(&self, item: &Waiting<Inbound>) -> Result<Vec<Entry>, DrainError> {
+    fn set_aside(&self, item: &Waiting<Inbound>) -> Result<Vec<Entry>, OfferError> {
         let (at, cause) = (crate::now(), item.cause.as_deref().unwrap_or_default().to_owned());
         let (device, number, failures) = (self.device.clone(), item.number, item.failures);
         let inbound = item.content.clone();
         let letter =
             DeadLetter { device: device.clone(), number, at, cause: cause.clone(), failures, inbound };
-        let mut entries = self.dead_letters.keep(letter).map_err(DrainError::SetAside)?;
+        let mut entries = self.dead_letters.keep(letter).map_err(OfferError::SetAside)?;
         entries.push(Entry::DeadLettered { device, origin: origin(number), at, cause });
         Ok(entries)
     }
-}
-
-/// Appends entries and waits until they are on disk.
-async fn commit(journal: &JournalSlot, entries: Vec<Entry>) -> Result<Lsn, DrainError> {
-    submit(journal, entries).await.map_err(|_| DrainError::WriterGone)?.map_err(DrainError::Append)
 }
 
 /// Appends entries; the answer comes once they are on disk, and not at all if the writer goes away.

@@ -64,8 +64,19 @@ impl Actor for MqttDevice {
     ) -> Result<(), ActorProcessingErr> {
         let MqttDeviceArgs { entry, journal } = &state.args;
         match message {
-            DeviceMsg::Wake | DeviceMsg::Poll => device::drain(&myself, &state.fence, entry, journal).await,
+            DeviceMsg::Wake | DeviceMsg::Poll => {
+                device::hand_over(&myself, &state.fence, entry, journal).await;
+            }
         }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<DeviceMsg>,
+        state: &mut MqttDeviceState,
+    ) -> Result<(), ActorProcessingErr> {
+        device::hand_over_the_last(&state.fence, &state.args.entry, &state.args.journal).await;
         Ok(())
     }
 }

@@ -75,7 +75,7 @@ pub struct DeviceEntry {
     /// Whether somebody wants it now: configured, or come by itself. Otherwise only its history is left.
     pub wanted: bool,
     /// Its door.
-    pub intake: Intake,
+    pub intake: Arc<Intake>,
     /// Its actor, whichever incarnation that is.
     pub actor: Handle<DeviceMsg>,
     /// The node's faults.
@@ -392,13 +392,13 @@ impl Registry {
         let (directory, path) = (self.directory.clone(), actor.path().clone());
         let is_open = move || directory.status(&path) != Some(ActorStatus::Parked);
         DeviceEntry {
-            intake: Intake::new(
+            intake: Arc::new(Intake::new(
                 spec.id.clone(),
                 last,
                 Arc::clone(&self.dead_letters),
                 self.faults.clone(),
                 is_open,
-            ),
+            )),
             id: spec.id,
             name: spec.name,
             kind: spec.kind,
@@ -440,7 +440,9 @@ impl DeviceEntry {
         if self.link() == LinkState::Down {
             self.set_link(LinkState::Up, "it publishes again");
         }
-        self.actor.wake(DeviceMsg::Wake);
+        if !self.intake.is_offering() {
+            self.actor.wake(DeviceMsg::Wake);
+        }
     }
 
     /// A time for a reading that brought none: now, or a millisecond after the last one given out, so that no two of
