@@ -19,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::broadcast;
-use voltree_model::{DeviceId, Metric, MetricName, Reading, Timestamp};
+use voltree_model::{DeviceId, MetricName, MetricRef, Reading, Timestamp};
 use voltree_runtime::{ActorPath, Failure};
 use voltree_storage::{Entry, JournalSlot, Lsn, Store};
 
@@ -170,7 +170,8 @@ impl AlertBook {
         if self.registry.let_go(&reading.device, now).is_some() {
             return None;
         }
-        let is_let_go = |metric: &Metric| self.registry.let_go_of(&reading.device, &metric.name).is_some();
+        let is_let_go =
+            |metric: MetricRef<'_>| self.registry.let_go_of(&reading.device, metric.name).is_some();
         if !self.registry.lets_any_go_of(&reading.device) || !reading.metrics.iter().any(is_let_go) {
             return Some(Cow::Borrowed(entry));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
-use voltree_model::{DeviceId, Metric, Reading, RejectReason, Timestamp};
+use voltree_model::{DeviceId, Metric, MetricName, MetricRef, Reading, RejectReason, Timestamp};
 use voltree_protocols::influx::{
     KnownNames, Line, LineRejection, Lines, MAX_FIELDS, Mapping, OWN_MEASUREMENT, Precision,
 };
@@ -76,6 +76,8 @@ struct Open {
     lines: usize,
     place: usize,
     reading: Reading,
+    /// What the lines after the first have told.
+    more: Vec<Metric>,
 }
 
 impl LineDoor {
@@ -125,7 +127,8 @@ impl Batch<'_> {
             Ok(reading) if is_own && self.joins(&reading) => {}
             Ok(reading) => {
                 self.close().await?;
-                self.open = Some(Open { first_line: number, lines: 1, place, reading });
+                let more = Vec::new();
+                self.open = Some(Open { first_line: number, lines: 1, place, reading, more });
                 if !is_own {
                     self.close().await?;
                 }
@@ -172,28 +175,36 @@ impl Batch<'_> {
     }
 
     /// Adds a line to the reading that the lines before it began, if it is of the same device and time.
-    fn joins(&mut self, more: &Reading) -> bool {
-        let Some(Open { lines, reading, .. }) = &mut self.open else { return false };
-        let fits = reading.metrics.len() + more.metrics.len() <= MAX_FIELDS;
+    fn joins(&mut self, next: &Reading) -> bool {
+        let Some(Open { lines, reading, more, .. }) = &mut self.open else { return false };
+        let fits = reading.metrics.len() + more.len() + next.metrics.len() <= MAX_FIELDS;
         // What says something again is a reading of its own, to be counted as one.
-        let says_again = |metric: &Metric| reading.metrics.iter().any(|known| known.name == metric.name);
-        if reading.device != more.device
-            || reading.at != more.at
+        let says_again = |name: &MetricName| {
+            reading.metrics.iter().any(|known| known.name == name)
+                || more.iter().any(|known| known.name == *name)
+        };
+        if reading.device != next.device
+            || reading.at != next.at
             || !fits
-            || more.metrics.iter().any(says_again)
+            || next.metrics.iter().any(|metric| says_again(metric.name))
         {
             return false;
         }
-        reading.metrics.extend_from_slice(&more.metrics);
-        reading.attributes.extend_from_slice(&more.attributes);
-        reading.left_out.extend_from_slice(&more.left_out);
+        more.extend(next.metrics.iter().map(MetricRef::to_metric));
+        reading.attributes.extend_from_slice(&next.attributes);
+        reading.left_out.extend_from_slice(&next.left_out);
         *lines += 1;
         true
     }
 
     /// Puts the reading of which more lines might have followed with those that are to be handed over.
     async fn close(&mut self) -> Result<(), WriteError> {
-        let Some(Open { first_line, lines, place, reading }) = self.open.take() else { return Ok(()) };
+        let Some(Open { first_line, lines, place, mut reading, more }) = self.open.take() else {
+            return Ok(());
+        };
+        if !more.is_empty() {
+            reading.metrics = reading.metrics.iter().map(MetricRef::to_metric).chain(more).collect();
+        }
         let inbound = self.devices[place].entry.inbound(reading, self.now);
         self.put(place, (first_line, lines), inbound).await
     }

@@ -143,7 +143,7 @@ fn long(reader: BufReader<File>, take: &mut dyn FnMut(Reading) -> anyhow::Result
 
 /// Values one by one, of which those of one device and time that follow each other are one reading.
 pub(super) struct Grouped<'a> {
-    open: Option<Reading>,
+    open: Option<(DeviceId, Timestamp, Vec<Metric>)>,
     take: &'a mut dyn FnMut(Reading) -> anyhow::Result<()>,
 }
 
@@ -154,18 +154,26 @@ impl<'a> Grouped<'a> {
 
     pub(super) fn add(&mut self, device: DeviceId, at: Timestamp, metric: Metric) -> anyhow::Result<()> {
         match &mut self.open {
-            Some(reading) if reading.device == device && reading.at == at => reading.metrics.push(metric),
+            Some((of, then, metrics)) if *of == device && *then == at => {
+                metrics.push(metric);
+                Ok(())
+            }
             _ => {
-                let (metrics, attributes, left_out) = (vec![metric], Vec::new(), Vec::new());
-                let next = Reading { device, at, metrics, attributes, left_out };
-                self.open.replace(next).map_or(Ok(()), &mut *self.take)?;
+                let before = self.open.replace((device, at, vec![metric]));
+                self.take_over(before)
             }
         }
-        Ok(())
     }
 
-    pub(super) fn finish(self) -> anyhow::Result<()> {
-        self.open.map_or(Ok(()), self.take)
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        let last = self.open.take();
+        self.take_over(last)
+    }
+
+    fn take_over(&mut self, open: Option<(DeviceId, Timestamp, Vec<Metric>)>) -> anyhow::Result<()> {
+        let Some((device, at, metrics)) = open else { return Ok(()) };
+        let (metrics, attributes, left_out) = (metrics.into(), Vec::new(), Vec::new());
+        (self.take)(Reading { device, at, metrics, attributes, left_out })
     }
 }
 
@@ -208,7 +216,7 @@ fn wide_row(record: &csv::StringRecord, series: &[(MetricName, Option<Unit>)]) -
     if metrics.is_empty() {
         bail!("the row has no values");
     }
-    Ok(Reading { device, at, metrics, attributes: Vec::new(), left_out: Vec::new() })
+    Ok(Reading { device, at, metrics: metrics.into(), attributes: Vec::new(), left_out: Vec::new() })
 }
 
 fn number(cell: &str) -> anyhow::Result<f64> {

@@ -155,9 +155,9 @@ impl<'a> Batcher<'a> {
 /// A line for each unit; texts go with what has none.
 fn push(out: &mut String, reading: &Reading) {
     let mut by_unit: BTreeMap<Option<&str>, Vec<_>> = BTreeMap::new();
-    for metric in &reading.metrics {
+    for metric in reading.metrics.iter() {
         let field = (Cow::Borrowed(metric.name.as_str()), FieldValue::Float(metric.value));
-        by_unit.entry(metric.unit.as_ref().map(Unit::as_str)).or_default().push(field);
+        by_unit.entry(metric.unit.map(Unit::as_str)).or_default().push(field);
     }
     for (name, text) in &reading.attributes {
         let field = (Cow::Borrowed(name.as_str()), FieldValue::Text(Cow::Borrowed(text)));

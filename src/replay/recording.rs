@@ -164,7 +164,7 @@ fn row(
             },
         }
     }
-    Ok(Reading { device: device.clone(), at, metrics, attributes, left_out: Vec::new() })
+    Ok(Reading { device: device.clone(), at, metrics: metrics.into(), attributes, left_out: Vec::new() })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the range was checked just before")]
@@ -206,7 +206,7 @@ mod tests {
     fn columns_can_be_renamed_and_skipped() {
         let rows = read("time,Ecell,note\n0,3.7,1\n", &["Ecell=voltage:V"], &["note"]).unwrap().into_rows();
         assert_eq!(rows[0].metrics.len(), 1);
-        assert_eq!(rows[0].metrics[0].name.as_str(), "voltage");
+        assert_eq!(rows[0].metrics.get(0).unwrap().name.as_str(), "voltage");
     }
 
     #[test]

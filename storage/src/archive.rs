@@ -128,7 +128,7 @@ fn add(rows: &mut Rows, at: Timestamp, row: Row) {
         rows.insert(at, row);
         return;
     };
-    let metrics: Vec<_> = row
+    let metrics = row
         .samples
         .into_iter()
         .map(|sample| Metric { name: sample.name, value: sample.value, unit: sample.unit })

@@ -23,7 +23,7 @@ use job::{Job, Outcome};
 pub use device::DeviceSummary;
 pub(crate) use job::{DeviceJob, Job as SealJobKind, Outcome as SealedKind};
 pub use job::{SealJob, Sealed};
-pub(crate) use open::{OpenReading, Series};
+pub(crate) use open::OpenReading;
 
 /// How many open readings a head may hold before it seals without waiting for age: they are memory, about 130 bytes each
 /// for a reading of sixteen metrics.

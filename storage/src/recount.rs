@@ -125,7 +125,7 @@ mod tests {
     use voltree_model::{Metric, MetricName, Origin, Timestamp};
 
     fn frame(times: std::ops::Range<i64>) -> Vec<u8> {
-        let metrics = [Metric { name: MetricName::new("a").unwrap(), value: 1.0, unit: None }];
+        let metrics = vec![Metric { name: MetricName::new("a").unwrap(), value: 1.0, unit: None }].into();
         let row = |at: i64| Row::new(Origin { epoch: 0, sequence: at.unsigned_abs() + 1 }, &metrics);
         let rows = times.map(|at| (Timestamp::from_millis(at), row(at))).collect();
         Frame::encode(&rows).unwrap()

@@ -3,7 +3,7 @@
 //! A row remembers which readings brought it something new. So the question whether a reading was stored or a
 //! duplicate has one answer, however often a kill makes us ask it again.
 
-use voltree_model::{Metric, MetricName, Origin, Unit};
+use voltree_model::{MetricName, MetricRef, Metrics, Origin, Unit};
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,22 +36,24 @@ pub struct Row {
     pub samples: Vec<Sample>,
 }
 
+impl Sample {
+    fn of(MetricRef { name, value, unit }: MetricRef<'_>) -> Self {
+        Self { name: name.clone(), value, unit: unit.cloned() }
+    }
+}
+
 impl Row {
     /// A row of a single reading.
-    pub fn new(origin: Origin, metrics: &[Metric]) -> Self {
-        let sample = |metric: &Metric| {
-            let Metric { name, value, unit } = metric.clone();
-            Sample { name, value, unit }
-        };
+    pub fn new(origin: Origin, metrics: &Metrics) -> Self {
         // Of two values of one name the later counts, so it must come first to stay.
-        let mut samples: Vec<Sample> = metrics.iter().rev().map(sample).collect();
+        let mut samples: Vec<Sample> = metrics.iter().rev().map(Sample::of).collect();
         samples.sort_by(|a, b| a.name.cmp(&b.name));
         samples.dedup_by(|later, kept| later.name == kept.name);
         Self { origin, stored: vec![origin], samples }
     }
 
     /// Takes in another reading of the same moment. Of two values the one with the higher origin stays.
-    pub fn absorb(&mut self, origin: Origin, metrics: &[Metric]) -> Absorbed {
+    pub fn absorb(&mut self, origin: Origin, metrics: &Metrics) -> Absorbed {
         if self.stored.contains(&origin) {
             return Absorbed::Stored;
         }
@@ -71,13 +73,12 @@ impl Row {
         self.samples.get(index)
     }
 
-    fn merge(&mut self, metrics: &[Metric], overwrite: bool) {
-        for Metric { name, value, unit } in metrics {
-            let sample = Sample { name: name.clone(), value: *value, unit: unit.clone() };
-            match self.samples.binary_search_by(|sample| sample.name.cmp(name)) {
-                Ok(index) if overwrite => self.samples[index] = sample,
+    fn merge(&mut self, metrics: &Metrics, overwrite: bool) {
+        for metric in metrics.iter() {
+            match self.samples.binary_search_by(|sample| sample.name.cmp(metric.name)) {
+                Ok(index) if overwrite => self.samples[index] = Sample::of(metric),
                 Ok(_) => {}
-                Err(index) => self.samples.insert(index, sample),
+                Err(index) => self.samples.insert(index, Sample::of(metric)),
             }
         }
     }
@@ -85,13 +86,15 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
+    use voltree_model::Metric;
+
     use super::*;
 
     fn origin(sequence: u64) -> Origin {
         Origin { epoch: 0, sequence }
     }
 
-    fn metrics(values: &[(&str, f64)]) -> Vec<Metric> {
+    fn metrics(values: &[(&str, f64)]) -> Metrics {
         let metric = |(name, value): &(&str, f64)| Metric {
             name: MetricName::new(name).unwrap(),
             value: *value,

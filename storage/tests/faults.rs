@@ -112,7 +112,7 @@ fn voltage() -> MetricName {
 }
 
 fn reading(sequence: u64, at_ms: i64, value: f64) -> Entry {
-    let metrics = vec![Metric { name: voltage(), value, unit: None }];
+    let metrics = vec![Metric { name: voltage(), value, unit: None }].into();
     let at = Timestamp::from_millis(at_ms);
     let reading = Reading { device: device(), at, metrics, attributes: Vec::new(), left_out: Vec::new() };
     Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }

@@ -114,7 +114,7 @@ fn millis(sequence: u64) -> i64 {
 }
 
 fn reading(sequence: u64) -> Entry {
-    let metrics = vec![Metric { name: voltage(), value: 52.5, unit: Some(Unit::new("V").unwrap()) }];
+    let metrics = vec![Metric { name: voltage(), value: 52.5, unit: Some(Unit::new("V").unwrap()) }].into();
     let at = Timestamp::from_millis(millis(sequence));
     let reading = Reading { device: device(), at, metrics, attributes: Vec::new(), left_out: Vec::new() };
     Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }

@@ -122,7 +122,8 @@ fn reading_of_pack_02(n: u64) -> Entry {
         metrics.push(metric("sparse", if n.is_multiple_of(2) { -0.0 } else { f64::INFINITY }, None));
     }
     let at = Timestamp::from_millis(BEGIN + i64::try_from(n * 60_000 + n % 5).unwrap());
-    let reading = Reading { device: pack_02(), at, metrics, attributes: Vec::new(), left_out: Vec::new() };
+    let (metrics, attributes, left_out) = (metrics.into(), Vec::new(), Vec::new());
+    let reading = Reading { device: pack_02(), at, metrics, attributes, left_out };
     Entry::Reading { origin: Origin { epoch: 0, sequence: n }, reading: reading.into() }
 }
 

@@ -298,7 +298,8 @@ mod tests {
                     name: MetricName::new("temperature_1").unwrap(),
                     value: celsius,
                     unit: None,
-                }],
+                }]
+                .into(),
                 attributes: Vec::new(),
                 left_out: Vec::new(),
             }),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use voltree_model::{Metric, Reading};
+use voltree_model::{Metric, MetricRef, Reading};
 
 use crate::fleet::AlertSeverity;
 
@@ -135,16 +135,16 @@ fn below(reading: &Reading, prefix: &str, limit: f64, hysteresis: f64) -> Option
     Some(stand(worst, limit, worst.value < limit, worst.value < limit + hysteresis))
 }
 
-fn stand(worst: &Metric, threshold: f64, beyond: bool, near: bool) -> Standing {
+fn stand(worst: MetricRef<'_>, threshold: f64, beyond: bool, near: bool) -> Standing {
     match (beyond, near) {
-        (true, _) => Standing::Beyond { metric: worst.clone(), threshold },
+        (true, _) => Standing::Beyond { metric: worst.to_metric(), threshold },
         (false, true) => Standing::Near,
         (false, false) => Standing::Inside,
     }
 }
 
 /// The metrics named `prefix` and a number: one per cell or sensor.
-fn numbered<'a>(reading: &'a Reading, prefix: &'a str) -> impl Iterator<Item = &'a Metric> {
+fn numbered<'a>(reading: &'a Reading, prefix: &'a str) -> impl Iterator<Item = MetricRef<'a>> {
     reading.metrics.iter().filter(move |metric| {
         metric.name.as_str().strip_prefix(prefix).is_some_and(|n| n.parse::<u16>().is_ok())
     })

@@ -2,7 +2,7 @@
 
 use async_graphql::SimpleObject;
 use voltree_actors::fleet::{AggregateBucket, Point, Series};
-use voltree_model::{Metric, MetricName, Timestamp, Unit};
+use voltree_model::{MetricName, MetricRef, Timestamp, Unit};
 
 /// One sample of one metric.
 #[derive(SimpleObject)]
@@ -47,8 +47,8 @@ impl TelemetryPoint {
     }
 
     /// One metric of a reading that has just been committed.
-    pub(super) fn live(metric: &Metric, at: Timestamp) -> Self {
-        Self::of(&metric.name, metric.value, metric.unit.as_ref(), at)
+    pub(super) fn live(metric: MetricRef<'_>, at: Timestamp) -> Self {
+        Self::of(metric.name, metric.value, metric.unit, at)
     }
 
     fn of(metric: &MetricName, value: f64, unit: Option<&Unit>, at: Timestamp) -> Self {

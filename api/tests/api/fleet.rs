@@ -100,7 +100,7 @@ pub(crate) fn reading(device: &str, voltage: f64) -> LiveReading {
     Arc::new(Reading {
         device: id(device),
         at: START,
-        metrics: vec![metric("pack_voltage", voltage, "V"), metric("soc_percent", 81.5, "%")],
+        metrics: vec![metric("pack_voltage", voltage, "V"), metric("soc_percent", 81.5, "%")].into(),
         attributes: Vec::new(),
         left_out: Vec::new(),
     })

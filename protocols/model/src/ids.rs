@@ -167,6 +167,11 @@ macro_rules! shared_text {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// Hashes which it is, without a look at its text if that is shared.
+            pub(crate) fn hash_identity(&self, state: &mut impl Hasher) {
+                self.0.hash_identity(state);
+            }
         }
     };
 }

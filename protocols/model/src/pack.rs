@@ -104,7 +104,13 @@ impl PackReading {
         series.push("mosfet_temperature", "°C", self.mosfet_temperature.map(|c| c.0));
         series.push("charge_enabled", "", self.charge_enabled.map(|on| f64::from(u8::from(on))));
         series.push("discharge_enabled", "", self.discharge_enabled.map(|on| f64::from(u8::from(on))));
-        Reading { device, at, metrics: series.0, attributes: self.attributes(), left_out: self.left_out() }
+        Reading {
+            device,
+            at,
+            metrics: series.0.into(),
+            attributes: self.attributes(),
+            left_out: self.left_out(),
+        }
     }
 
     fn attributes(&self) -> Vec<(MetricName, String)> {

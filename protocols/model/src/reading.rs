@@ -2,18 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, MetricName, RejectReason, Timestamp, Unit};
-
-/// One named value. Booleans are stored as 1 and 0.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metric {
-    /// Which series it belongs to.
-    pub name: MetricName,
-    /// Its value in `unit`.
-    pub value: f64,
-    /// The unit as its source wrote it.
-    pub unit: Option<Unit>,
-}
+use crate::{DeviceId, MetricName, Metrics, RejectReason, Timestamp};
 
 /// Where a reading stands among its device's others, given at the door.
 ///
@@ -43,7 +32,7 @@ pub struct Reading {
     /// When it was measured, or received where the device has no clock.
     pub at: Timestamp,
     /// The series values.
-    pub metrics: Vec<Metric>,
+    pub metrics: Metrics,
     /// Text values: the device's latest attributes, not series.
     pub attributes: Vec<(MetricName, String)>,
     /// Metrics left out, with the reason.

@@ -143,16 +143,16 @@ fn checksum(reading: &Reading) -> u64 {
         // No text holds this byte, so that none runs into the next.
         said.push(0xFF);
     };
-    for metric in &reading.metrics {
+    for metric in reading.metrics.iter() {
         text(metric.name.as_str());
-        text(metric.unit.as_ref().map_or("", |unit| unit.as_str()));
+        text(metric.unit.map_or("", |unit| unit.as_str()));
     }
     for (name, value) in &reading.attributes {
         text(name.as_str());
         text(value);
     }
     reading.left_out.iter().for_each(|left| text(&left.name));
-    for metric in &reading.metrics {
+    for metric in reading.metrics.iter() {
         said.extend_from_slice(&metric.value.to_bits().to_le_bytes());
     }
     said.extend_from_slice(&reading.at.as_millis().to_le_bytes());

@@ -7,15 +7,12 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use voltree_model::{MetricName, Unit};
+use voltree_model::{MetricName, SeriesSet, Unit};
 
 use super::{Line, Mapping, OWN_MEASUREMENT};
 
 /// So many kinds of lines are remembered, the oldest of which gives way.
 const MOST_KINDS: usize = 16;
-
-/// A field's series.
-pub(super) type Series = (MetricName, Option<Unit>);
 
 /// The names of the lines before, all of them read by one [`Mapping`].
 #[derive(Debug, Default)]
@@ -33,7 +30,7 @@ struct Kind {
     /// The value is left out where it names the device.
     tags: Vec<(String, Option<String>)>,
     fields: Vec<String>,
-    series: Vec<Series>,
+    series: SeriesSet,
 }
 
 /// What stands around a field's name in the name of its series, and the unit of all of them.
@@ -45,7 +42,7 @@ pub(super) struct Names {
 
 impl KnownNames {
     /// The series of a line's fields, in their order; `None` if one of them has no name, or two have the same.
-    pub(super) fn of(&mut self, line: &Line<'_>, mapping: &Mapping) -> Option<&[Series]> {
+    pub(super) fn of(&mut self, line: &Line<'_>, mapping: &Mapping) -> Option<&SeriesSet> {
         let count = self.kinds.len();
         let mut in_turn = (0..count).map(|step| (self.last + step) % count);
         let known = in_turn.find(|index| self.kinds[*index].is_of(line));
@@ -53,7 +50,7 @@ impl KnownNames {
             Some(known) => known,
             None => self.learn(Kind::of(line, mapping)?),
         };
-        self.kinds.get(self.last).map(|kind| kind.series.as_slice())
+        self.kinds.get(self.last).map(|kind| &kind.series)
     }
 
     fn learn(&mut self, kind: Kind) -> usize {
@@ -88,7 +85,7 @@ impl Kind {
             measurement: line.measurement.clone().into_owned(),
             tags: line.tags.iter().map(tag).collect(),
             fields: line.fields.iter().map(|(key, _)| key.clone().into_owned()).collect(),
-            series,
+            series: series.as_slice().into(),
         })
     }
 

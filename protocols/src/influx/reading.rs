@@ -7,9 +7,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use voltree_model::{DeviceId, Metric, MetricRejection, Reading, RejectReason, Timestamp};
+use voltree_model::{
+    DeviceId, Metric, MetricName, MetricRejection, Metrics, Reading, RejectReason, Series, SeriesSet,
+    Timestamp,
+};
 
-use super::names::{Names, Series};
+use super::names::Names;
 use super::{FieldValue, KnownNames, Line};
 
 /// The most fields that one line may carry.
@@ -137,22 +140,16 @@ impl Mapping {
             let detail = format!("{} fields, {MAX_FIELDS} are allowed", line.fields.len());
             return Err(LineRejection::new(RejectReason::TooManyMetrics, &detail));
         }
-        let mut reading = Reading {
-            device: device.clone(),
-            at,
-            metrics: Vec::with_capacity(line.fields.len()),
-            attributes: Vec::new(),
-            left_out: Vec::new(),
+        let Filled { metrics, attributes, left_out } = match known.of(&line, self) {
+            Some(series) => fill(line, series),
+            None => fill_what_can_be(&self.names(&line), line),
         };
-        match known.of(&line, self) {
-            Some(series) => fill(&mut reading, line, series),
-            None => fill_what_can_be(&mut reading, &self.names(&line), line),
-        }
-        match reading.left_out.first() {
-            Some(first) if reading.metrics.is_empty() && reading.attributes.is_empty() => Err(
-                LineRejection::new(first.reason, &format!("no usable field; the first is {:?}", first.name)),
-            ),
-            Some(_) | None => Ok(reading),
+        match left_out.first() {
+            Some(first) if metrics.is_empty() && attributes.is_empty() => Err(LineRejection::new(
+                first.reason,
+                &format!("no usable field; the first is {:?}", first.name),
+            )),
+            Some(_) | None => Ok(Reading { device: device.clone(), at, metrics, attributes, left_out }),
         }
     }
 }
@@ -171,36 +168,59 @@ fn checked_time(time: i64, precision: Precision, received_at: Timestamp) -> Resu
     Ok(at)
 }
 
-fn fill(reading: &mut Reading, line: Line<'_>, series: &[Series]) {
-    for ((name, unit), (_, value)) in series.iter().zip(line.fields) {
-        let name = name.clone();
+/// What the fields of a line come to.
+struct Filled {
+    metrics: Metrics,
+    attributes: Vec<(MetricName, String)>,
+    left_out: Vec<MetricRejection>,
+}
+
+fn fill(line: Line<'_>, series: &SeriesSet) -> Filled {
+    let mut values = Vec::with_capacity(line.fields.len());
+    let mut texts = Vec::new();
+    for (place, (_, value)) in line.fields.into_iter().enumerate() {
         match as_number(value) {
-            Ok(value) => reading.metrics.push(Metric { name, value, unit: unit.clone() }),
-            Err(text) => reading.attributes.push((name, text)),
+            Ok(value) => values.push(value),
+            Err(text) => texts.push((place, text)),
         }
     }
+    let left_out = Vec::new();
+    if texts.is_empty()
+        && let Some(metrics) = Metrics::new(series.clone(), values.as_slice())
+    {
+        return Filled { metrics, attributes: Vec::new(), left_out };
+    }
+    let is_text = |place: usize| texts.iter().any(|(text, _)| *text == place);
+    let numbers = series.iter().enumerate().filter(|(place, _)| !is_text(*place)).map(|(_, series)| series);
+    let metric =
+        |((name, unit), value): (&Series, f64)| Metric { name: name.clone(), value, unit: unit.clone() };
+    let metrics = numbers.zip(values).map(metric).collect();
+    let named = |(place, text): (usize, String)| Some((series.get(place)?.0.clone(), text));
+    Filled { metrics, attributes: texts.into_iter().filter_map(named).collect(), left_out }
 }
 
 /// Of two fields with one name the later counts, which is why this walks backwards and turns the lists round at the end.
-fn fill_what_can_be(reading: &mut Reading, names: &Names, line: Line<'_>) {
+fn fill_what_can_be(names: &Names, line: Line<'_>) -> Filled {
     let mut seen: HashSet<Cow<'_, str>> = HashSet::with_capacity(line.fields.len());
+    let (mut metrics, mut attributes, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for (key, value) in line.fields.into_iter().rev() {
         if !seen.insert(key.clone()) {
             continue;
         }
         let (Some(name), Ok(unit)) = (names.of(&key), names.unit.clone().transpose()) else {
             let name = printable(&key, MAX_SHOWN_NAME_CHARS);
-            reading.left_out.push(MetricRejection { name, reason: RejectReason::BadName });
+            left_out.push(MetricRejection { name, reason: RejectReason::BadName });
             continue;
         };
         match as_number(value) {
-            Ok(value) => reading.metrics.push(Metric { name, value, unit }),
-            Err(text) => reading.attributes.push((name, text)),
+            Ok(value) => metrics.push(Metric { name, value, unit }),
+            Err(text) => attributes.push((name, text)),
         }
     }
-    reading.metrics.reverse();
-    reading.attributes.reverse();
-    reading.left_out.reverse();
+    metrics.reverse();
+    attributes.reverse();
+    left_out.reverse();
+    Filled { metrics: metrics.into(), attributes, left_out }
 }
 
 /// A series' value, or an attribute's text. Whole numbers beyond 2^53 become the nearest that a series can hold.

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use voltree_model::{
-    DeviceId, InvalidId, Metric, MetricName, MetricRejection, Reading, RejectReason, Timestamp, Unit,
+    DeviceId, InvalidId, Metric, MetricName, MetricRef, MetricRejection, Reading, RejectReason, Timestamp,
+    Unit,
 };
 
 use crate::mqtt::{MAX_CLOCK_LEAD, MAX_METRICS, PayloadRejection};
@@ -141,8 +142,8 @@ impl Draft {
             Ok(reading) => {
                 let at = self.at.map_or("its arrival".to_owned(), |at| at.to_string());
                 lines.push(format!("  {device} at {at}"));
-                for Metric { name, value, unit } in &reading.metrics {
-                    let unit = unit.as_ref().map(|unit| format!(" {unit}")).unwrap_or_default();
+                for MetricRef { name, value, unit } in reading.metrics.iter() {
+                    let unit = unit.map(|unit| format!(" {unit}")).unwrap_or_default();
                     lines.push(format!("    {name} = {value}{unit}"));
                 }
                 lines.extend(reading.attributes.iter().map(|(name, text)| format!("    {name} is {text:?}")));
@@ -181,7 +182,7 @@ impl Draft {
         Ok(Reading {
             device: self.device,
             at: self.at.unwrap_or_else(own_time),
-            metrics: self.metrics,
+            metrics: self.metrics.into(),
             attributes: self.attributes,
             left_out: self.left_out,
         })
@@ -229,7 +230,7 @@ mod tests {
         draft.put("", None, Ok(Value::Number(1.0)));
         let at = Timestamp::from_millis(5);
         let reading = draft.finish(at, || at).unwrap();
-        assert_eq!((reading.metrics.len(), reading.metrics[0].value, reading.left_out.len()), (1, 2.0, 2));
+        assert_eq!((reading.metrics.len(), reading.metrics.values()[0], reading.left_out.len()), (1, 2.0, 2));
     }
 
     #[test]

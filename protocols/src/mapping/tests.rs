@@ -108,7 +108,7 @@ metrics = [
     .unwrap();
     let readings = mapping.read("lora/n1/up", b"FF 9C 64").unwrap().readings;
     let reading = readings[0].clone().unwrap().finish(NOW, || NOW).unwrap();
-    assert_eq!((reading.metrics[0].value, reading.metrics[1].value), (-10.0, 100.0));
+    assert_eq!(reading.metrics.values(), [-10.0, 100.0]);
     assert_eq!(reading.left_out.len(), 1);
     let turned = mapping.read("lora/n1/up", b"xyz").unwrap().readings[0].clone().unwrap_err();
     assert_eq!(turned.rejection.reason, RejectReason::BadPayload);

@@ -72,14 +72,7 @@ pub fn parse_telemetry(
         let detail = format!("{} metrics, {MAX_METRICS} are allowed", telemetry.metrics.total);
         return Err(PayloadRejection::new(RejectReason::TooManyMetrics, &detail));
     }
-    let reading = Reading {
-        device: topic_device.clone(),
-        at,
-        metrics: Vec::with_capacity(telemetry.metrics.kept.len()),
-        attributes: Vec::new(),
-        left_out: Vec::new(),
-    };
-    fill(reading, telemetry.metrics.kept)
+    fill(topic_device.clone(), at, telemetry.metrics.kept)
 }
 
 fn check_device(topic_device: &DeviceId, given: &RawValue<'_>) -> Result<(), PayloadRejection> {
@@ -119,8 +112,10 @@ fn reading_time(
 
 /// Sorts the entries into series, attributes and what is left out. Of two entries with one name the later counts, which
 /// is why this walks backwards and turns the lists round at the end.
-fn fill(mut reading: Reading, entries: Vec<RawMetric<'_>>) -> Result<Reading, PayloadRejection> {
+fn fill(device: DeviceId, at: Timestamp, entries: Vec<RawMetric<'_>>) -> Result<Reading, PayloadRejection> {
     let mut seen = Seen::with_capacity(entries.len());
+    let (mut metrics, mut attributes, mut turned) =
+        (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
     for entry in entries.into_iter().rev() {
         match read_metric(entry) {
             Ok(Named { name, unit, value }) => {
@@ -128,21 +123,21 @@ fn fill(mut reading: Reading, entries: Vec<RawMetric<'_>>) -> Result<Reading, Pa
                     continue;
                 }
                 match value {
-                    Value::Number(value) => reading.metrics.push(Metric { name, value, unit }),
-                    Value::Text(text) => reading.attributes.push((name, text)),
-                    Value::Unusable(reason) => reading.left_out.push(left_out(name.as_str(), reason)),
+                    Value::Number(value) => metrics.push(Metric { name, value, unit }),
+                    Value::Text(text) => attributes.push((name, text)),
+                    Value::Unusable(reason) => turned.push(left_out(name.as_str(), reason)),
                 }
             }
-            Err(rejection) => reading.left_out.push(rejection),
+            Err(rejection) => turned.push(rejection),
         }
     }
-    reading.metrics.reverse();
-    reading.attributes.reverse();
-    reading.left_out.reverse();
-    if reading.metrics.is_empty() && reading.attributes.is_empty() {
-        return Err(nothing_left(&reading.left_out));
+    metrics.reverse();
+    attributes.reverse();
+    turned.reverse();
+    if metrics.is_empty() && attributes.is_empty() {
+        return Err(nothing_left(&turned));
     }
-    Ok(reading)
+    Ok(Reading { device, at, metrics: metrics.into(), attributes, left_out: turned })
 }
 
 /// The names that a message has used. Most messages have few, among which looking is faster than hashing.
@@ -249,7 +244,7 @@ pub fn telemetry_json(reading: &Reading) -> Vec<u8> {
     let series = reading.metrics.iter().map(|metric| MetricOut {
         name: metric.name.as_str(),
         value: ValueOut::Number(metric.value),
-        unit: metric.unit.as_ref().map(Unit::as_str),
+        unit: metric.unit.map(Unit::as_str),
     });
     let attributes = reading.attributes.iter().map(|(name, text)| MetricOut {
         name: name.as_str(),

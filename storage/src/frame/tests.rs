@@ -1,6 +1,6 @@
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use voltree_model::{DeviceId, Metric, Reading};
+use voltree_model::{DeviceId, Metric, Metrics, Reading};
 
 use super::*;
 use crate::head::OpenReading;
@@ -25,7 +25,7 @@ fn metric() -> impl Strategy<Value = Metric> {
 }
 
 fn row() -> impl Strategy<Value = Row> {
-    let reading = (0..3_u32, 0..1_000_u64, vec(metric(), 0..6));
+    let reading = (0..3_u32, 0..1_000_u64, vec(metric(), 0..6).prop_map(Metrics::from));
     vec(reading, 1..4).prop_map(|readings| {
         let mut readings = readings.into_iter();
         let (epoch, sequence, metrics) = readings.next().unwrap();
@@ -99,7 +99,7 @@ proptest! {
     }
 
     #[test]
-    fn readings_make_the_same_table_as_their_rows(metrics in vec(vec(metric(), 0..6), 1..20), alike in any::<bool>()) {
+    fn readings_make_the_same_table_as_their_rows(metrics in vec(vec(metric(), 0..6).prop_map(Metrics::from), 1..20), alike in any::<bool>()) {
         let mut readings: Vec<OpenReading> = Vec::new();
         let mut rows = BTreeMap::new();
         for (at, number) in (0..).zip(1..=metrics.len()) {

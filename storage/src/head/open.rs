@@ -6,13 +6,10 @@
 
 use std::sync::Arc;
 
-use voltree_model::{Metric, MetricName, Origin, Reading, Timestamp, Unit};
+use voltree_model::{MetricName, Metrics, Origin, Reading, Series, SeriesSet, Timestamp, Unit};
 
 use super::differences::{self, Values};
 use crate::Lsn;
-
-/// What a value is of, and what it is measured in.
-pub(crate) type Series = (MetricName, Option<Unit>);
 
 /// A reading that no seal covers yet; copies of it are cheap.
 #[derive(Debug, Clone)]
@@ -28,7 +25,7 @@ pub(crate) struct OpenReading {
 #[derive(Debug)]
 struct Base {
     origin: Origin,
-    series: Arc<[Series]>,
+    series: SeriesSet,
     values: Box<[f64]>,
 }
 
@@ -38,7 +35,7 @@ const DISTANCE_BYTES: usize = 2;
 impl OpenReading {
     /// Takes over a reading, against the base of one before it if that has the same series.
     pub(crate) fn new(lsn: Lsn, origin: Origin, reading: &Reading, before: Option<&Self>) -> Self {
-        match before.filter(|before| before.has_series_of(&reading.metrics)) {
+        match before.filter(|before| before.has_series_of(reading.metrics.series())) {
             Some(before) => Self::alike(lsn, origin, reading, before),
             None => Self::as_base(lsn, origin, reading, None),
         }
@@ -52,10 +49,9 @@ impl OpenReading {
 
     /// Takes over a reading that later ones may be held against; `alike` has the same series.
     pub(super) fn as_base(lsn: Lsn, origin: Origin, reading: &Reading, alike: Option<&Self>) -> Self {
-        let named = |metric: &Metric| (metric.name.clone(), metric.unit.clone());
-        let series = alike.map(|alike| Arc::clone(&alike.base.series));
-        let series = series.unwrap_or_else(|| reading.metrics.iter().map(named).collect());
-        let values = reading.metrics.iter().map(|metric| metric.value).collect();
+        // A set that is too long to be shared is told once, too.
+        let series = alike.map_or(reading.metrics.series(), |alike| &alike.base.series).clone();
+        let values = reading.metrics.values().into();
         let data = [[0; DISTANCE_BYTES].as_slice(), &differences::none(series.len())].concat();
         let base = Arc::new(Base { origin, series, values });
         Self { lsn, at: reading.at, base, data: data.into() }
@@ -69,14 +65,13 @@ impl OpenReading {
             DISTANCE_BYTES + differences::most_bytes(base.values.len()) + size_of::<f64>(),
         );
         data.extend_from_slice(&distance.to_le_bytes());
-        differences::push(&mut data, &base.values, reading.metrics.iter().map(|metric| metric.value));
+        differences::push(&mut data, &base.values, reading.metrics.values().iter().copied());
         Some(Self { lsn, at: reading.at, base: Arc::clone(base), data: data.into() })
     }
 
     /// Whether its values are of these, in this order.
-    pub(super) fn has_series_of(&self, metrics: &[Metric]) -> bool {
-        let same = |((name, unit), metric): (&Series, &Metric)| *name == metric.name && *unit == metric.unit;
-        self.series().len() == metrics.len() && self.series().iter().zip(metrics).all(same)
+    pub(super) fn has_series_of(&self, series: &SeriesSet) -> bool {
+        self.base.series == *series
     }
 
     /// Where it stands among its device's.
@@ -104,14 +99,13 @@ impl OpenReading {
 
     /// Whether the values of both are of the same, in the same order.
     pub(crate) fn has_series_with(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.base.series, &other.base.series) || self.series() == other.series()
+        self.base.series == other.base.series
     }
 
     /// What was measured.
-    pub(crate) fn metrics(&self) -> Vec<Metric> {
-        let metric =
-            |((name, unit), value): (&Series, f64)| Metric { name: name.clone(), value, unit: unit.clone() };
-        self.series().iter().zip(self.values()).map(metric).collect()
+    pub(crate) fn metrics(&self) -> Metrics {
+        let values: Box<[f64]> = self.values().collect();
+        Metrics::new(self.base.series.clone(), values).expect("a base has as many values as series")
     }
 
     /// The value of a series with its unit; of two values of one name the later.
@@ -134,7 +128,7 @@ impl OpenReading {
 
 #[cfg(test)]
 mod tests {
-    use voltree_model::DeviceId;
+    use voltree_model::{DeviceId, Metric};
 
     use super::*;
 
@@ -184,7 +178,7 @@ mod tests {
         for far in [origin(1, 6), origin(1, 65_543), origin(0, 8), origin(2, 8)] {
             let own = OpenReading::new(Lsn(2), far, &reading, Some(&before));
             assert_eq!(own.origin(), far);
-            assert!(Arc::ptr_eq(&own.base.series, &before.base.series) && own.values().all(f64::is_nan));
+            assert!(own.base.series == before.base.series && own.values().all(f64::is_nan));
         }
     }
 }

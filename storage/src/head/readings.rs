@@ -36,7 +36,7 @@ struct Kind {
 impl OpenReadings {
     /// Takes in a reading, and says how it is held.
     pub(super) fn push(&mut self, lsn: Lsn, origin: Origin, reading: &Reading) -> &OpenReading {
-        let kind = self.kinds.iter().position(|kind| kind.last.has_series_of(&reading.metrics));
+        let kind = self.kinds.iter().position(|kind| kind.last.has_series_of(reading.metrics.series()));
         match kind {
             Some(index) => {
                 self.kinds[..=index].rotate_right(1);
@@ -113,7 +113,7 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
-    use voltree_model::{DeviceId, Metric, MetricName};
+    use voltree_model::{DeviceId, Metric, MetricName, Metrics};
 
     use super::*;
 
@@ -166,7 +166,9 @@ mod tests {
         let mut open = OpenReadings::default();
         for n in 0..600 {
             let mut reading = reading(1_000, &names);
-            reading.metrics[3].value = f64::from(n) / 1_000.0;
+            let mut values = reading.metrics.values().to_vec();
+            values[3] = f64::from(n) / 1_000.0;
+            reading.metrics = Metrics::new(reading.metrics.series().clone(), values).unwrap();
             let n = u64::try_from(n).unwrap();
             open.push(Lsn(n + 1), Origin { epoch: 0, sequence: n }, &reading);
         }

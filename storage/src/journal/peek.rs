@@ -64,7 +64,7 @@ mod tests {
         let origin = Origin { epoch: 3, sequence: 70_000 };
         let at = Timestamp::from_millis(-5);
         let metric = Metric { name: MetricName::new("v").unwrap(), value: 1.5, unit: None };
-        let metrics = vec![metric];
+        let metrics = vec![metric].into();
         let (attributes, left_out) = (Vec::new(), Vec::new());
         let reading = Reading { device: device.clone(), at, metrics, attributes, left_out };
         let rejected = |device: Option<DeviceId>| Entry::Rejected {

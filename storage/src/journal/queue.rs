@@ -86,21 +86,20 @@ impl Append {
 
 /// Encodes what is to be appended.
 pub(super) fn encode(entries: Vec<Entry>) -> Result<Vec<Encoded>, AppendError> {
-    let mut all: Vec<Encoded> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let form = encode_one(&entry, all.last()).map_err(|why| AppendError::Unencodable(Arc::new(why)))?;
-        all.push(Encoded { entry: Arc::new(entry), form });
-    }
-    Ok(all)
+    let encoded = |entry: Entry| {
+        let form = encode_one(&entry).map_err(|why| AppendError::Unencodable(Arc::new(why)))?;
+        Ok(Encoded { entry: Arc::new(entry), form })
+    };
+    entries.into_iter().map(encoded).collect()
 }
 
-fn encode_one(entry: &Entry, before: Option<&Encoded>) -> Result<Form, RecordError> {
-    let Entry::Reading { origin, reading } = entry else { return record::encode(entry).map(Form::Whole) };
-    let before = before.and_then(|before| match (before.entry.as_ref(), &before.form) {
-        (Entry::Reading { reading, .. }, Form::Reading(encoded)) => Some((reading.as_ref(), encoded)),
-        _ => None,
-    });
-    reading::encode(*origin, reading, before).map(Form::Reading)
+fn encode_one(entry: &Entry) -> Result<Form, RecordError> {
+    match entry {
+        Entry::Reading { origin, reading } => reading::encode(*origin, reading).map(Form::Reading),
+        Entry::Rejected { .. } | Entry::DeadLettered { .. } | Entry::Record { .. } => {
+            record::encode(entry).map(Form::Whole)
+        }
+    }
 }
 
 impl Encoded {

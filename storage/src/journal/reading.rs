@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use voltree_model::{DeviceId, Metric, MetricName, MetricRejection, Origin, Reading, Timestamp};
+use voltree_model::{
+    DeviceId, MetricName, MetricRejection, Metrics, Origin, Reading, Series, SeriesSet, Timestamp,
+};
 
 use crate::Entry;
-use crate::head::Series;
 use crate::record::{self, MAX_RECORD_BYTES, RecordError};
 
 /// What such a record begins with; others begin with the version of [`record`].
@@ -25,22 +26,24 @@ const MOST_KNOWN: usize = 4_096;
 /// What a reading says besides its values and their names.
 type Begin = (Origin, DeviceId, Timestamp, Vec<(MetricName, String)>, Vec<MetricRejection>);
 
-/// A reading's names and its beginning, encoded.
+/// What a series takes at most besides its texts: their lengths, and whether there is a unit.
+const MOST_BYTES_AROUND: usize = 20;
+
+/// A reading's beginning, encoded.
 #[derive(Debug)]
 pub(super) struct Encoded {
     begin: Vec<u8>,
-    names: Arc<[u8]>,
 }
 
 /// Where in a segment which names stand.
 #[derive(Debug, Default)]
 pub(super) struct KnownNames {
-    places: HashMap<Arc<[u8]>, u32>,
-    last: Option<(Arc<[u8]>, u32)>,
+    places: HashMap<SeriesSet, u32>,
+    last: Option<(SeriesSet, u32)>,
 }
 
 /// The names of readings by the place in their segment, as far as they were read.
-pub(super) type ReadNames = HashMap<u32, Arc<[Series]>>;
+pub(super) type ReadNames = HashMap<u32, SeriesSet>;
 
 /// A record of this kind in its pieces.
 #[derive(Debug, Clone, Copy)]
@@ -51,23 +54,11 @@ pub(super) struct Parsed<'a> {
     values: &'a [u8],
 }
 
-/// Encodes a reading; `before` is one whose names may be the same.
-pub(super) fn encode(
-    origin: Origin,
-    reading: &Reading,
-    before: Option<(&Reading, &Encoded)>,
-) -> Result<Encoded, RecordError> {
-    let Reading { device, at, metrics, attributes, left_out } = reading;
+/// Encodes a reading.
+pub(super) fn encode(origin: Origin, reading: &Reading) -> Result<Encoded, RecordError> {
+    let Reading { device, at, metrics: _, attributes, left_out } = reading;
     let begin = record::encode(&(origin, device, at, attributes, left_out))?;
-    let before = before.filter(|(other, _)| same_series(&other.metrics, metrics));
-    let names = match before {
-        Some((_, encoded)) => Arc::clone(&encoded.names),
-        None => {
-            let series: Vec<_> = metrics.iter().map(|metric| (&metric.name, &metric.unit)).collect();
-            record::encode(&series)?.into()
-        }
-    };
-    let encoded = Encoded { begin, names };
+    let encoded = Encoded { begin };
     let bytes = encoded.most_bytes(reading);
     if bytes > MAX_RECORD_BYTES {
         return Err(RecordError::TooLarge { bytes, limit: MAX_RECORD_BYTES });
@@ -75,30 +66,33 @@ pub(super) fn encode(
     Ok(encoded)
 }
 
-fn same_series(a: &[Metric], b: &[Metric]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && a.unit == b.unit)
-}
-
 impl Encoded {
-    /// How long the record is if it carries its names.
+    /// How long the record is at most if it carries its names.
     pub(super) fn most_bytes(&self, reading: &Reading) -> usize {
-        HEADER_BYTES + self.begin.len() + self.names.len() + reading.metrics.len() * 8
+        let series = reading.metrics.series();
+        let names = MOST_BYTES_AROUND * (1 + series.len()) + series.text_bytes();
+        HEADER_BYTES + self.begin.len() + names + size_of_val(reading.metrics.values())
     }
 
     /// Adds the record of a reading that is to begin at `offset` of its segment.
     pub(super) fn push(&self, bytes: &mut Vec<u8>, reading: &Reading, offset: u64, known: &mut KnownNames) {
-        let names_at = known.place(&self.names, offset);
-        let names: &[u8] = if names_at == HERE { &self.names } else { &[] };
+        let series = reading.metrics.series();
+        let names_at = known.place(series, offset);
+        let names = if names_at == HERE { encoded_names(series) } else { Vec::new() };
         bytes.push(VERSION);
         bytes.extend_from_slice(&names_at.to_le_bytes());
         bytes.extend_from_slice(&short(self.begin.len()).to_le_bytes());
         bytes.extend_from_slice(&short(names.len()).to_le_bytes());
         bytes.extend_from_slice(&self.begin);
-        bytes.extend_from_slice(names);
-        for metric in &reading.metrics {
-            bytes.extend_from_slice(&metric.value.to_bits().to_le_bytes());
+        bytes.extend_from_slice(&names);
+        for value in reading.metrics.values() {
+            bytes.extend_from_slice(&value.to_bits().to_le_bytes());
         }
     }
+}
+
+fn encoded_names(series: &[Series]) -> Vec<u8> {
+    record::encode(&series).expect("a reading that was encoded is not too long, and so neither are its names")
 }
 
 fn short(len: usize) -> u32 {
@@ -107,9 +101,9 @@ fn short(len: usize) -> u32 {
 
 impl KnownNames {
     /// Where names stand already; if nowhere, they will at `offset`.
-    fn place(&mut self, names: &Arc<[u8]>, offset: u64) -> u32 {
+    fn place(&mut self, names: &SeriesSet, offset: u64) -> u32 {
         if let Some((last, place)) = &self.last
-            && (Arc::ptr_eq(last, names) || last == names)
+            && last == names
         {
             return *place;
         }
@@ -118,9 +112,9 @@ impl KnownNames {
         let Some(place) = place.filter(|_| known.is_some() || self.places.len() < MOST_KNOWN) else {
             return HERE;
         };
-        self.last = Some((Arc::clone(names), place));
+        self.last = Some((names.clone(), place));
         if known.is_none() {
-            self.places.insert(Arc::clone(names), place);
+            self.places.insert(names.clone(), place);
             return HERE;
         }
         place
@@ -158,24 +152,19 @@ impl<'a> Parsed<'a> {
     }
 
     /// The names that it carries.
-    pub(super) fn names(&self) -> Result<Arc<[Series]>, RecordError> {
+    pub(super) fn names(&self) -> Result<SeriesSet, RecordError> {
         let series: Vec<Series> = record::decode(self.names)?;
-        Ok(series.into())
+        Ok(series.as_slice().into())
     }
 
     /// The entry, given its names.
-    pub(super) fn entry(&self, series: &[Series]) -> Result<Entry, RecordError> {
+    pub(super) fn entry(&self, series: &SeriesSet) -> Result<Entry, RecordError> {
         let (origin, device, at, attributes, left_out): Begin = record::decode(self.begin)?;
         let (values, rest) = self.values.as_chunks::<8>();
-        if values.len() != series.len() || !rest.is_empty() {
-            return Err(RecordError::Malformed);
-        }
-        let metric = |((name, unit), bits): (&Series, &[u8; 8])| Metric {
-            name: name.clone(),
-            value: f64::from_bits(u64::from_le_bytes(*bits)),
-            unit: unit.clone(),
-        };
-        let metrics = series.iter().zip(values).map(metric).collect();
+        let values: Box<[f64]> =
+            values.iter().map(|bits| f64::from_bits(u64::from_le_bytes(*bits))).collect();
+        let metrics = Metrics::new(series.clone(), values).filter(|_| rest.is_empty());
+        let metrics = metrics.ok_or(RecordError::Malformed)?;
         let reading = Reading { device, at, metrics, attributes, left_out };
         Ok(Entry::Reading { origin, reading: Arc::new(reading) })
     }
@@ -184,6 +173,8 @@ impl<'a> Parsed<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use voltree_model::Metric;
 
     use super::*;
 
@@ -209,12 +200,12 @@ mod tests {
             let origin = Origin { epoch: 2, sequence };
             let reading = reading(names, f64::NAN);
             let mut bytes = Vec::new();
-            encode(origin, &reading, None).unwrap().push(&mut bytes, &reading, offset, &mut known);
+            encode(origin, &reading).unwrap().push(&mut bytes, &reading, offset, &mut known);
             let parsed = Parsed::of(&bytes).unwrap().unwrap();
             assert_eq!(parsed.owner().unwrap(), (origin, reading.device.clone()));
             inline.push(parsed.names_at().is_none());
             let names = match parsed.names_at() {
-                Some(place) => Arc::clone(places.get(&place).unwrap()),
+                Some(place) => places.get(&place).unwrap().clone(),
                 None => parsed.names().unwrap(),
             };
             let back = parsed.entry(&names).unwrap();
@@ -229,14 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_takes_the_names_of_another_only_if_they_are_the_same() {
-        let origin = Origin { epoch: 0, sequence: 1 };
-        let first = reading(&["a", "b"], 1.0);
-        let encoded = encode(origin, &first, None).unwrap();
-        let alike = encode(origin, &reading(&["a", "b"], 2.0), Some((&first, &encoded))).unwrap();
-        assert!(Arc::ptr_eq(&encoded.names, &alike.names));
-        let other = encode(origin, &reading(&["a"], 2.0), Some((&first, &encoded))).unwrap();
-        assert_ne!(encoded.names, other.names);
+    fn a_record_is_never_longer_than_its_reading_says() {
+        let origin = Origin { epoch: u32::MAX, sequence: u64::MAX };
+        let long: Vec<String> = (0..300).map(|number| format!("{number:0>128}")).collect();
+        let long: Vec<&str> = long.iter().map(String::as_str).collect();
+        for names in [&[][..], &["a"], &long] {
+            let reading = reading(names, 1.0);
+            let encoded = encode(origin, &reading).unwrap();
+            let mut bytes = Vec::new();
+            encoded.push(&mut bytes, &reading, 24, &mut KnownNames::default());
+            assert!(bytes.len() <= encoded.most_bytes(&reading), "{}", bytes.len());
+        }
     }
 
     proptest! {
@@ -246,7 +240,7 @@ mod tests {
             if let Ok(Some(parsed)) = Parsed::of(&bytes) {
                 parsed.owner().ok();
                 parsed.names().ok();
-                parsed.entry(&[]).ok();
+                parsed.entry(&SeriesSet::from([].as_slice())).ok();
             }
         }
     }

@@ -6,16 +6,14 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::catalog::{Catalog, Segment};
 use super::peek::{Peeked, peek};
 use super::reading::{Parsed, ReadNames};
 use super::segment::{self, HEADER_BYTES};
-use voltree_model::DeviceId;
+use voltree_model::{DeviceId, SeriesSet};
 
 use crate::error::FileContext;
-use crate::head::Series;
 use crate::record::{self, MAX_RECORD_BYTES, RecordError};
 use crate::{Disk, Entry, Error, Lsn, Positions};
 
@@ -149,10 +147,10 @@ impl Bytes<'_> {
             return Ok(entry);
         };
         let series = match names.get(&place) {
-            Some(series) => Arc::clone(series),
+            Some(series) => series.clone(),
             None => {
                 let series = self.names_at(u64::from(place))?;
-                names.insert(place, Arc::clone(&series));
+                names.insert(place, series.clone());
                 series
             }
         };
@@ -160,7 +158,7 @@ impl Bytes<'_> {
     }
 
     /// The names in the record at an offset of the segment.
-    fn names_at(&self, offset: u64) -> Result<Arc<[Series]>, Error> {
+    fn names_at(&self, offset: u64) -> Result<SeriesSet, Error> {
         let inside = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
         let inside = inside.and_then(|at| segment::record_at(self.bytes, at));
         let read;

@@ -59,7 +59,7 @@ fn device(name: &str) -> DeviceId {
 
 fn reading(name: &str, sequence: u64) -> Entry {
     let name_of = |text: &str| MetricName::new(text).unwrap();
-    let metrics = vec![Metric { name: name_of("soc_percent"), value: 50.0, unit: None }];
+    let metrics = vec![Metric { name: name_of("soc_percent"), value: 50.0, unit: None }].into();
     let at = Timestamp::from_millis(i64::try_from(sequence).unwrap() * 1_000);
     let reading = Reading { device: device(name), at, metrics, attributes: Vec::new(), left_out: Vec::new() };
     Entry::Reading { origin: Origin { epoch: 0, sequence }, reading: reading.into() }

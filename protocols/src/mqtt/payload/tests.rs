@@ -32,11 +32,8 @@ fn the_contracts_example_becomes_a_reading() {
     let reading = parse(payload).unwrap();
     assert_eq!(reading.device, pack());
     assert_eq!(reading.at, Timestamp::parse_rfc3339("2024-01-15T10:30:00Z").unwrap());
-    let metrics: Vec<_> = reading
-        .metrics
-        .iter()
-        .map(|m| (m.name.as_str(), m.value, m.unit.as_ref().map(Unit::as_str)))
-        .collect();
+    let metrics: Vec<_> =
+        reading.metrics.iter().map(|m| (m.name.as_str(), m.value, m.unit.map(Unit::as_str))).collect();
     assert_eq!(metrics, [("temperature", 23.5, Some("°C")), ("relay", 1.0, None)]);
     assert_eq!(reading.attributes, [(MetricName::new("mode").unwrap(), "eco".to_owned())]);
     assert_eq!(reading.left_out, []);
@@ -47,8 +44,8 @@ fn keys_may_come_in_any_order_and_unknown_keys_are_skipped() {
     let payload = r#"{"firmware":{"v":[1,2]},"metrics":[{"unit":"V","extra":[],"value":52,"name":"\u0076"}],
         "device_id":"pack\u002d1"}"#;
     let reading = parse(payload).unwrap();
-    assert_eq!(reading.metrics[0].name.as_str(), "v");
-    assert!((reading.metrics[0].value - 52.0).abs() < f64::EPSILON);
+    assert_eq!(reading.metrics.get(0).unwrap().name.as_str(), "v");
+    assert!((reading.metrics.values()[0] - 52.0).abs() < f64::EPSILON);
 }
 
 #[test]
@@ -106,7 +103,7 @@ fn bad_names_and_units_cost_their_metric_alone() {
     ))
     .unwrap();
     assert_eq!(reading.metrics.len(), 1);
-    assert_eq!(reading.metrics[0].unit, None);
+    assert_eq!(reading.metrics.get(0).unwrap().unit, None);
     let shown = "x".repeat(64);
     let expected = ["", "ab", "", "", shown.as_str(), "u", "w"].map(|name| (name, RejectReason::BadName));
     assert_eq!(left_out_reasons(&reading), expected);
@@ -164,7 +161,7 @@ fn five_hundred_and_twelve_metrics_are_taken_and_one_more_refused() {
     };
     let full = parse_metrics(&metrics(512)).unwrap();
     assert_eq!(full.metrics.len(), 512);
-    assert_eq!(full.metrics[511].name.as_str(), "m511");
+    assert_eq!(full.metrics.get(511).unwrap().name.as_str(), "m511");
     let rejection = parse_metrics(&metrics(513)).unwrap_err();
     assert_eq!(rejection.reason, RejectReason::TooManyMetrics);
     assert!(rejection.detail.contains("513"));
@@ -224,7 +221,7 @@ fn a_value_without_a_json_form_is_left_out_by_its_name() {
     let reading = Reading {
         device: pack(),
         at: NOON,
-        metrics: vec![metric("good", 1.0), metric("nan", f64::NAN), metric("inf", f64::INFINITY)],
+        metrics: vec![metric("good", 1.0), metric("nan", f64::NAN), metric("inf", f64::INFINITY)].into(),
         attributes: vec![],
         left_out: vec![],
     };

@@ -264,7 +264,7 @@ impl World {
             let is_first = !moments.contains_key(&reading.at);
             let known = moments.entry(reading.at).or_default();
             let before = known.len();
-            known.extend(reading.metrics.iter().map(|metric| &metric.name));
+            known.extend(reading.metrics.iter().map(|metric| metric.name));
             if is_first || known.len() > before { counts.0 += 1 } else { counts.1 += 1 }
         }
         counts
