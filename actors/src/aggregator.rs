@@ -14,7 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 use voltree_model::DeviceId;
 use voltree_runtime::{Failure, Faults, Handle, clock};
-use voltree_storage::{Entry, Head, JournalSlot, Lsn, SealJob, Sealed, Store};
+use voltree_storage::{Head, JournalSlot, Lsn, Numbered, SealJob, Sealed, Store};
 
 use crate::cursor;
 use crate::fault_points::AGGREGATOR_HANDLE;
@@ -197,7 +197,7 @@ impl AggregatorState {
         Ok(())
     }
 
-    fn fold(&self, batch: &[(Lsn, Arc<Entry>)]) {
+    fn fold(&self, batch: &[Numbered]) {
         let mut head = self.head.write();
         for (lsn, entry) in batch {
             head.apply(*lsn, entry);

@@ -21,7 +21,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::broadcast;
 use voltree_model::{DeviceId, MetricName, MetricRef, Reading, Timestamp};
 use voltree_runtime::{ActorPath, Failure};
-use voltree_storage::{Entry, JournalSlot, Lsn, Store};
+use voltree_storage::{Entry, JournalSlot, Numbered, Store};
 
 pub use engine::{AlertEngine, Change};
 use recorded::Saving;
@@ -151,9 +151,9 @@ impl AlertBook {
         Ok(changes)
     }
 
-    fn judge(&self, batch: &[(Lsn, Arc<Entry>)], now: Timestamp) -> Vec<Change> {
+    fn judge(&self, batch: &[Numbered], now: Timestamp) -> Vec<Change> {
         let mut engine = self.engine.lock();
-        let judge = |(lsn, entry): &(Lsn, Arc<Entry>)| match self.looked_after(entry, now) {
+        let judge = |(lsn, entry): &Numbered| match self.looked_after(entry, now) {
             Some(entry) => engine.judge(*lsn, &entry, now),
             None => {
                 engine.pass_over(*lsn);

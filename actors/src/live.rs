@@ -45,8 +45,8 @@ impl LiveBus {
                 return Ok(());
             }
             batch.iter().for_each(|(lsn, entry)| self.publish(*lsn, entry));
-            metrics::ingested(batch.iter().filter_map(|(_, entry)| match &**entry {
-                Entry::Reading { reading, .. } => Some(&**reading),
+            metrics::ingested(batch.iter().filter_map(|(_, entry)| match entry {
+                Entry::Reading { reading, .. } => Some(reading.as_ref()),
                 Entry::Rejected { .. } | Entry::DeadLettered { .. } | Entry::Record { .. } => None,
             }));
         }

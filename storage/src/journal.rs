@@ -30,7 +30,7 @@ pub use queue::{AppendError, Done};
 use crate::error::FileContext;
 use crate::{Disk, Entry, Error, Lsn, Positions, Records};
 use catalog::{Catalog, Found, Piece, TailLimits};
-use queue::Queue;
+use queue::{Encoded, Queue};
 use writer::Writer;
 
 /// How often a writer that waits for its turn looks whether it is still wanted.
@@ -92,7 +92,7 @@ pub struct JournalStats {
 }
 
 /// An entry and its place.
-pub type Numbered = (Lsn, Arc<Entry>);
+pub type Numbered = (Lsn, Entry);
 
 type Listener = Box<dyn Fn(Lsn) + Send + Sync>;
 
@@ -162,8 +162,8 @@ impl JournalSlot {
     /// Entries that were written before are not written again. If the writer fails, `done` is called with the error,
     /// or dropped if the writer panicked; the entries may then be offered again.
     pub fn append(&self, entries: Vec<Entry>, done: Done) {
-        match queue::encode(entries) {
-            Ok(entries) => self.queue.push(entries, done),
+        match Encoded::of(entries) {
+            Ok(encoded) => self.queue.push(encoded, done),
             Err(error) => done(Err(error)),
         }
     }
@@ -245,14 +245,10 @@ impl JournalSlot {
         wanted: impl Fn(Option<&DeviceId>) -> bool,
     ) -> Result<(Lsn, Vec<Numbered>), Error> {
         loop {
-            let found = self.catalog.read().find(from, max);
+            let found = self.catalog.read().find(from, max, &wanted);
             match found {
                 Found::Level => return Ok((from, Vec::new())),
-                Found::InMemory(mut entries) => {
-                    let last = entries.last().map_or(from, |(lsn, _)| *lsn);
-                    entries.retain(|(_, entry)| wanted(entry.device()));
-                    return Ok((last, entries));
-                }
+                Found::InMemory(entries, last) => return Ok((last, entries)),
                 Found::OnDisk(piece) => match self.read_piece(&piece, from, max, &wanted) {
                     // Pruned between the look and the read: look again.
                     Err(Error::File { source, .. })
@@ -280,7 +276,7 @@ impl JournalSlot {
         recovery::decode_piece(piece, wanted, |lsn, entry| {
             if lsn > from {
                 (last, seen) = (lsn, seen + 1);
-                entries.extend(entry.map(|entry| (lsn, Arc::new(entry))));
+                entries.extend(entry.map(|entry| (lsn, entry)));
             }
             if seen < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;

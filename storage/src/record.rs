@@ -63,13 +63,25 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, RecordError> {
 /// Encodes a record of at most `LIMIT` bytes.
 pub(crate) fn encode_within<T: Serialize, const LIMIT: usize>(value: &T) -> Result<Vec<u8>, RecordError> {
     let mut bytes = Vec::with_capacity(64);
-    bytes.push(VERSION);
-    bincode::serde::encode_into_std_write(value, &mut bytes, format())
-        .map_err(|error| RecordError::Encode(Box::new(error)))?;
-    if bytes.len() > LIMIT {
-        return Err(RecordError::TooLarge { bytes: bytes.len(), limit: LIMIT });
-    }
+    push_within::<T, LIMIT>(value, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Adds a record of at most [`MAX_RECORD_BYTES`] to what is there. What was added before an error is of no use.
+pub(crate) fn push<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), RecordError> {
+    push_within::<T, MAX_RECORD_BYTES>(value, bytes)
+}
+
+fn push_within<T: Serialize, const LIMIT: usize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), RecordError> {
+    let begin = bytes.len();
+    bytes.push(VERSION);
+    bincode::serde::encode_into_std_write(value, bytes, format())
+        .map_err(|error| RecordError::Encode(Box::new(error)))?;
+    let len = bytes.len() - begin;
+    if len > LIMIT {
+        return Err(RecordError::TooLarge { bytes: len, limit: LIMIT });
+    }
+    Ok(())
 }
 
 /// Decodes a record of at most [`MAX_RECORD_BYTES`].

@@ -4,7 +4,7 @@
 //! and current in steps of 0.1; a state of charge in steps of 0.1 %; four temperatures in whole degrees; and clocks that
 //! are off by some milliseconds each time.
 
-use voltree_model::{DeviceId, Metric, MetricName, Origin, Reading, Timestamp, Unit};
+use voltree_model::{DeviceId, MetricName, Metrics, Origin, Reading, SeriesSet, Timestamp, Unit};
 use voltree_storage::Entry;
 
 /// How many metrics a reading has.
@@ -19,7 +19,7 @@ const JITTER_MS: f64 = 5.0;
 #[derive(Debug)]
 pub(super) struct Battery {
     id: DeviceId,
-    columns: Vec<(MetricName, Option<Unit>)>,
+    columns: SeriesSet,
     random: fastrand::Rng,
     offsets: [f64; CELLS],
     phase: f64,
@@ -51,7 +51,7 @@ impl Battery {
         };
         Self {
             id: DeviceId::new(format!("b{number:03}")).expect("a number makes a good id"),
-            columns: cells.chain(whole).chain(temperatures).map(column).collect(),
+            columns: cells.chain(whole).chain(temperatures).map(column).collect::<Vec<_>>().as_slice().into(),
             phase: random.f64(),
             random,
             offsets,
@@ -102,15 +102,11 @@ impl Battery {
     /// The same as an entry of the journal.
     pub(super) fn entry(&mut self) -> Entry {
         let Sampled { at, values } = self.sample();
-        let metrics = self.columns.iter().zip(values).map(|((name, unit), value)| Metric {
-            name: name.clone(),
-            value,
-            unit: unit.clone(),
-        });
+        let metrics = Metrics::new(self.columns.clone(), values);
         let reading = Reading {
             device: self.id.clone(),
             at: Timestamp::from_millis(at),
-            metrics: metrics.collect(),
+            metrics: metrics.expect("a battery has as many values as columns"),
             attributes: Vec::new(),
             left_out: Vec::new(),
         };

@@ -17,7 +17,7 @@ pub(super) fn none(values: usize) -> Vec<u8> {
 }
 
 /// Adds the differences of as many values as there are others.
-pub(super) fn push(data: &mut Vec<u8>, base: &[f64], values: impl Iterator<Item = f64>) {
+pub(super) fn push(data: &mut Vec<u8>, base: &[f64], values: &[f64]) {
     let bits_at = data.len();
     data.resize(bits_at + base.len().div_ceil(8), 0);
     for (index, (base, value)) in base.iter().zip(values).enumerate() {
@@ -114,7 +114,7 @@ mod tests {
 
     fn differences(base: &[f64], values: &[f64]) -> Vec<u8> {
         let mut data = Vec::new();
-        push(&mut data, base, values.iter().copied());
+        push(&mut data, base, values);
         data
     }
 

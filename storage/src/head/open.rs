@@ -4,6 +4,7 @@
 //! earlier one of its device, which stands for up to [`BASE_SERVES`] of them and has the names and units. Values come
 //! out as they went in, bit for bit.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use voltree_model::{MetricName, Metrics, Origin, Reading, Series, SeriesSet, Timestamp, Unit};
@@ -31,6 +32,11 @@ struct Base {
 
 /// What a distance from the base's sequence takes.
 const DISTANCE_BYTES: usize = 2;
+
+thread_local! {
+    /// Where differences are put together, until it is known how long they are.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 impl OpenReading {
     /// Takes over a reading, against the base of one before it if that has the same series.
@@ -61,12 +67,13 @@ impl OpenReading {
     fn against(base: &Arc<Base>, lsn: Lsn, origin: Origin, reading: &Reading) -> Option<Self> {
         let distance = origin.sequence.checked_sub(base.origin.sequence)?;
         let distance = u16::try_from(distance).ok().filter(|_| origin.epoch == base.origin.epoch)?;
-        let mut data = Vec::with_capacity(
-            DISTANCE_BYTES + differences::most_bytes(base.values.len()) + size_of::<f64>(),
-        );
-        data.extend_from_slice(&distance.to_le_bytes());
-        differences::push(&mut data, &base.values, reading.metrics.values().iter().copied());
-        Some(Self { lsn, at: reading.at, base: Arc::clone(base), data: data.into() })
+        let data: Arc<[u8]> = SCRATCH.with_borrow_mut(|data| {
+            data.clear();
+            data.extend_from_slice(&distance.to_le_bytes());
+            differences::push(data, &base.values, reading.metrics.values());
+            data.as_slice().into()
+        });
+        Some(Self { lsn, at: reading.at, base: Arc::clone(base), data })
     }
 
     /// Whether its values are of these, in this order.

@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use voltree_model::DeviceId;
 
 use crate::{Entry, Lsn};
 
@@ -38,7 +39,7 @@ pub(super) struct Piece {
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     pub(super) lsn: Lsn,
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Entry,
     pub(super) offset: u64,
     pub(super) end: u64,
 }
@@ -47,7 +48,8 @@ pub(super) struct Written {
 #[derive(Debug)]
 pub(super) enum Found {
     Level,
-    InMemory(Vec<(Lsn, Arc<Entry>)>),
+    /// Those of them that are wanted, and the last one that was looked at.
+    InMemory(Vec<(Lsn, Entry)>, Lsn),
     OnDisk(Piece),
 }
 
@@ -72,7 +74,7 @@ struct Tail {
 #[derive(Debug)]
 struct Kept {
     lsn: Lsn,
-    entry: Arc<Entry>,
+    entry: Entry,
     bytes: u64,
     since: Instant,
 }
@@ -185,19 +187,21 @@ impl Catalog {
     }
 
     /// The entries after `from`, or where to read them. What was pruned is passed over.
-    pub(super) fn find(&self, from: Lsn, max: usize) -> Found {
-        let wanted = from.next().max(self.first());
-        if wanted > self.committed || max == 0 {
+    pub(super) fn find(&self, from: Lsn, max: usize, wanted: impl Fn(Option<&DeviceId>) -> bool) -> Found {
+        let next = from.next().max(self.first());
+        if next > self.committed || max == 0 {
             return Found::Level;
         }
-        if let Some(skip) = self.tail.first().and_then(|first| wanted.0.checked_sub(first.0)) {
+        if let Some(skip) = self.tail.first().and_then(|first| next.0.checked_sub(first.0)) {
             let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-            let entries = self.tail.entries.iter().skip(skip).take(max);
-            return Found::InMemory(entries.map(|kept| (kept.lsn, Arc::clone(&kept.entry))).collect());
+            let looked_at = self.tail.entries.range(skip.min(self.tail.entries.len())..).take(max);
+            let last = looked_at.clone().next_back().map_or(from, |kept| kept.lsn);
+            let found = looked_at.filter(|kept| wanted(kept.entry.device()));
+            return Found::InMemory(found.map(|kept| (kept.lsn, kept.entry.clone())).collect(), last);
         }
-        let after = self.segments.partition_point(|segment| segment.first <= wanted);
+        let after = self.segments.partition_point(|segment| segment.first <= next);
         match after.checked_sub(1).and_then(|index| self.segments.get(index)) {
-            Some(segment) => Found::OnDisk(segment.piece(wanted, max)),
+            Some(segment) => Found::OnDisk(segment.piece(next, max)),
             None => Found::Level,
         }
     }
@@ -225,7 +229,7 @@ mod tests {
     fn written(lsn: u64) -> Written {
         let (reason, detail) = (RejectReason::BadValue, String::new());
         let at = Timestamp::from_millis(0);
-        let entry = Arc::new(Entry::Rejected { device: None, origin: None, at, reason, detail });
+        let entry = Entry::Rejected { device: None, origin: None, at, reason, detail };
         Written { lsn: Lsn(lsn), entry, offset: 10 * lsn, end: 10 * lsn + 10 }
     }
 

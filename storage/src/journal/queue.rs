@@ -28,28 +28,25 @@ pub enum AppendError {
     Unencodable(#[source] Arc<RecordError>),
 }
 
-/// An entry and its bytes.
-#[derive(Debug)]
+/// Entries and what of their bytes has to be encoded ahead, one after the other.
+#[derive(Debug, Default)]
 pub(super) struct Encoded {
-    pub(super) entry: Arc<Entry>,
-    form: Form,
-}
-
-#[derive(Debug)]
-enum Form {
-    Whole(Vec<u8>),
-    Reading(reading::Encoded),
+    entries: Vec<(Entry, usize)>,
+    /// Each entry's up to its end.
+    bytes: Vec<u8>,
+    /// How long their payloads are at most: names that the segment has already are left out of them.
+    most_bytes: u64,
 }
 
 /// One call of `append`.
 pub(super) struct Append {
-    pub(super) entries: Vec<Encoded>,
+    pub(super) encoded: Encoded,
     pub(super) done: Done,
 }
 
 impl fmt::Debug for Append {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Append").field("entries", &self.entries.len()).finish_non_exhaustive()
+        f.debug_struct("Append").field("entries", &self.encoded.entries.len()).finish_non_exhaustive()
     }
 }
 
@@ -73,64 +70,66 @@ struct Waiting {
 impl Waiting {
     fn pop(&mut self) -> Option<Append> {
         let append = self.appends.pop_front()?;
-        self.bytes -= append.bytes();
+        self.bytes -= append.encoded.most_bytes;
         Some(append)
     }
 }
 
-impl Append {
-    fn bytes(&self) -> u64 {
-        self.entries.iter().map(Encoded::most_bytes).sum()
+impl Encoded {
+    /// Encodes what is to be appended.
+    pub(super) fn of(entries: Vec<Entry>) -> Result<Self, AppendError> {
+        let mut encoded = Self { entries: Vec::with_capacity(entries.len()), ..Self::default() };
+        for entry in entries {
+            encoded.push(entry).map_err(|why| AppendError::Unencodable(Arc::new(why)))?;
+        }
+        Ok(encoded)
     }
-}
 
-/// Encodes what is to be appended.
-pub(super) fn encode(entries: Vec<Entry>) -> Result<Vec<Encoded>, AppendError> {
-    let encoded = |entry: Entry| {
-        let form = encode_one(&entry).map_err(|why| AppendError::Unencodable(Arc::new(why)))?;
-        Ok(Encoded { entry: Arc::new(entry), form })
-    };
-    entries.into_iter().map(encoded).collect()
-}
+    fn push(&mut self, entry: Entry) -> Result<(), RecordError> {
+        let begin = self.bytes.len();
+        let most = match &entry {
+            Entry::Reading { origin, reading } => reading::push_begin(*origin, reading, &mut self.bytes)?,
+            Entry::Rejected { .. } | Entry::DeadLettered { .. } | Entry::Record { .. } => {
+                record::push(&entry, &mut self.bytes)?;
+                self.bytes.len() - begin
+            }
+        };
+        self.most_bytes += u64::try_from(most).unwrap_or(u64::MAX);
+        self.entries.push((entry, self.bytes.len()));
+        Ok(())
+    }
 
-fn encode_one(entry: &Entry) -> Result<Form, RecordError> {
-    match entry {
-        Entry::Reading { origin, reading } => reading::encode(*origin, reading).map(Form::Reading),
-        Entry::Rejected { .. } | Entry::DeadLettered { .. } | Entry::Record { .. } => {
-            record::encode(entry).map(Form::Whole)
+    /// The entries in their order, each with its bytes.
+    pub(super) fn into_each(self, mut each: impl FnMut(Entry, &[u8])) {
+        let mut begin = 0;
+        for (entry, end) in self.entries {
+            each(entry, &self.bytes[begin..end]);
+            begin = end;
         }
     }
 }
 
-impl Encoded {
-    /// How long its payload is at most: names that the segment has already are left out of it.
-    fn most_bytes(&self) -> u64 {
-        let bytes = match (&self.form, self.entry.as_ref()) {
-            (Form::Whole(whole), _) => whole.len(),
-            (Form::Reading(encoded), Entry::Reading { reading, .. }) => encoded.most_bytes(reading),
-            (Form::Reading(_), _) => 0,
-        };
-        u64::try_from(bytes).unwrap_or(u64::MAX)
-    }
-
-    /// Adds the payload of a record that is to begin at `offset` of its segment.
-    pub(super) fn push(&self, bytes: &mut Vec<u8>, offset: u64, known: &mut KnownNames) {
-        match (&self.form, self.entry.as_ref()) {
-            (Form::Whole(whole), _) => bytes.extend_from_slice(whole),
-            (Form::Reading(encoded), Entry::Reading { reading, .. }) => {
-                encoded.push(bytes, reading, offset, known);
-            }
-            (Form::Reading(_), _) => {}
+/// Adds the payload of an entry's record, which is to begin at `offset` of its segment.
+pub(super) fn push_payload(
+    entry: &Entry,
+    ahead: &[u8],
+    offset: u64,
+    known: &mut KnownNames,
+    bytes: &mut Vec<u8>,
+) {
+    match entry {
+        Entry::Reading { reading, .. } => reading::push(ahead, &reading.metrics, offset, known, bytes),
+        Entry::Rejected { .. } | Entry::DeadLettered { .. } | Entry::Record { .. } => {
+            bytes.extend_from_slice(ahead);
         }
     }
 }
 
 impl Queue {
-    pub(super) fn push(&self, entries: Vec<Encoded>, done: Done) {
-        let append = Append { entries, done };
+    pub(super) fn push(&self, encoded: Encoded, done: Done) {
         let mut waiting = self.waiting.lock();
-        waiting.bytes += append.bytes();
-        waiting.appends.push_back(append);
+        waiting.bytes += encoded.most_bytes;
+        waiting.appends.push_back(Append { encoded, done });
         let wakes = waiting.bytes >= waiting.wake_at;
         drop(waiting);
         if wakes {
@@ -140,7 +139,7 @@ impl Queue {
 
     /// How many entries wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.lock().appends.iter().map(|append| append.entries.len()).sum()
+        self.waiting.lock().appends.iter().map(|append| append.encoded.entries.len()).sum()
     }
 
     /// Wakes the writer, which then looks at its stop flag. Taking the lock makes sure that it is not about to wait.
@@ -186,7 +185,7 @@ impl Queue {
         while taken < bytes
             && let Some(append) = waiting.pop()
         {
-            taken += append.bytes();
+            taken += append.encoded.most_bytes;
             gathered.push(append);
         }
         gathered

@@ -29,12 +29,6 @@ type Begin = (Origin, DeviceId, Timestamp, Vec<(MetricName, String)>, Vec<Metric
 /// What a series takes at most besides its texts: their lengths, and whether there is a unit.
 const MOST_BYTES_AROUND: usize = 20;
 
-/// A reading's beginning, encoded.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    begin: Vec<u8>,
-}
-
 /// Where in a segment which names stand.
 #[derive(Debug, Default)]
 pub(super) struct KnownNames {
@@ -54,40 +48,44 @@ pub(super) struct Parsed<'a> {
     values: &'a [u8],
 }
 
-/// Encodes a reading.
-pub(super) fn encode(origin: Origin, reading: &Reading) -> Result<Encoded, RecordError> {
-    let Reading { device, at, metrics: _, attributes, left_out } = reading;
-    let begin = record::encode(&(origin, device, at, attributes, left_out))?;
-    let encoded = Encoded { begin };
-    let bytes = encoded.most_bytes(reading);
-    if bytes > MAX_RECORD_BYTES {
-        return Err(RecordError::TooLarge { bytes, limit: MAX_RECORD_BYTES });
+/// Adds the beginning of a reading's record, which is all that has to be encoded ahead; says how long the record is at
+/// most.
+pub(super) fn push_begin(
+    origin: Origin,
+    reading: &Reading,
+    bytes: &mut Vec<u8>,
+) -> Result<usize, RecordError> {
+    let Reading { device, at, metrics, attributes, left_out } = reading;
+    let begin = bytes.len();
+    record::push(&(origin, device, at, attributes, left_out), bytes)?;
+    let series = metrics.series();
+    let names = MOST_BYTES_AROUND * (1 + series.len()) + series.text_bytes();
+    let most = HEADER_BYTES + (bytes.len() - begin) + names + size_of_val(metrics.values());
+    if most > MAX_RECORD_BYTES {
+        return Err(RecordError::TooLarge { bytes: most, limit: MAX_RECORD_BYTES });
     }
-    Ok(encoded)
+    Ok(most)
 }
 
-impl Encoded {
-    /// How long the record is at most if it carries its names.
-    pub(super) fn most_bytes(&self, reading: &Reading) -> usize {
-        let series = reading.metrics.series();
-        let names = MOST_BYTES_AROUND * (1 + series.len()) + series.text_bytes();
-        HEADER_BYTES + self.begin.len() + names + size_of_val(reading.metrics.values())
-    }
-
-    /// Adds the record of a reading that is to begin at `offset` of its segment.
-    pub(super) fn push(&self, bytes: &mut Vec<u8>, reading: &Reading, offset: u64, known: &mut KnownNames) {
-        let series = reading.metrics.series();
-        let names_at = known.place(series, offset);
-        let names = if names_at == HERE { encoded_names(series) } else { Vec::new() };
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&names_at.to_le_bytes());
-        bytes.extend_from_slice(&short(self.begin.len()).to_le_bytes());
-        bytes.extend_from_slice(&short(names.len()).to_le_bytes());
-        bytes.extend_from_slice(&self.begin);
-        bytes.extend_from_slice(&names);
-        for value in reading.metrics.values() {
-            bytes.extend_from_slice(&value.to_bits().to_le_bytes());
-        }
+/// Adds the record of a reading that is to begin at `offset` of its segment, given its beginning.
+pub(super) fn push(
+    begin: &[u8],
+    metrics: &Metrics,
+    offset: u64,
+    known: &mut KnownNames,
+    bytes: &mut Vec<u8>,
+) {
+    let series = metrics.series();
+    let names_at = known.place(series, offset);
+    let names = if names_at == HERE { encoded_names(series) } else { Vec::new() };
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&names_at.to_le_bytes());
+    bytes.extend_from_slice(&short(begin.len()).to_le_bytes());
+    bytes.extend_from_slice(&short(names.len()).to_le_bytes());
+    bytes.extend_from_slice(begin);
+    bytes.extend_from_slice(&names);
+    for value in metrics.values() {
+        bytes.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 }
 
@@ -189,6 +187,19 @@ mod tests {
         }
     }
 
+    fn record_of(
+        origin: Origin,
+        reading: &Reading,
+        offset: u64,
+        known: &mut KnownNames,
+        bytes: &mut Vec<u8>,
+    ) -> usize {
+        let mut begin = Vec::new();
+        let most = push_begin(origin, reading, &mut begin).unwrap();
+        push(&begin, &reading.metrics, offset, known, bytes);
+        most
+    }
+
     #[test]
     fn names_are_written_once_and_a_reading_comes_back() {
         let mut known = KnownNames::default();
@@ -200,7 +211,7 @@ mod tests {
             let origin = Origin { epoch: 2, sequence };
             let reading = reading(names, f64::NAN);
             let mut bytes = Vec::new();
-            encode(origin, &reading).unwrap().push(&mut bytes, &reading, offset, &mut known);
+            record_of(origin, &reading, offset, &mut known, &mut bytes);
             let parsed = Parsed::of(&bytes).unwrap().unwrap();
             assert_eq!(parsed.owner().unwrap(), (origin, reading.device.clone()));
             inline.push(parsed.names_at().is_none());
@@ -226,10 +237,9 @@ mod tests {
         let long: Vec<&str> = long.iter().map(String::as_str).collect();
         for names in [&[][..], &["a"], &long] {
             let reading = reading(names, 1.0);
-            let encoded = encode(origin, &reading).unwrap();
             let mut bytes = Vec::new();
-            encoded.push(&mut bytes, &reading, 24, &mut KnownNames::default());
-            assert!(bytes.len() <= encoded.most_bytes(&reading), "{}", bytes.len());
+            let most = record_of(origin, &reading, 24, &mut KnownNames::default(), &mut bytes);
+            assert!(bytes.len() <= most, "{}", bytes.len());
         }
     }
 

@@ -517,7 +517,7 @@ fn names_that_stand_further_up_in_a_segment_are_found_from_anywhere() {
     for from in [0, last / 2, last - 3] {
         let read = slot.read(Lsn(u64::try_from(from).unwrap()), 2).unwrap();
         let (lsn, entry) = &read[0];
-        assert_eq!((lsn.0, entry.as_ref()), (u64::try_from(from + 1).unwrap(), &reading("a", lsn.0)));
+        assert_eq!((lsn.0, entry), (u64::try_from(from + 1).unwrap(), &reading("a", lsn.0)));
     }
     let bytes = disk.read(&last_segment(&disk)).unwrap();
     let name = b"soc_percent";

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use voltree_model::{DeviceId, Origin};
 
 use super::catalog::Written;
-use super::queue::{Append, AppendError, Done};
+use super::queue::{Append, AppendError, Done, push_payload};
 use super::reading::KnownNames;
 use super::recovery::{create_segment, to_u64};
 use super::segment::{HEADER_BYTES, push_record};
@@ -186,18 +186,18 @@ impl Writer {
     }
 
     fn add(&mut self, slot: &JournalSlot, group: &mut Group, append: Append) {
-        for encoded in append.entries {
-            if group.has(slot, &encoded.entry) {
-                continue;
+        append.encoded.into_each(|entry, ahead| {
+            if group.has(slot, &entry) {
+                return;
             }
             let lsn = group.written.last().map_or(self.committed, |written| written.lsn).next();
             let offset = self.len + group.bytes();
             push_record(&mut group.buffer, lsn, self.committed, |bytes| {
-                encoded.push(bytes, offset, &mut self.known);
+                push_payload(&entry, ahead, offset, &mut self.known, bytes);
             });
             let end = self.len + group.bytes();
-            group.written.push(Written { lsn, entry: encoded.entry, offset, end });
-        }
+            group.written.push(Written { lsn, entry, offset, end });
+        });
         let last = group.written.last().map_or(self.committed, |written| written.lsn);
         group.waiting.push((append.done, last));
     }
@@ -299,7 +299,7 @@ impl JournalSlot {
     /// Shows a durable group to readers; the positions first, as the floor must never be above what they know.
     fn publish(&self, written: Vec<Written>) {
         let Some(last) = written.last().map(|written| written.lsn) else { return };
-        self.positions.commit(written.iter().map(|written| (written.lsn, written.entry.as_ref())));
+        self.positions.commit(written.iter().map(|written| (written.lsn, &written.entry)));
         let now = clock::monotonic();
         let mut catalog = self.catalog.write();
         written.into_iter().for_each(|written| catalog.add(written, now));

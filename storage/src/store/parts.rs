@@ -25,6 +25,8 @@ const WORTH_PACKING: usize = 256;
 
 /// So many parts of about one size are merged; sizes are about one if this does not lie between them.
 const MERGE_AT: usize = 8;
+/// Parts that come to more wait for the end of the hour: there are few of them, and then they are packed once.
+const MERGED_EARLY: usize = MAX_ROWS / 4;
 
 /// The parts of one device-hour.
 pub(super) struct HourParts<R> {
@@ -139,7 +141,7 @@ impl<R: FnMut(Error)> HourParts<R> {
         while let Some(most) = self.parts.last().map(|part| part.len().saturating_mul(MERGE_AT)) {
             let small =
                 self.parts.iter().rev().take_while(|part| part.is_readable() && part.len() < most).count();
-            if small < MERGE_AT || most > MAX_ROWS {
+            if small < MERGE_AT || most > MERGED_EARLY {
                 break;
             }
             self.merge(self.parts.len() - small);
