@@ -42,7 +42,7 @@ impl SeriesSet {
             };
             kept.series.len() == series.len() && kept.series.iter().zip(series.clone()).all(same)
         };
-        if let Some(known) = ALL.find(hash, &is_it) {
+        if let Some(known) = ALL.find(hash, is_it) {
             return Self(known);
         }
         let own = || {

@@ -12,6 +12,7 @@ use voltree_storage::{Cancel, aligned_edges};
 
 use super::Sizes;
 use super::mini_node::MiniNode;
+use super::peers::Peer;
 use super::workload::{BEGIN_MS, Battery, METRICS};
 use super::{socket, week};
 use crate::account::Account;
@@ -25,6 +26,8 @@ const ASKED: usize = 15;
 const SPARSE_DEVICES: u32 = 20;
 const SPARSE_PERIOD_S: u32 = 5;
 const MIB: f64 = 1_048_576.0;
+/// What ingest in process takes.
+const INGEST: &str = "processor time of ingest";
 
 /// One result.
 #[derive(Debug)]
@@ -129,11 +132,20 @@ pub(super) fn all(place: &Place, sizes: Sizes, only: &[Part], peers: bool) -> an
     if is_wanted(Part::Socket) || peers {
         figures.extend(socket::measure(place, sizes, peers)?);
     }
+    figures.extend(in_process_ratio(&figures));
     if only.contains(&Part::Week) {
         figures.extend(week::measure(place, sizes)?);
     }
     figures.push(figure("resident memory, peak of the whole run", memory("VmHWM")?, "MiB", Some(200.0)));
     Ok(figures)
+}
+
+/// What ingest in process takes of what VictoriaMetrics takes over a socket, if both were measured.
+fn in_process_ratio(figures: &[Figure]) -> Option<Figure> {
+    let value = |name: &str| figures.iter().find(|figure| figure.name == name).map(|figure| figure.value);
+    let theirs = value(&socket::processor_time_of(Peer::VictoriaMetrics))?;
+    let name = format!("ours in process, of {}'s", Peer::VictoriaMetrics.name());
+    Some(figure(name, value(INGEST)? / theirs, "", Some(0.25)))
 }
 
 pub(super) fn figure(name: impl Into<String>, value: f64, unit: &'static str, bar: Option<f64>) -> Figure {
@@ -183,12 +195,7 @@ fn fleet(place: &Place, sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
             Some(5.0),
         ),
         figure("durable ingest, wall", samples / spent.wall.as_secs_f64() / 1e6, "M samples/s", None),
-        figure(
-            "processor time of ingest",
-            spent.processor.as_secs_f64() / samples * 1e6,
-            "s/M samples",
-            Some(0.2),
-        ),
+        figure(INGEST, spent.processor.as_secs_f64() / samples * 1e6, "s/M samples", Some(0.2)),
         figure("frames on disk", each(used.raw_bytes), "bytes/sample", Some(0.4)),
         figure("rollups on disk", each(used.rollup_bytes), "bytes/sample", None),
         figure("frames and rollups on disk", each(used.total()), "bytes/sample", Some(0.6)),

@@ -56,7 +56,7 @@ pub(super) fn measure(place: &Place, sizes: Sizes, peers: bool) -> anyhow::Resul
         let theirs = send(sizes, running.account(), &running.write)?;
         let (theirs_cpu, ratio) =
             (theirs.cpu_s_per_million, ours.cpu_s_per_million / theirs.cpu_s_per_million);
-        figures.push(figure(format!("processor time of {name}"), theirs_cpu, unit, None));
+        figures.push(figure(processor_time_of(peer), theirs_cpu, unit, None));
         figures.push(figure("the same, wall", theirs.samples_per_s / 1e6, "M samples/s", None));
         figures.push(figure(format!("ours over a socket, of {name}'s"), ratio, "", peer.bar()));
     }
@@ -93,6 +93,11 @@ fn send(sizes: Sizes, process: Account, url: &str) -> anyhow::Result<Cost> {
         cpu_s_per_million: (process.cpu_s()? - before) / samples * 1e6,
         samples_per_s: samples / wall.as_secs_f64(),
     })
+}
+
+/// How the figure is called.
+pub(super) fn processor_time_of(peer: Peer) -> String {
+    format!("processor time of {}", peer.name())
 }
 
 fn count_of(sizes: Sizes) -> usize {
