@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::broadcast;
 use voltree_model::{DeviceId, Timestamp};
-use voltree_runtime::Failure;
 
 use self::history::StateHistory;
 use crate::cursor::{self, CursorMsg};
@@ -44,6 +43,8 @@ struct Known {
     history: StateHistory,
     told: HashMap<DeviceId, Told>,
     unsaved_since: Option<Timestamp>,
+    /// It could not be saved the last time.
+    failing: bool,
 }
 
 /// What watchers were told of a device last.
@@ -91,7 +92,8 @@ impl PresenceBook {
         changed.map(|device| device.id.clone()).collect()
     }
 
-    /// Saves the history if it changed a while ago, or changed at all where `at_once`.
+    /// Saves the history if it changed a while ago, or changed at all where `at_once`. No restart helps where that fails, as
+    /// on a full disk: it is told once, and tried again.
     async fn save(&self, now: Timestamp, at_once: bool) -> Result<(), ActorProcessingErr> {
         let history = {
             let mut known = self.known.lock();
@@ -105,10 +107,20 @@ impl PresenceBook {
         let file = self.file.clone();
         let saved =
             tokio::task::spawn_blocking(move || voltree_storage::save_snapshot(&file, &history)).await?;
-        saved.map_err(|error| {
-            self.known.lock().unsaved_since.get_or_insert(now);
-            Failure::boxed(&error)
-        })
+        let mut known = self.known.lock();
+        let was_failing = std::mem::replace(&mut known.failing, saved.is_err());
+        if let Err(error) = saved {
+            known.unsaved_since.get_or_insert(now);
+            if !was_failing {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::warn!(
+                    event = "presence.failing",
+                    error,
+                    "when devices come and go is not stored for now"
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -193,7 +205,12 @@ impl Actor for Presence {
 
 #[cfg(test)]
 mod tests {
+    use voltree_runtime::{ActorPath, Children, Directory, Faults};
+
     use super::*;
+    use crate::dead_letters::DeadLetters;
+    use crate::fault_points::FAULT_POINTS;
+    use crate::test_journal::TestJournal;
 
     #[test]
     fn watchers_hear_of_a_change_at_once_and_of_a_talking_device_once_a_second() {
@@ -206,5 +223,40 @@ mod tests {
         assert!(news(900, false, 1_000), "a second later");
         assert!(news(900, true, 1_100), "a change of state");
         assert!(!news(900, false, 9_000), "nothing new was heard");
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_saved_now_is_saved_later_and_fails_nobody() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("not-there-yet/presence");
+        let book = PresenceBook::open(file.clone(), registry(temp.path())).unwrap();
+        let at = |seconds: i64| Timestamp::from_millis(1_000 * seconds);
+        book.look(at(0));
+        for seconds in [2, 4, 6] {
+            book.save(at(seconds), false).await.unwrap();
+            assert!(book.known.lock().failing && !file.exists());
+        }
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        book.save(at(8), false).await.unwrap();
+        assert!(!book.known.lock().failing);
+        let device = DeviceId::new("sensor").unwrap();
+        assert_eq!(SavedStates::read(&file).unwrap().of(&device), book.states(&device));
+        assert_eq!(book.states(&device).len(), 1);
+    }
+
+    fn registry(dir: &Path) -> Arc<Registry> {
+        let journal = TestJournal::default().open();
+        let letters = DeadLetters::open(Arc::clone(&journal), &dir.join("dead-letters")).unwrap();
+        let registry = Registry::new(
+            ActorPath::root("node").child("devices"),
+            Children::default(),
+            Directory::default(),
+            journal,
+            Arc::default(),
+            Arc::new(letters),
+            Faults::new(FAULT_POINTS, 0),
+        );
+        registry.adopt(&DeviceId::new("sensor").unwrap(), Timestamp::from_millis(1));
+        Arc::new(registry)
     }
 }

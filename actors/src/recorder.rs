@@ -62,6 +62,8 @@ pub struct RecorderState {
     args: RecorderArgs,
     /// When it last removed what is past its time.
     retained_at: Option<Timestamp>,
+    /// Whether the disk was full the last time.
+    waits_for_space: bool,
 }
 
 impl Actor for Recorder {
@@ -75,7 +77,7 @@ impl Actor for Recorder {
         args: RecorderArgs,
     ) -> Result<RecorderState, ActorProcessingErr> {
         myself.send_interval(TICK, || RecorderMsg::Tick);
-        Ok(RecorderState { args, retained_at: None })
+        Ok(RecorderState { args, retained_at: None, waits_for_space: false })
     }
 
     async fn handle(
@@ -108,10 +110,10 @@ impl RecorderState {
             store.save_records()?;
             store.maintain(now, HOURS_A_TICK)
         });
-        patient(done.await?).map(drop).map_err(|error| Failure::boxed(&error))
+        self.patient(done.await?).map(drop).map_err(|error| Failure::boxed(&error))
     }
 
-    async fn seal(&self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
+    async fn seal(&mut self, jobs: Vec<SealJob>) -> Result<(), ActorProcessingErr> {
         self.args.faults.pass(RECORDER_SEAL, self.args.shard).await.map_err(Failure::from)?;
         let (store, journal) = (Arc::clone(&self.args.store), Arc::clone(&self.args.journal));
         let alerts_saved = Lsn(self.args.alerts_saved.load(Ordering::Acquire));
@@ -123,22 +125,34 @@ impl RecorderState {
             }
             Ok::<_, voltree_storage::Error>(sealed)
         });
-        let sealed = patient(sealed.await?).map_err(|error| Failure::boxed(&error))?;
+        let sealed = self.patient(sealed.await?).map_err(|error| Failure::boxed(&error))?;
         // Without an answer the aggregator asks again.
         sealed.into_iter().for_each(|sealed| self.args.aggregator.nudge(AggregatorMsg::Sealed(sealed)));
         Ok(())
     }
-}
 
-/// A full disk is nobody's fault here and no restart helps: what could not be done is done once there is space.
-fn patient<T>(result: Result<T, voltree_storage::Error>) -> Result<Option<T>, voltree_storage::Error> {
-    match result {
-        Ok(done) => Ok(Some(done)),
-        Err(error @ voltree_storage::Error::DiskFull { .. }) => {
-            tracing::warn!(event = "storage.disk_full", %error, "waiting for space");
-            Ok(None)
+    /// A full disk is nobody's fault here and no restart helps: what could not be done is done once there is space. It is
+    /// told when that begins and when it is over.
+    fn patient<T>(
+        &mut self,
+        result: Result<T, voltree_storage::Error>,
+    ) -> Result<Option<T>, voltree_storage::Error> {
+        let shard = self.args.shard;
+        match result {
+            Ok(done) => {
+                if std::mem::take(&mut self.waits_for_space) {
+                    tracing::info!(event = "storage.space_again", shard, "going on");
+                }
+                Ok(Some(done))
+            }
+            Err(error @ voltree_storage::Error::DiskFull { .. }) => {
+                if !std::mem::replace(&mut self.waits_for_space, true) {
+                    tracing::warn!(event = "storage.disk_full", shard, %error, "waiting for space");
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        Err(error) => Err(error),
     }
 }
 
