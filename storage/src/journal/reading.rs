@@ -26,8 +26,8 @@ const MOST_KNOWN: usize = 4_096;
 /// What a reading says besides its values and their names.
 type Begin = (Origin, DeviceId, Timestamp, Vec<(MetricName, String)>, Vec<MetricRejection>);
 
-/// What a series takes at most besides its texts: their lengths, and whether there is a unit.
-const MOST_BYTES_AROUND: usize = 20;
+/// What a series takes at most besides its texts, of which none is long: two lengths, and whether there is a unit.
+const MOST_BYTES_AROUND: usize = 4;
 
 /// Where in a segment which names stand.
 #[derive(Debug, Default)]
