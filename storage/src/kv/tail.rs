@@ -434,9 +434,16 @@ mod tests {
         let (third, last_mark) = (whole.len() / 3 * 2, whole.len() - mark.len());
         for len in third..whole.len() {
             machine.set_tail(whole.get(..len).unwrap());
-            let left = if len < last_mark { 2 } else { 3 };
-            assert_eq!(all(&machine.open().unwrap()).len(), left, "{len} bytes");
-            assert_eq!(machine.tail().len(), if left == 2 { third } else { last_mark });
+            let left = if len < last_mark { &["a", "b"][..] } else { &["a", "b", "c"] };
+            let left: Vec<_> = left.iter().map(|n| pair(n, "value")).collect();
+            assert_eq!(all(&machine.open().unwrap()), left, "{len} bytes");
+            assert_eq!(machine.tail().len(), if len < last_mark { third } else { last_mark });
+        }
+        for at in 0..last_mark {
+            let mut bytes = whole.clone();
+            bytes[at] = !bytes[at];
+            machine.set_tail(&bytes);
+            assert!(matches!(machine.open(), Err(KvError::Damaged { .. })), "byte {at}");
         }
     }
 
