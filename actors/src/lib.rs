@@ -32,6 +32,8 @@ pub mod recorder;
 pub mod registry;
 #[cfg(test)]
 mod test_journal;
+#[cfg(test)]
+mod test_registry;
 pub mod timeline;
 pub mod uptime;
 mod wall_clock;

@@ -205,12 +205,11 @@ impl Actor for Presence {
 
 #[cfg(test)]
 mod tests {
-    use voltree_runtime::{ActorPath, Children, Directory, Faults};
+    use voltree_runtime::{Children, Directory};
 
     use super::*;
-    use crate::dead_letters::DeadLetters;
-    use crate::fault_points::FAULT_POINTS;
     use crate::test_journal::TestJournal;
+    use crate::test_registry::registry;
 
     #[test]
     fn watchers_hear_of_a_change_at_once_and_of_a_talking_device_once_a_second() {
@@ -229,7 +228,12 @@ mod tests {
     async fn what_can_not_be_saved_now_is_saved_later_and_fails_nobody() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("not-there-yet/presence");
-        let book = PresenceBook::open(file.clone(), registry(temp.path())).unwrap();
+        let journal = TestJournal::default().open();
+        let (directory, devices) = (Directory::default(), Children::default());
+        let registry = registry(&journal, &directory, &devices, Arc::default(), temp.path());
+        let device = DeviceId::new("sensor").unwrap();
+        registry.adopt(&device, Timestamp::from_millis(1));
+        let book = PresenceBook::open(file.clone(), Arc::new(registry)).unwrap();
         let at = |seconds: i64| Timestamp::from_millis(1_000 * seconds);
         book.look(at(0));
         for seconds in [2, 4, 6] {
@@ -239,24 +243,7 @@ mod tests {
         std::fs::create_dir(file.parent().unwrap()).unwrap();
         book.save(at(8), false).await.unwrap();
         assert!(!book.known.lock().failing);
-        let device = DeviceId::new("sensor").unwrap();
         assert_eq!(SavedStates::read(&file).unwrap().of(&device), book.states(&device));
         assert_eq!(book.states(&device).len(), 1);
-    }
-
-    fn registry(dir: &Path) -> Arc<Registry> {
-        let journal = TestJournal::default().open();
-        let letters = DeadLetters::open(Arc::clone(&journal), &dir.join("dead-letters")).unwrap();
-        let registry = Registry::new(
-            ActorPath::root("node").child("devices"),
-            Children::default(),
-            Directory::default(),
-            journal,
-            Arc::default(),
-            Arc::new(letters),
-            Faults::new(FAULT_POINTS, 0),
-        );
-        registry.adopt(&DeviceId::new("sensor").unwrap(), Timestamp::from_millis(1));
-        Arc::new(registry)
     }
 }

@@ -4,13 +4,12 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::oneshot;
 use voltree_model::DeviceId;
-use voltree_runtime::{Birth, ChildSpec, Children, Directory, Faults, RestartPolicy, WatchOptions, run_tree};
+use voltree_runtime::{Birth, ChildSpec, Children, Directory, RestartPolicy, WatchOptions, run_tree};
 use voltree_storage::{DataDir, JournalOptions, KeepDays, RealDisk, Retention};
 
 use super::*;
-use crate::dead_letters::DeadLetters;
-use crate::fault_points::FAULT_POINTS;
 use crate::fleet::AlertStatus;
+use crate::test_registry::registry;
 
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -30,15 +29,8 @@ impl Site {
         let journal =
             JournalSlot::open(disk, &data.journal(), JournalOptions::default(), store.positions()).unwrap();
         let root = ActorPath::root("node");
-        let registry = Registry::new(
-            root.child("devices"),
-            Children::default(),
-            directory.clone(),
-            Arc::clone(&journal),
-            store.age_limits(),
-            Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters")).unwrap()),
-            Faults::new(FAULT_POINTS, 0),
-        );
+        let devices = Children::default();
+        let registry = registry(&journal, directory, &devices, store.age_limits(), dir.path());
         let (registry, limits) = (Arc::new(registry), AlertLimits::default());
         let storage = root.child("storage");
         let book =

@@ -1,9 +1,8 @@
-use voltree_runtime::{ActorPath, Children, Directory, Faults};
+use voltree_runtime::{Children, Directory};
 use voltree_storage::{DataDir, JournalOptions, JournalSlot, RealDisk, Store};
 
 use super::*;
-use crate::dead_letters::DeadLetters;
-use crate::fault_points::FAULT_POINTS;
+use crate::test_registry::registry;
 
 struct Node {
     temp: tempfile::TempDir,
@@ -20,16 +19,8 @@ impl Node {
         let (options, positions) = (JournalOptions::default(), store.positions());
         let journal = JournalSlot::open(Arc::new(RealDisk), &data.journal(), options, positions).unwrap();
         let directory = Directory::default();
-        let registry = Registry::new(
-            ActorPath::root("node").child("devices"),
-            Children::default(),
-            directory.clone(),
-            Arc::clone(&journal),
-            store.age_limits(),
-            Arc::new(DeadLetters::open(Arc::clone(&journal), &data.path("dead-letters")).unwrap()),
-            Faults::new(FAULT_POINTS, 0),
-        );
-        let registry = Arc::new(registry);
+        let devices = Children::default();
+        let registry = Arc::new(registry(&journal, &directory, &devices, store.age_limits(), temp.path()));
         registry.adopt(&device("sensor"), Timestamp::from_millis(1));
         Self { temp, registry, events: directory.events().clone(), _data: data }
     }

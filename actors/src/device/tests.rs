@@ -7,17 +7,16 @@ use ractor::{Actor, ActorProcessingErr};
 use tokio::sync::oneshot;
 use voltree_model::{DeviceId, RejectReason, Timestamp};
 use voltree_runtime::{
-    ActorPath, Birth, ChildSpec, Children, Directory, Faults, RestartPolicy, WatchOptions, run_tree,
+    ActorPath, Birth, ChildSpec, Children, Directory, RestartPolicy, WatchOptions, run_tree,
 };
 use voltree_storage::{JournalOptions, Lsn, MemoryDisk, Positions};
 
 use super::*;
-use crate::dead_letters::DeadLetters;
-use crate::fault_points::FAULT_POINTS;
 use crate::intake::Inbound;
 use crate::mqtt_device;
-use crate::registry::{DeviceSpec, Registry};
+use crate::registry::DeviceSpec;
 use crate::test_journal::{BOUND, writing};
+use crate::test_registry::registry;
 
 /// How long actors may be at one thing here.
 const STALL: Duration = Duration::from_secs(1);
@@ -59,23 +58,6 @@ fn written(journal: &JournalSlot) -> Vec<u64> {
     entries.iter().filter_map(|(_, entry)| entry.origin()).map(|origin| origin.sequence).collect()
 }
 
-fn registry(disk: &MemoryDisk, directory: &Directory, devices: &Children) -> (Arc<JournalSlot>, Registry) {
-    let (options, positions) = (JournalOptions::default(), Arc::new(Positions::default()));
-    let journal =
-        JournalSlot::open(Arc::new(disk.clone()), Path::new("journal"), options, positions).unwrap();
-    let letters = tempfile::tempdir().unwrap();
-    let registry = Registry::new(
-        ActorPath::root("node").child("devices"),
-        devices.clone(),
-        directory.clone(),
-        Arc::clone(&journal),
-        Arc::default(),
-        Arc::new(DeadLetters::open(Arc::clone(&journal), &letters.path().join("dead-letters")).unwrap()),
-        Faults::new(FAULT_POINTS, 0),
-    );
-    (journal, registry)
-}
-
 #[test]
 fn a_disk_that_stays_full_holds_up_one_batch_of_a_device_and_nobodys_turn() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -83,7 +65,11 @@ fn a_disk_that_stays_full_holds_up_one_batch_of_a_device_and_nobodys_turn() {
     let directory =
         Directory::watched(WatchOptions { tick: Duration::from_millis(50), ..WatchOptions::default() });
     let devices = Children::default();
-    let (journal, registry) = registry(&disk, &directory, &devices);
+    let (options, positions) = (JournalOptions::default(), Arc::new(Positions::default()));
+    let journal =
+        JournalSlot::open(Arc::new(disk.clone()), Path::new("journal"), options, positions).unwrap();
+    let letters = tempfile::tempdir().unwrap();
+    let registry = registry(&journal, &directory, &devices, Arc::default(), letters.path());
     let root = ActorPath::root("node");
     let sensor = root.child("devices").child("sensor");
     let hanging = root.child("hanging");

@@ -43,7 +43,7 @@ impl Table {
             ..Self::default()
         };
         let (mut row, mut values) = (0, Vec::new());
-        for alike in readings.chunk_by(|a, b| a.has_series_with(b)) {
+        for alike in readings.chunk_by(|a, b| a.series() == b.series()) {
             let Some(first) = alike.first() else { continue };
             let places = table.places(first, readings.len() - row);
             for some in alike.chunks(ROWS_AT_ONCE) {

@@ -98,7 +98,7 @@ impl DeviceHead {
 
     fn keep_newest(&mut self, open: OpenReading) {
         if let Some(before) = self.newest.take()
-            && !(before.at <= open.at && before.has_series_with(&open))
+            && !(before.at <= open.at && before.series() == open.series())
         {
             take_over(&mut self.state.latest, &before);
         }

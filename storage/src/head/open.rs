@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use voltree_model::{MetricName, Metrics, Origin, Reading, Series, SeriesSet, Timestamp, Unit};
+use voltree_model::{MetricName, Metrics, Origin, Reading, SeriesSet, Timestamp, Unit};
 
 use super::differences::{self, Values};
 use crate::Lsn;
@@ -41,7 +41,7 @@ thread_local! {
 impl OpenReading {
     /// Takes over a reading, against the base of one before it if that has the same series.
     pub(crate) fn new(lsn: Lsn, origin: Origin, reading: &Reading, before: Option<&Self>) -> Self {
-        match before.filter(|before| before.has_series_of(reading.metrics.series())) {
+        match before.filter(|before| before.series() == reading.metrics.series()) {
             Some(before) => Self::alike(lsn, origin, reading, before),
             None => Self::as_base(lsn, origin, reading, None),
         }
@@ -76,11 +76,6 @@ impl OpenReading {
         Some(Self { lsn, at: reading.at, base: Arc::clone(base), data })
     }
 
-    /// Whether its values are of these, in this order.
-    pub(super) fn has_series_of(&self, series: &SeriesSet) -> bool {
-        self.base.series == *series
-    }
-
     /// Where it stands among its device's.
     pub(crate) fn origin(&self) -> Origin {
         let distance = self.data.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
@@ -89,7 +84,7 @@ impl OpenReading {
     }
 
     /// What its values are of.
-    pub(crate) fn series(&self) -> &[Series] {
+    pub(crate) fn series(&self) -> &SeriesSet {
         &self.base.series
     }
 
@@ -102,11 +97,6 @@ impl OpenReading {
     pub(crate) fn push_values(&self, values: &mut Vec<f64>) {
         let data = self.data.get(DISTANCE_BYTES..).unwrap_or_default();
         differences::restore(&self.base.values, data, values);
-    }
-
-    /// Whether the values of both are of the same, in the same order.
-    pub(crate) fn has_series_with(&self, other: &Self) -> bool {
-        self.base.series == other.base.series
     }
 
     /// What was measured.

@@ -36,7 +36,7 @@ struct Kind {
 impl OpenReadings {
     /// Takes in a reading, and says how it is held.
     pub(super) fn push(&mut self, lsn: Lsn, origin: Origin, reading: &Reading) -> &OpenReading {
-        let kind = self.kinds.iter().position(|kind| kind.last.has_series_of(reading.metrics.series()));
+        let kind = self.kinds.iter().position(|kind| kind.last.series() == reading.metrics.series());
         match kind {
             Some(index) => {
                 self.kinds[..=index].rotate_right(1);
