@@ -3,6 +3,7 @@
 mod actors;
 mod ingest;
 mod node;
+mod peers;
 mod storage;
 
 use clap::Subcommand;

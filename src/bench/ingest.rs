@@ -4,6 +4,7 @@
 //! The node and the load generator are processes of this program on this machine, as they would be in use; the node's CPU time
 //! is read from the system, so the generator's is not in it. What was stored is counted in the data directory afterwards.
 
+mod chain;
 mod mosquitto;
 mod probe;
 
@@ -40,11 +41,15 @@ pub(crate) struct IngestOptions {
     /// How many devices, each with a connection of its own.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     devices: u32,
+    /// Measure what is used for this today beside it: Mosquitto, a bridge in Python (with paho-mqtt and orjson; the Python
+    /// of VOLTREE_PYTHON or the first on the path) and InfluxDB.
+    #[arg(long)]
+    peers: bool,
 }
 
 /// The rate at which it is measured how soon a message can be queried.
 const PROBED_RATE: u32 = 3_000;
-/// The rate at which Mosquitto passes the load on.
+/// The rate at which Mosquitto passes the load on, and at which a chain behind it is measured.
 const PASSED_RATE: u32 = 22_000;
 /// Metrics in each message.
 const METRICS: u32 = 8;
@@ -89,6 +94,15 @@ pub(crate) fn run(options: &IngestOptions) -> anyhow::Result<()> {
         Figure { name: "through Mosquitto, lost", values: vec![], unit: "%", bar: 0.0 },
         Figure { name: "Mosquitto's defaults, stored", values: vec![], unit: "messages/s", bar: f64::NAN },
         Figure { name: "Mosquitto's defaults, lost", values: vec![], unit: "%", bar: f64::NAN },
+        Figure {
+            name: "CPU of Mosquitto, bridge, InfluxDB",
+            values: vec![],
+            unit: "s per million samples",
+            bar: f64::NAN,
+        },
+        Figure { name: "lost by them", values: vec![], unit: "%", bar: f64::NAN },
+        Figure { name: "CPU of the node, of theirs", values: vec![], unit: "", bar: 0.2 },
+        Figure { name: "the same at their rate", values: vec![], unit: "", bar: f64::NAN },
     ];
     let mosquitto = mosquitto::program();
     if mosquitto.is_none() {
@@ -108,13 +122,23 @@ pub(crate) fn run(options: &IngestOptions) -> anyhow::Result<()> {
         devices.values.push(idle_memory(idle, true)?);
         if let Some(program) = &mosquitto {
             let load = Load { rate: PASSED_RATE.min(load.rate), ..load };
-            let [stored, lost, stored_by_default, lost_by_default] = passed;
+            let [stored, lost, stored_by_default, lost_by_default, ..] = passed;
             let open = mosquitto::pass(program, Setting::Open, load)?;
             stored.values.push(open.stored_per_s);
             lost.values.push(open.lost_percent);
             let default = mosquitto::pass(program, Setting::Default, load)?;
             stored_by_default.values.push(default.stored_per_s);
             lost_by_default.values.push(default.lost_percent);
+        }
+        if options.peers {
+            let [.., theirs, lost, ratio, ratio_at_their_rate] = passed;
+            let load = Load { rate: PASSED_RATE.min(load.rate), ..load };
+            if let Some(chain) = chain::measure(load)? {
+                theirs.values.push(chain.cpu_s_per_million);
+                lost.values.push(chain.lost_percent);
+                ratio.values.push(held.cpu_s_per_million / chain.cpu_s_per_million);
+                ratio_at_their_rate.values.push(hold(load)?.cpu_s_per_million / chain.cpu_s_per_million);
+            }
         }
     }
     let figures: Vec<_> = figures.into_iter().filter(|figure| !figure.values.is_empty()).collect();

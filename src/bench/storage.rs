@@ -6,7 +6,6 @@
 mod dump;
 mod measure;
 mod mini_node;
-mod peers;
 mod socket;
 mod week;
 mod workload;

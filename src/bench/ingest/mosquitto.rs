@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use voltree_runtime::clock;
 
 use super::{Load, generator_to, number, report};
+use crate::account::Account;
 use crate::bench::node::BenchNode;
 
 /// How many connections share the load.
@@ -60,10 +61,10 @@ pub(super) fn pass(program: &PathBuf, setting: Setting, load: Load) -> anyhow::R
 }
 
 /// It ends with the measurement.
-struct Mosquitto {
+pub(super) struct Mosquitto {
     process: Child,
     config: PathBuf,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Drop for Mosquitto {
@@ -76,7 +77,11 @@ impl Drop for Mosquitto {
 }
 
 impl Mosquitto {
-    fn start(program: &PathBuf, setting: Setting) -> anyhow::Result<Self> {
+    pub(super) fn account(&self) -> Account {
+        Account::Of(self.process.id())
+    }
+
+    pub(super) fn start(program: &PathBuf, setting: Setting) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr())?;
         let limits = match setting {
             Setting::Open => "max_inflight_messages 1000\nmax_queued_messages 0\n",

@@ -12,10 +12,10 @@ use voltree_storage::{Cancel, aligned_edges};
 
 use super::Sizes;
 use super::mini_node::MiniNode;
-use super::peers::Peer;
 use super::workload::{BEGIN_MS, Battery, METRICS};
 use super::{socket, week};
 use crate::account::Account;
+use crate::bench::peers::Peer;
 
 /// How many seconds of each device are taken in at once.
 pub(super) const STEP_S: u32 = 60;

@@ -14,10 +14,10 @@ use voltree_runtime::clock;
 use super::Sizes;
 use super::dump::line;
 use super::measure::{Figure, Place, count, figure};
-use super::peers::Peer;
 use super::workload::{BEGIN_MS, Battery, METRICS};
 use crate::account::Account;
 use crate::bench::node::{BenchNode, wait_until_idle};
+use crate::bench::peers::Peer;
 
 /// How many lines a batch has.
 const LINES: usize = 5_000;

@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(in crate::bench) enum Peer {
     /// Debian's `victoria-metrics`.
     VictoriaMetrics,
     /// Debian's `influxdb`.
@@ -27,10 +27,12 @@ pub(super) enum Peer {
 
 /// One that runs; dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(in crate::bench) struct Running {
     process: Child,
+    /// Where it listens for HTTP.
+    pub(in crate::bench) port: u16,
     /// Where lines are posted.
-    pub(super) write: String,
+    pub(in crate::bench) write: String,
 }
 
 impl Drop for Running {
@@ -42,15 +44,15 @@ impl Drop for Running {
 }
 
 impl Running {
-    pub(super) fn account(&self) -> Account {
+    pub(in crate::bench) fn account(&self) -> Account {
         Account::Of(self.process.id())
     }
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 2] = [Self::VictoriaMetrics, Self::InfluxDb];
+    pub(in crate::bench) const ALL: [Self; 2] = [Self::VictoriaMetrics, Self::InfluxDb];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(in crate::bench) const fn name(self) -> &'static str {
         match self {
             Self::VictoriaMetrics => "VictoriaMetrics",
             Self::InfluxDb => "InfluxDB",
@@ -58,7 +60,7 @@ impl Peer {
     }
 
     /// Of its processor time, what ours may take.
-    pub(super) const fn bar(self) -> Option<f64> {
+    pub(in crate::bench) const fn bar(self) -> Option<f64> {
         match self {
             Self::VictoriaMetrics => Some(0.8),
             Self::InfluxDb => None,
@@ -66,7 +68,7 @@ impl Peer {
     }
 
     /// Starts it, if it is installed.
-    pub(super) fn start(self, dir: &Path) -> anyhow::Result<Option<Running>> {
+    pub(in crate::bench) fn start(self, dir: &Path) -> anyhow::Result<Option<Running>> {
         std::fs::create_dir_all(dir)?;
         let [port, other] = [free_port()?, free_port()?];
         let log = File::create(dir.join("log"))?;
@@ -77,8 +79,8 @@ impl Peer {
         };
         let at = |path: &str| format!("http://127.0.0.1:{port}{path}");
         let running = match self {
-            Self::VictoriaMetrics => Running { process, write: at("/write") },
-            Self::InfluxDb => Running { process, write: at("/write?db=bench&precision=ns") },
+            Self::VictoriaMetrics => Running { process, port, write: at("/write") },
+            Self::InfluxDb => Running { process, port, write: at("/write?db=bench&precision=ns") },
         };
         match self {
             Self::VictoriaMetrics => self.until_ready(reqwest::Method::GET, &at("/health"))?,
