@@ -18,6 +18,7 @@ use voltree_model::{DeviceId, DeviceState, Timestamp};
 use voltree_protocols::bms::Driver;
 use voltree_protocols::bms::order::Order;
 use voltree_protocols::flight::{FlightRecorder, FlightRoom, PublishRecorder};
+use voltree_protocols::mqtt::LastTemplate;
 use voltree_runtime::{ActorPath, ActorStatus, Children, Directory, Faults, Handle, StuckActor};
 use voltree_storage::{AgeLimits, JournalSlot};
 
@@ -84,6 +85,8 @@ pub struct DeviceEntry {
     pub flight: Arc<FlightRecorder>,
     /// What the device last published.
     pub publishes: PublishRecorder,
+    /// What its telemetry mostly looks like.
+    pub(crate) template: LastTemplate,
     link: Mutex<Link>,
     quality: Mutex<LinkQuality>,
     pub(crate) orders: Orders,
@@ -411,6 +414,7 @@ impl Registry {
             faults: self.faults.clone(),
             flight: Arc::new(FlightRecorder::sharing(&self.flight_room)),
             publishes: PublishRecorder::default(),
+            template: LastTemplate::default(),
             link: Mutex::default(),
             quality: Mutex::default(),
             orders: Orders::default(),

@@ -17,8 +17,8 @@ pub use codec::{
     MAX_PAYLOAD_BYTES, Offer, PacketCodec, PublishProperties, Received, SubscribeExtras, SubscribeOptions,
 };
 pub use payload::{
-    DeviceStatus, MAX_CLOCK_LEAD, MAX_METRICS, PayloadRejection, ReportedState, parse_status,
-    parse_telemetry, telemetry_json,
+    DeviceStatus, LastTemplate, MAX_CLOCK_LEAD, MAX_METRICS, PayloadRejection, ReportedState, Templates,
+    parse_status, parse_telemetry, telemetry_json,
 };
 pub use session::{
     Admission, CloseReason, ConnectRequest, Credentials, Effect, Limits, NODE_TOPIC, NotDelivered,

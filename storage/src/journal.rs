@@ -7,6 +7,7 @@
 
 mod catalog;
 mod commit;
+mod load;
 mod peek;
 mod queue;
 mod reading;

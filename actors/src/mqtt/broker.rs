@@ -27,7 +27,7 @@ use parking_lot::RwLock;
 use rumqttc::{LastWill, QoS};
 use tokio::sync::{Notify, Semaphore, watch};
 use voltree_model::{DeviceId, Timestamp};
-use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, WillTerms};
+use voltree_protocols::mqtt::{Credentials, Filter, Granted, OpenDelivery, Rate, Templates, WillTerms};
 use voltree_runtime::Handle;
 use voltree_storage::JournalSlot;
 
@@ -133,6 +133,8 @@ pub struct Broker {
     pub(super) journal: Arc<JournalSlot>,
     pub(super) access: Arc<Access>,
     pub(super) conventions: Arc<Conventions>,
+    /// What devices' telemetry mostly looks like.
+    pub(super) templates: Templates,
     pub(super) commands: Arc<CommandBook>,
     pub(super) ways_out: WaysOut,
     pub(super) messenger: Handle<MessengerMsg>,
@@ -190,6 +192,7 @@ impl Broker {
             journal,
             access,
             conventions,
+            templates: Templates::default(),
             commands,
             ways_out,
             messenger,

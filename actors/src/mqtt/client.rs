@@ -5,6 +5,7 @@
 //! by: mqtt/clients, as a temporary child: it ends with its connection.
 
 mod connection;
+mod hush;
 mod pace;
 
 use std::net::SocketAddr;

@@ -10,7 +10,7 @@ use rumqttc::QoS;
 use voltree_model::{DeviceId, Reading, RejectReason, Timestamp};
 use voltree_protocols::mapping::Turned;
 use voltree_protocols::mqtt::{DeviceTopic, TopicError};
-use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, parse_telemetry, reason_code};
+use voltree_protocols::mqtt::{PayloadRejection, ReportedState, parse_status, reason_code};
 use voltree_runtime::{Receipt, Refused};
 use voltree_storage::Entry;
 
@@ -280,7 +280,7 @@ async fn telemetry(
         Ok(entry) => entry,
         Err(error) => return not_admitted(broker, device, error, qos, now).await,
     };
-    let parsed = parse_telemetry(device, payload, now, || entry.own_time(now));
+    let parsed = broker.templates.read(&entry.template, device, payload, now, || entry.own_time(now));
     entry.publishes.record(now, payload, &parsed);
     take_in(broker, &entry, parsed, qos, now).await
 }

@@ -14,8 +14,10 @@ use voltree_model::{DeviceId, Metric, MetricName, MetricRejection, Reading, Reje
 use value::{Entries, RawMetric, RawValue};
 
 pub use status::{DeviceStatus, ReportedState, parse_status};
+pub use template::{LastTemplate, Templates};
 
 mod status;
+mod template;
 mod value;
 
 /// The most metrics that one message may carry.

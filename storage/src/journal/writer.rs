@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use voltree_model::{DeviceId, Origin};
 
 use super::catalog::Written;
+use super::load::Load;
 use super::queue::{Append, AppendError, Done, push_payload};
 use super::reading::KnownNames;
 use super::recovery::{create_segment, to_u64};
@@ -34,12 +35,11 @@ pub(super) struct Writer {
     known: KnownNames,
     committed: Lsn,
     last_sync_began: Option<Instant>,
+    load: Load,
     /// A group was begun and not finished.
     unfinished: bool,
 }
 
-/// A journal that takes more entries a second than this is busy.
-const BUSY_PER_SECOND: u64 = 15_000;
 /// A busy one gathers for that many times as long: what each sync and each answer costs is shared by more entries.
 const BUSY_STRETCH: u32 = 4;
 
@@ -72,6 +72,7 @@ impl Writer {
             known: KnownNames::default(),
             committed,
             last_sync_began: None,
+            load: Load::default(),
             unfinished: false,
         }
     }
@@ -218,9 +219,9 @@ impl Writer {
         }
         let began = clock::monotonic();
         if let Some(last) = self.last_sync_began.replace(began) {
-            let millis = u64::try_from(began.duration_since(last).as_millis()).unwrap_or(u64::MAX).max(1);
-            let per_second = to_u64(group.written.len()).saturating_mul(1_000) / millis;
-            slot.busy.store(per_second > BUSY_PER_SECOND, Ordering::Release);
+            let entries = u32::try_from(group.written.len()).unwrap_or(u32::MAX);
+            let is_busy = self.load.after(entries, began.duration_since(last));
+            slot.busy.store(is_busy, Ordering::Release);
         }
         let file = self.file.as_mut().expect("prepare opened it, and only prepare closes it");
         file.sync_data().file("sync", &slot.dir)?;

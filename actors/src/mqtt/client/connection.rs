@@ -23,6 +23,7 @@ use voltree_protocols::mqtt::{
 use voltree_protocols::mqtt::{EncodeError, Offer, PacketCodec, PublishProperties, TOPIC_ALIAS_MAXIMUM};
 use voltree_runtime::clock;
 
+use super::hush;
 use super::pace::ReadPace;
 use crate::access::{Denied, Identity};
 use crate::fault_points::NODE_CLOCK;
@@ -78,6 +79,8 @@ pub(super) struct Connection {
     pace: ReadPace,
     /// Its bytes stay in the socket.
     paused: Option<Pause>,
+    /// The system does not tell of them meanwhile.
+    hushed: bool,
     stopping: watch::Receiver<bool>,
     pub(super) closing: Option<CloseReason>,
 }
@@ -88,6 +91,12 @@ struct Pause {
     at_least_until: Instant,
     /// The same while there are publishes that are not committed.
     until: Instant,
+}
+
+impl Pause {
+    fn end(self, waits: bool) -> Instant {
+        if waits { self.until } else { self.at_least_until }
+    }
 }
 
 /// A client that was let in.
@@ -153,6 +162,7 @@ impl Connection {
             more_to_write: false,
             pace: ReadPace::default(),
             paused: None,
+            hushed: false,
             stopping,
             closing: None,
         }
@@ -162,23 +172,42 @@ impl Connection {
         if std::mem::take(&mut self.more_to_write) {
             return Happening::Nothing;
         }
-        let now = now();
-        let waits = !self.commits.is_empty();
-        self.paused =
-            self.paused.filter(|pause| now < if waits { pause.until } else { pause.at_least_until });
-        let reads = self.session.wants_read() && self.paused.is_none();
-        let resumes = self.paused.map(|pause| if waits { pause.until } else { pause.at_least_until });
-        let wake = self.session.poll_timeout().into_iter().chain(resumes).min();
-        let timeout = wake.map_or(TURN, |at| at.saturating_duration_since(now).min(TURN));
-        let happening = async {
-            tokio::select! {
-                Some(kept) = next_commit(&mut self.commits), if !self.commits.is_empty() => Happening::Committed(kept),
-                read = read(&mut self.stream, &mut self.incoming), if reads => Happening::Read(read),
-                delivery = next_delivery(&mut self.member), if self.waiting.is_empty() => Happening::Delivery(delivery),
-                _ = self.stopping.wait_for(|stopping| *stopping) => Happening::Stopping,
+        loop {
+            let at = now();
+            let waits = !self.commits.is_empty();
+            self.paused = self.paused.filter(|pause| at < pause.end(waits));
+            if let Err(error) = self.hush(self.paused.is_some_and(|pause| at < pause.at_least_until)) {
+                return Happening::Read(Err(error));
             }
-        };
-        tokio::time::timeout(timeout, happening).await.unwrap_or(Happening::Nothing)
+            let reads = self.session.wants_read() && self.paused.is_none();
+            let due = self.session.poll_timeout();
+            let wake = due.into_iter().chain(self.paused.map(|pause| pause.end(waits))).min();
+            let timeout = wake.map_or(TURN, |wake| wake.saturating_duration_since(at).min(TURN));
+            let happening = async {
+                tokio::select! {
+                    Some(kept) = next_commit(&mut self.commits), if waits => Happening::Committed(kept),
+                    read = read(&mut self.stream, &mut self.incoming), if reads => Happening::Read(read),
+                    delivery = next_delivery(&mut self.member), if self.waiting.is_empty() => Happening::Delivery(delivery),
+                    _ = self.stopping.wait_for(|stopping| *stopping) => Happening::Stopping,
+                }
+            };
+            match tokio::time::timeout(timeout, happening).await {
+                Ok(happening) => return happening,
+                // Nothing is due but reading.
+                Err(_) if self.paused.is_some() && due.is_none_or(|due| now() < due) => {}
+                Err(_) => return Happening::Nothing,
+            }
+        }
+    }
+
+    /// Has the system tell of what arrives, or not.
+    fn hush(&mut self, hushed: bool) -> std::io::Result<()> {
+        if hushed != std::mem::replace(&mut self.hushed, hushed)
+            && let Wire::Left(stream) = &self.stream
+        {
+            hush::tell_of(stream, if hushed { READ_BYTES } else { 1 })?;
+        }
+        Ok(())
     }
 
     /// Leaves the next bytes in the socket after a read that brought so many publishes, if the node is busy.

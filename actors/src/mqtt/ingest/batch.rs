@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rumqttc::QoS;
 use voltree_model::Timestamp;
-use voltree_protocols::mqtt::{DeviceTopic, parse_telemetry};
+use voltree_protocols::mqtt::DeviceTopic;
 use voltree_runtime::Refused;
 
 use super::{Broker, Commit, Incoming, Kept, Routing, all_of, bring, ingest, judge};
@@ -83,7 +83,7 @@ impl Batch {
             self.kept.extend(broker.route(&topic, &payload, qos, routing).kept);
         }
         let entry = &self.entry;
-        let parsed = parse_telemetry(&entry.id, &payload, now, || entry.own_time(now));
+        let parsed = broker.templates.read(&entry.template, &entry.id, &payload, now, || entry.own_time(now));
         entry.publishes.record(now, &payload, &parsed);
         let (reason, inbound) = judge(broker, entry, parsed, now);
         self.inbound.push(inbound);
