@@ -5,7 +5,7 @@ use super::*;
 const NOON: Timestamp = Timestamp::from_millis(1_768_478_400_000); // 2026-01-15T12:00:00Z
 
 fn pack(number: u8) -> DeviceId {
-    DeviceId::new(&format!("pack-{number}")).unwrap()
+    DeviceId::new(format!("pack-{number}")).unwrap()
 }
 
 fn telemetry(id: &DeviceId, time: &str, values: &[impl std::fmt::Display]) -> String {
