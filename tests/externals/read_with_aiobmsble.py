@@ -14,7 +14,7 @@ from bleak import BleakScanner
 
 
 async def read(module, address):
-    device = await BleakScanner.find_device_by_address(address, timeout=20)
+    device = await BleakScanner.find_device_by_address(address, timeout=60)
     async with importlib.import_module(f"aiobmsble.bms.{module}_bms").BMS(ble_device=device) as bms:
         sample = await bms.async_update()
     sample["temp_values"] = [[sensor.value, sensor.type.name] for sensor in sample["temp_values"]]
