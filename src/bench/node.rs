@@ -111,8 +111,7 @@ impl BenchNode {
 
     /// Stops the node and counts what it stored.
     pub(in crate::bench) fn stop_and_count(mut self) -> anyhow::Result<f64> {
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).context("no process id")?;
-        kill_process(pid, Signal::TERM)?;
+        ask_to_end(&self.process)?;
         let status = self.process.wait()?;
         if !status.success() {
             bail!("the node ended with {status}");
@@ -125,6 +124,12 @@ impl BenchNode {
         #[expect(clippy::cast_precision_loss, reason = "no round stores 2^53 messages")]
         Ok(sealed as f64 + open as f64)
     }
+}
+
+/// Asks a process to come to an end.
+pub(in crate::bench) fn ask_to_end(process: &Child) -> anyhow::Result<()> {
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+    Ok(kill_process(pid, Signal::TERM)?)
 }
 
 /// Waits until a process has nothing left to do: its CPU time stands still.

@@ -6,12 +6,11 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::mosquitto::{self, Mosquitto, Setting};
 use super::{Load, METRICS, generator_to, number, report};
 use crate::account::Account;
-use crate::bench::node::wait_until_idle;
+use crate::bench::node::{ask_to_end, wait_until_idle};
 use crate::bench::peers::Peer;
 
 const PROGRAM: &str = include_str!("bridge.py");
@@ -107,8 +106,7 @@ impl Bridge {
 
     /// Ends it; answers how many messages it wrote.
     fn stop(mut self) -> anyhow::Result<f64> {
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).context("no process id")?;
-        kill_process(pid, Signal::TERM)?;
+        ask_to_end(&self.process)?;
         let mut said = String::new();
         self.says.read_to_string(&mut said)?;
         said.trim().parse().with_context(|| format!("the bridge said {said:?} instead of a number"))
