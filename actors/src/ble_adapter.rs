@@ -67,13 +67,20 @@ impl Actor for BleAdapter {
         Ok(())
     }
 
-    /// The links of all batteries are dropped by now.
+    /// Batteries that were stopped have left their lines by now.
     async fn post_stop(
         &self,
         _myself: ActorRef<BleAdapterMsg>,
         state: &mut BleAdapterState,
     ) -> Result<(), ActorProcessingErr> {
-        state.radio.closed().await;
+        let left = state.radio.closed().await;
+        if left > 0 {
+            tracing::warn!(
+                event = "bluetooth.left_connected",
+                connections = left,
+                "nobody else hears their batteries until the node runs again or bluetoothctl disconnects them"
+            );
+        }
         Ok(())
     }
 }

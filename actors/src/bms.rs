@@ -118,6 +118,7 @@ impl Actor for Bms {
         myself.send_message(DeviceMsg::Wake)?;
         myself.send_message(DeviceMsg::Poll)?;
         args.entry.orders.allow(args.settings.allow_write);
+        args.settings.line.enter(&args.entry.id);
         let pen = args.entry.flight.pen(&args.settings.driver, incarnation);
         Ok(BmsState { args, fence, poll, pen, failures: 0, link_failed: false, bad_frames: 0 })
     }
@@ -150,7 +151,9 @@ impl Actor for Bms {
         _myself: ActorRef<DeviceMsg>,
         state: &mut BmsState,
     ) -> Result<(), ActorProcessingErr> {
-        device::hand_over_the_last(&state.fence, &state.args.entry, &state.args.journal).await;
+        let BmsArgs { entry, journal, settings } = &state.args;
+        settings.line.leave(&entry.id).await;
+        device::hand_over_the_last(&state.fence, entry, journal).await;
         Ok(())
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Turns are given in the order in which they were asked for, each for one poll, with a pause between two boards. A line is
 //! no actor: it does nothing by itself, and belongs to the node, so that whatever ends an actor in the middle of its turn,
-//! the turn ends with it and the port stays open for the next. Must never be held while waiting for anything but the wire.
+//! the turn ends with it and the port stays open for the next. Once the last board has left, the port is closed, for
+//! somebody else to open. Must never be held while waiting for anything but the wire.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until, timeout};
+use voltree_model::DeviceId;
 use voltree_protocols::link::{AnyLink, Link, LinkAddress, LinkError, Radio};
 use voltree_runtime::clock;
 
@@ -29,6 +32,8 @@ pub struct Line {
     address: LinkAddress,
     radio: Arc<Radio>,
     boards: AtomicUsize,
+    /// The boards whose actors live, or will be born again.
+    present: Mutex<BTreeSet<DeviceId>>,
     wire: tokio::sync::Mutex<Wire>,
 }
 
@@ -43,7 +48,8 @@ struct Wire {
 impl Line {
     fn new(address: LinkAddress, radio: Arc<Radio>) -> Self {
         let wire = Wire { link: None, free_at: None, last_answer: None };
-        Self { address, radio, boards: AtomicUsize::new(0), wire: tokio::sync::Mutex::new(wire) }
+        let (boards, present) = (AtomicUsize::new(0), Mutex::default());
+        Self { address, radio, boards, present, wire: tokio::sync::Mutex::new(wire) }
     }
 
     /// Where it is reached.
@@ -54,6 +60,25 @@ impl Line {
     /// Whether several boards are on it.
     pub fn is_shared(&self) -> bool {
         self.boards.load(Ordering::Relaxed) > 1
+    }
+
+    /// A board's actor is born.
+    pub(crate) fn enter(&self, board: &DeviceId) {
+        self.present.lock().insert(board.clone());
+    }
+
+    /// A board's actor was stopped, and is not born again by itself. A battery on the air is heard by nobody else before
+    /// its connection ends, and a serial port has one owner.
+    pub(crate) async fn leave(&self, board: &DeviceId) {
+        let was_last = {
+            let mut present = self.present.lock();
+            present.remove(board);
+            present.is_empty()
+        };
+        // Only an incarnation of its own that is stuck can hold the wire now.
+        if was_last && let Ok(mut wire) = timeout(LONELY_PATIENCE, self.wire.lock()).await {
+            wire.link = None;
+        }
     }
 
     async fn open(&self) -> Result<AnyLink, LinkError> {

@@ -36,7 +36,7 @@ pub(super) struct BluezOptions {
     cut: f64,
     /// How many connections the adapter stands at once; 0 for any number.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    most: usize,
+    most: u64,
     /// Switch the adapter off and on once after so many seconds, as the reset of a USB port does.
     #[arg(long, value_name = "SECONDS")]
     power_cycle_after: Option<f64>,
@@ -188,8 +188,13 @@ fn status(options: &BluezOptions, sim: &BluezSim) -> String {
         })
         .collect();
     let adapter = sim.adapter();
-    json!({ "peak": adapter.peak(), "power_cycles": adapter.power_cycles(), "batteries": batteries })
-        .to_string()
+    json!({
+        "standing": adapter.standing(),
+        "peak": adapter.peak(),
+        "power_cycles": adapter.power_cycles(),
+        "batteries": batteries,
+    })
+    .to_string()
 }
 
 #[cfg(test)]

@@ -193,6 +193,47 @@ async fn packs_of_every_dialect_share_two_connections_across_dead_ones_and_a_res
     assert_eq!(node.stop().await, Some(0));
 }
 
+/// Waits until so many connections stand.
+async fn until_standing(air: &Air, connections: u64) {
+    until(&format!("{connections} connections stand"), BOUND, || async {
+        if air.said()["standing"] == connections { Ok(()) } else { Err(air.said().to_string()) }
+    })
+    .await;
+}
+
+/// Stops a node whose batteries answer; it lets go of all of them before it ends, so that others can hear them.
+async fn stop_and_let_go(node: Node, site: &Site, air: &Air) {
+    assert_eq!(node.stop().await, Some(0));
+    let log = std::fs::read_to_string(site.dir.path().join("log")).unwrap();
+    assert!(!log.contains("bluetooth.left_connected"), "{log}");
+    until_standing(air, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_disabled_is_let_go_of_for_others_to_hear() {
+    let Some(bus) = Bus::start() else { return };
+    let (jk, jbd) = (format!("jk@{JK}"), format!("jbd@{JBD}"));
+    let air = Air::start(&bus, &[&jk, &jbd]);
+    let site = battery(battery(Site::new(), "jk", "jk_bms", JK), "jbd", "jbd_bms", JBD);
+    let node = start(&bus, &site).await;
+    until_heard(&node, &air, "jk", JK, 1).await;
+    until_heard(&node, &air, "jbd", JBD, 1).await;
+    until_standing(&air, 2).await;
+    let (code, said) = node.device_command(&["disable", "jk", "--reason", "looked at with the maker's app"]);
+    assert_eq!(code, Some(0), "{said}");
+    until_standing(&air, 1).await;
+    until_heard(&node, &air, "jbd", JBD, 2).await;
+    let (code, said) = node.device_command(&["enable", "jk"]);
+    assert_eq!(code, Some(0), "{said}");
+    until_heard(&node, &air, "jk", JK, 1).await;
+    // What is restarted after a fault keeps its connection.
+    let connects = air.counted(JK, "connects");
+    node.kill_actor("node/devices/jk").await.unwrap();
+    until_heard(&node, &air, "jk", JK, 2).await;
+    assert_eq!(air.counted(JK, "connects"), connects, "{}", air.said());
+    stop_and_let_go(node, &site, &air).await;
+}
+
 /// What the node heard last of a battery, by the names of its series.
 async fn heard_by(node: &Node, id: &str) -> Value {
     let query = "query($id: ID!) { device(id: $id) { latest { name value } } }";
@@ -253,7 +294,7 @@ async fn aiobmsble_reads_the_same_of_every_pack_as_a_node_does() {
         until_heard(&node, &air, id, address, 1).await;
         ours.insert(address.to_owned(), heard_by(&node, id).await);
     }
-    assert_eq!(node.stop().await, Some(0));
+    stop_and_let_go(node, &site, &air).await;
     let wanted = packs.map(|(_, _, module, address)| format!("{module}@{address}"));
     let args: Vec<&str> =
         [bus.address.as_str()].into_iter().chain(wanted.iter().map(String::as_str)).collect();

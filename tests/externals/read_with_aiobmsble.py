@@ -14,7 +14,9 @@ from bleak import BleakScanner
 
 
 async def read(module, address):
-    device = await BleakScanner.find_device_by_address(address, timeout=60)
+    device = await BleakScanner.find_device_by_address(address, timeout=20)
+    if device is None:
+        sys.exit(f"{address} is not in the air")
     async with importlib.import_module(f"aiobmsble.bms.{module}_bms").BMS(ble_device=device) as bms:
         sample = await bms.async_update()
     sample["temp_values"] = [[sensor.value, sensor.type.name] for sensor in sample["temp_values"]]

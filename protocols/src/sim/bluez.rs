@@ -52,8 +52,8 @@ pub struct AirFaults {
     pub refuse: f64,
     /// Packets in the middle of which the connection is cut.
     pub cut: f64,
-    /// Connections that the adapter stands at once; none where this is zero.
-    pub most: usize,
+    /// Connections that the adapter stands at once; any number where this is zero.
+    pub most: u64,
     /// When the adapter is switched off and on once by somebody else, as when its USB port is reset.
     pub power_cycle_after: Option<Duration>,
     /// No connection is made until the adapter is switched off and on, as when its firmware hangs.
@@ -101,11 +101,17 @@ impl AirStats {
 /// Counts that belong to the adapter.
 #[derive(Debug, Default)]
 pub struct AdapterStats {
+    pub(super) standing: AtomicU64,
     pub(super) peak: AtomicU64,
     pub(super) power_cycles: AtomicU64,
 }
 
 impl AdapterStats {
+    /// Connections that stand now.
+    pub fn standing(&self) -> u64 {
+        self.standing.load(Ordering::Acquire)
+    }
+
     /// The most connections that stood at once.
     pub fn peak(&self) -> u64 {
         self.peak.load(Ordering::Acquire)

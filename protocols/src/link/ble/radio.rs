@@ -203,11 +203,13 @@ impl Radio {
     }
 
     /// Waits a little while for all connections to end: a battery whose connection outlives the process is heard by nobody.
-    /// Whoever is to be waited for has dropped its link.
-    pub async fn closed(&self) {
+    /// Whoever is to be waited for has dropped its link. Tells how many are left; the next process finds them stale.
+    pub async fn closed(&self) -> usize {
         let all = u32::try_from(self.connections).unwrap_or(u32::MAX);
-        // One that takes longer is found as stale by the next process.
-        drop(timeout(DISCONNECT_WITHIN, self.slots.acquire_many(all)).await);
+        match timeout(DISCONNECT_WITHIN, self.slots.acquire_many(all)).await {
+            Ok(_) => 0,
+            Err(_) => self.in_use(),
+        }
     }
 
     async fn slot(&self, name: &str) -> Result<OwnedSemaphorePermit, LinkError> {

@@ -36,7 +36,7 @@ pub(super) enum Event {
     Call(Message),
     Said(usize, Vec<u8>),
     Advertise,
-    Connect(usize, Message),
+    Connect(usize),
     PowerCycle,
 }
 
@@ -52,6 +52,8 @@ pub(super) struct Battery {
     stats: Arc<AirStats>,
     known: bool,
     rssi: Option<i16>,
+    /// The call that asked for a connection, until there is one.
+    connecting: Option<Message>,
     connected: bool,
     notifying: bool,
 }
@@ -78,6 +80,7 @@ impl Battery {
             stats,
             known: false,
             rssi: None,
+            connecting: None,
             connected: false,
             notifying: false,
         }
@@ -236,9 +239,12 @@ impl Air {
                 self.power(false);
                 self.power(true);
             }
-            Event::Connect(index, call) => {
-                let answer = self.connect(index, &call);
-                self.answer(&call, answer);
+            Event::Connect(index) => {
+                // Whoever asked may have thought better of it.
+                if let Some(call) = self.batteries[index].connecting.take() {
+                    let answer = self.connect(index, &call);
+                    self.answer(&call, answer);
+                }
             }
         }
     }
@@ -303,9 +309,17 @@ impl Air {
             (PROPERTIES, _) => self.property(&call, &path, &member),
             (ADAPTER, _) if path == ADAPTER_PATH => self.adapter_called(&call, &member),
             (DEVICE, "Connect") => match self.battery(&path) {
-                // It never answers.
-                Some(index) if self.batteries[index].dead => return,
-                Some(index) => return self.after(CONNECTED_AFTER, Event::Connect(index, call)),
+                Some(index) if self.batteries[index].connecting.is_some() => {
+                    Err(("org.bluez.Error.InProgress", "Operation already in progress".to_owned()))
+                }
+                Some(index) => {
+                    self.batteries[index].connecting = Some(call);
+                    // A dead one never answers.
+                    if !self.batteries[index].dead {
+                        self.after(CONNECTED_AFTER, Event::Connect(index));
+                    }
+                    return;
+                }
                 None => Err(unknown(&path)),
             },
             (DEVICE, "Disconnect") => match self.battery(&path) {
@@ -442,7 +456,7 @@ impl Air {
     }
 
     fn connect(&mut self, index: usize, call: &Message) -> Answer {
-        let standing = self.batteries.iter().filter(|battery| battery.connected).count();
+        let standing = self.stats.standing();
         let refused = self.random.f64() < self.faults.refuse || self.faults.wedged;
         let battery = &mut self.batteries[index];
         if !self.powered || !battery.known {
@@ -453,7 +467,8 @@ impl Air {
             return Err(failed("le-connection-abort-by-local"));
         }
         battery.stats.connects.fetch_add(1, Ordering::AcqRel);
-        self.stats.peak.fetch_max(u64::try_from(standing + 1).unwrap_or(u64::MAX), Ordering::AcqRel);
+        self.stats.standing.fetch_add(1, Ordering::AcqRel);
+        self.stats.peak.fetch_max(standing + 1, Ordering::AcqRel);
         (battery.connected, battery.rssi) = (true, None);
         let objects = battery.gatt_objects();
         self.added(&objects);
@@ -462,11 +477,16 @@ impl Air {
         Ok(call.method_return())
     }
 
+    /// Ends a connection, or the making of one.
     fn disconnect(&mut self, index: usize) {
+        if let Some(call) = self.batteries[index].connecting.take() {
+            self.answer(&call, Err(failed("br-connection-canceled")));
+        }
         let battery = &mut self.batteries[index];
         if !battery.connected {
             return;
         }
+        self.stats.standing.fetch_sub(1, Ordering::AcqRel);
         (battery.connected, battery.notifying) = (false, false);
         let now = Props::from([("Connected", Prop::Flag(false)), ("ServicesResolved", Prop::Flag(false))]);
         let objects = self.batteries[index].gatt_objects();
