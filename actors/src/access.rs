@@ -7,6 +7,7 @@ mod password;
 mod rights;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use voltree_model::DeviceId;
 use voltree_protocols::mqtt::DeviceTopic;
@@ -20,7 +21,7 @@ pub struct User {
     /// What proves that it is them, besides a certificate in their name.
     pub password: Option<PasswordHash>,
     /// What they may do.
-    pub rights: Rights,
+    pub rights: Arc<Rights>,
 }
 
 /// Who was let in.
@@ -29,7 +30,7 @@ pub enum Identity {
     /// Nobody in particular, from this machine, who may do everything.
     Anonymous,
     /// A user, by name, within their rights.
-    User(String, Rights),
+    User(Arc<str>, Arc<Rights>),
 }
 
 /// Why somebody is not let in.
@@ -97,7 +98,7 @@ impl Access {
     /// Judges whoever showed a certificate of the authority that the node trusts.
     pub fn by_certificate(&self, name: &str) -> Result<Identity, Denied> {
         let user = self.users.get(name).ok_or(Denied::UnknownCertificate)?;
-        Ok(Identity::User(name.to_owned(), user.rights.clone()))
+        Ok(Identity::User(name.into(), Arc::clone(&user.rights)))
     }
 
     /// An unknown name costs as much time as a wrong password, so that names can't be guessed by the clock.
@@ -110,7 +111,7 @@ impl Access {
             return Err(Denied::BadCredentials);
         };
         if hash.verify(password) {
-            Ok(Identity::User(name.to_owned(), user.rights.clone()))
+            Ok(Identity::User(name.into(), Arc::clone(&user.rights)))
         } else {
             Err(Denied::BadCredentials)
         }
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     fn access(anonymous: bool) -> Access {
-        let user = User { password: PasswordHash::of("secret").ok(), rights: Rights::default() };
+        let user = User { password: PasswordHash::of("secret").ok(), rights: Arc::default() };
         Access::new([("ann".to_owned(), user)].into(), anonymous)
     }
 
@@ -149,7 +150,7 @@ mod tests {
     fn only_name_and_password_together_let_a_user_in() {
         let access = access(false);
         let identity = access.judge(Some(("ann", "secret")), false).unwrap();
-        assert_eq!(identity, Identity::User("ann".to_owned(), Rights::default()));
+        assert_eq!(identity, Identity::User("ann".into(), Arc::default()));
         for wrong in [("ann", "Secret"), ("ann", ""), ("bob", "secret"), ("", "")] {
             assert_eq!(access.judge(Some(wrong), true), Err(Denied::BadCredentials), "{wrong:?}");
         }
@@ -158,9 +159,9 @@ mod tests {
 
     #[test]
     fn a_certificate_is_as_good_as_a_password_if_a_user_has_its_name() {
-        let by_certificate_alone = User { password: None, rights: Rights::default() };
+        let by_certificate_alone = User { password: None, rights: Arc::default() };
         let access = Access::new([("pack".to_owned(), by_certificate_alone)].into(), true);
-        assert!(matches!(access.by_certificate("pack"), Ok(Identity::User(name, _)) if name == "pack"));
+        assert!(matches!(access.by_certificate("pack"), Ok(Identity::User(name, _)) if &*name == "pack"));
         for name in ["", "other"] {
             assert_eq!(access.by_certificate(name), Err(Denied::UnknownCertificate));
         }
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn sessions_of_two_users_never_meet() {
-        let of = |name: &str| Identity::User(name.to_owned(), Rights::default());
+        let of = |name: &str| Identity::User(name.into(), Arc::default());
         assert_ne!(of("a").session_key("b"), of("b").session_key("b"));
         assert_ne!(of("a").session_key("b"), Identity::Anonymous.session_key("a:b"));
     }

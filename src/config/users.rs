@@ -1,6 +1,7 @@
 //! Who may log in to the node's own MQTT listener: the sections `[[mqtt.user]]`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use voltree_actors::access::{Access, PasswordHash, Rights, User};
 use voltree_model::DeviceId;
@@ -49,7 +50,7 @@ fn read_one(
             mistakes,
         );
     }
-    Some((name?, User { password, rights }))
+    Some((name?, User { password, rights: Arc::new(rights) }))
 }
 
 fn user_name(text: &str) -> Result<String, String> {

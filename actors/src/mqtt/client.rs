@@ -65,7 +65,7 @@ pub(super) struct ClientState {
     broker: Arc<Broker>,
     number: u64,
     /// A connection that has not shaken hands yet.
-    arriving: Option<(TcpStream, Tls)>,
+    arriving: Option<Box<(TcpStream, Tls)>>,
     connection: Option<Connection>,
 }
 
@@ -84,7 +84,7 @@ impl Actor for Client {
         let mut state =
             ClientState { broker: args.broker, number: args.session, arriving: None, connection: None };
         match arrival {
-            Some(Arrival::Tls(stream, tls)) => state.arriving = Some((stream, tls)),
+            Some(Arrival::Tls(stream, tls)) => state.arriving = Some(Box::new((stream, tls))),
             Some(Arrival::Open { wire, peer }) => state.begin(peer, wire, None),
             None => {}
         }
@@ -140,7 +140,7 @@ impl ClientState {
 
     /// Shakes hands with whoever waits for it; a failed one leaves no connection.
     async fn shake_hands(&mut self) {
-        let Some((stream, tls)) = self.arriving.take() else { return };
+        let Some((stream, tls)) = self.arriving.take().map(|arriving| *arriving) else { return };
         let peer = stream.peer_addr().ok();
         let mut stopping = self.broker.stopping();
         let shaken = tokio::select! {
@@ -169,10 +169,10 @@ impl ClientState {
         after
     }
 
-    /// Waits for one thing to happen and deals with it.
+    /// Waits for one thing to happen and deals with it. Whatever is not the waiting is boxed: what a turn may need at most is
+    /// kept for every idle client.
     async fn turn(&mut self) -> After {
         if self.arriving.is_some() {
-            // Boxed like all that happens once: what a turn may need at most is kept for every idle client.
             Box::pin(self.shake_hands()).await;
         }
         let Some(connection) = &mut self.connection else { return After::Ended };
@@ -183,6 +183,11 @@ impl ClientState {
             return After::Ended;
         }
         let happening = connection.next().await;
+        Box::pin(self.deal_with(happening)).await
+    }
+
+    async fn deal_with(&mut self, happening: Happening) -> After {
+        let Some(connection) = &mut self.connection else { return After::Ended };
         let after = if matches!(happening, Happening::Nothing) { After::Quiet } else { After::Busy };
         let effects = match happening {
             Happening::Read(Ok(0)) => connection.session.close(CloseReason::ConnectionLost),

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rumqttc::{ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubComp, PubRec, PubRel, Publish, QoS};
+use rumqttc::{ConnAck, Connect, ConnectReturnCode, Packet, PubComp, PubRec, PubRel, Publish, QoS};
 
 use super::codec::{
     ConnectProperties, DecodeError, Extras, Farewell, PublishProperties, Received, publish_size,
@@ -56,7 +56,8 @@ pub struct Session {
     keep_alive: Option<Duration>,
     /// When silence becomes too long. It means nothing while reading stands still.
     silent_until: Option<Instant>,
-    will: Option<LastWill>,
+    /// Whether it left a last will that stands.
+    has_will: bool,
     will_terms: WillTerms,
     /// How long the session outlives the connection; `None` for as long as the broker can.
     session_expiry: Option<Duration>,
@@ -87,7 +88,7 @@ impl Session {
             client_id_assigned: false,
             keep_alive: None,
             silent_until: None,
-            will: None,
+            has_will: false,
             will_terms: WillTerms::default(),
             session_expiry: Some(Duration::ZERO),
             max_packet: None,
@@ -285,11 +286,10 @@ impl Session {
         self.incoming.len()
     }
 
-    /// The client's last will, unless it said goodbye properly, never came in, or is back already on a new connection. A
-    /// server that ends is no goodbye of the client's.
-    /// When the node stops, that says nothing of its clients.
-    pub fn will(&self) -> Option<&LastWill> {
-        self.will.as_ref()
+    /// Whether the client's last will stands: it does unless there is none, or the client said goodbye properly, never came
+    /// in, or is back already on a new connection. A server that ends is no goodbye of the client's.
+    pub const fn has_will(&self) -> bool {
+        self.has_will
     }
 
     /// When the will is due, and what its publisher said of it in 5.0.
@@ -325,7 +325,7 @@ impl Session {
         let is_no_loss = matches!(reason, CloseReason::Disconnected | CloseReason::TakenOver);
         let was_open = matches!(self.phase, Phase::Open);
         if is_no_loss || !was_open {
-            self.will = None;
+            self.has_will = false;
         }
         self.phase = Phase::Closed;
         let told = reason.disconnect_code().filter(|_| self.level_5 && was_open);
@@ -369,7 +369,7 @@ impl Session {
         self.phase = Phase::Admitting;
         self.keep_alive =
             (connect.keep_alive > 0).then(|| Duration::from_secs(u64::from(connect.keep_alive)));
-        self.will.clone_from(&connect.last_will);
+        self.has_will = connect.last_will.is_some();
         vec![Effect::Admit(ConnectRequest {
             client_id,
             clean_session: connect.clean_session,

@@ -2,8 +2,10 @@
 //! happen to it, and marks when it is busy, so that a frozen one is found.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
@@ -72,6 +74,19 @@ pub(crate) struct WatchedState<S> {
     life: Arc<Life>,
 }
 
+/// Does this with the mark of being busy. What it has to remember is allocated for as long as it lasts: ractor keeps room
+/// for two of a handler's futures in every actor, which was a quarter of an idle one.
+fn busily<F: Future + Send>(
+    life: &Life,
+    work: F,
+) -> Pin<Box<impl Future<Output = F::Output> + Send + use<'_, F>>> {
+    let busy = life.busy();
+    Box::pin(work.map(|done| {
+        drop(busy);
+        done
+    }))
+}
+
 impl<A: Actor> Actor for Watched<A> {
     type Msg = A::Msg;
     type State = WatchedState<A::State>;
@@ -100,24 +115,24 @@ impl<A: Actor> Actor for Watched<A> {
         self.0.post_start(myself, &mut state.own).await
     }
 
-    async fn handle(
+    fn handle(
         &self,
         myself: ActorRef<A::Msg>,
         message: A::Msg,
         state: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        let _busy = state.life.busy();
-        self.0.handle(myself, message, &mut state.own).await
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        let WatchedState { own, life } = state;
+        busily(life, self.0.handle(myself, message, own))
     }
 
-    async fn handle_supervisor_evt(
+    fn handle_supervisor_evt(
         &self,
         myself: ActorRef<A::Msg>,
         event: SupervisionEvent,
         state: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        let _busy = state.life.busy();
-        self.0.handle_supervisor_evt(myself, event, &mut state.own).await
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        let WatchedState { own, life } = state;
+        busily(life, self.0.handle_supervisor_evt(myself, event, own))
     }
 
     async fn post_stop(

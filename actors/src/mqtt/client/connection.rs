@@ -129,9 +129,10 @@ impl Drop for Counted {
 impl Drop for Connection {
     fn drop(&mut self) {
         let Some(member) = self.member.take() else { return };
-        match self.session.will() {
-            Some(_) => member.broker.bequeath(member.session),
-            None => member.broker.will_is_void(member.session),
+        if self.session.has_will() {
+            member.broker.bequeath(member.session);
+        } else {
+            member.broker.will_is_void(member.session);
         }
         let left = Left {
             open: self.session.open_deliveries().cloned().collect(),

@@ -1,8 +1,8 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use rumqttc::{
-    PubAck, PubComp, PubRec, PubRel, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck,
-    Unsubscribe,
+    LastWill, PubAck, PubComp, PubRec, PubRel, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode,
+    UnsubAck, Unsubscribe,
 };
 
 use super::*;
@@ -107,7 +107,7 @@ fn a_refused_client_learns_why_and_leaves_no_will() {
         session.on_packet(connect(|c| c.last_will = Some(will)), now);
         let expected = [Effect::Send(connack(code, false)), Effect::Close(CloseReason::Refused(refusal))];
         assert_eq!(session.refuse(refusal), expected);
-        assert_eq!(session.will(), None);
+        assert!(!session.has_will());
         assert_eq!(session.accept(Admission::default(), now), []);
     }
 }
@@ -328,10 +328,10 @@ fn a_will_stands_unless_the_client_says_goodbye() {
     };
     let mut polite = with_will();
     assert_closes(&polite.on_packet(Packet::Disconnect, now), &CloseReason::Disconnected);
-    assert_eq!(polite.will(), None);
+    assert!(!polite.has_will());
     let mut lost = with_will();
     assert_closes(&lost.close(CloseReason::ConnectionLost), &CloseReason::ConnectionLost);
-    assert_eq!(lost.will(), Some(&will));
+    assert!(lost.has_will());
     assert_eq!(lost.close(CloseReason::ShuttingDown), [], "it ends once");
     let mut session = Session::new(Limits::default(), "spare", now);
     let bad = connect(|c| c.last_will = Some(LastWill::new("a/+", "x", QoS::AtMostOnce, false)));

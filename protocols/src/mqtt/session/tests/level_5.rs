@@ -206,7 +206,7 @@ fn a_disconnect_may_change_how_long_the_session_lasts_and_ask_for_the_will() {
         session.on_packet(bye(Some(5), true), start()),
         [Effect::Close(CloseReason::DisconnectedWithWill)]
     );
-    assert_eq!((session.session_expiry(), session.will().is_some()), (Some(5 * SECOND), true));
+    assert_eq!((session.session_expiry(), session.has_will()), (Some(5 * SECOND), true));
     let mut session = open_plain();
     let effects = session.on_packet(bye(Some(5), false), start());
     assert_eq!(effects.last(), Some(&Effect::Close(CloseReason::UnexpectedPacket)), "it was to end now");
