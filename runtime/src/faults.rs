@@ -220,8 +220,7 @@ impl Faults {
     /// Passes a point at which panics, errors, delays and freezes mean what they say.
     pub async fn pass(&self, point: FaultPoint, target: impl Display) -> Result<(), Injected> {
         match self.trip(point, target) {
-            // Boxed, as hardly anybody ever suffers it.
-            Some(tripped) => Box::pin(self.suffer(tripped)).await,
+            Some(tripped) => self.suffer(tripped).await,
             None => Ok(()),
         }
     }
