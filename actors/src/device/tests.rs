@@ -7,7 +7,8 @@ use ractor::{Actor, ActorProcessingErr};
 use tokio::sync::oneshot;
 use voltree_model::{DeviceId, RejectReason, Timestamp};
 use voltree_runtime::{
-    ActorPath, Birth, ChildSpec, Children, Directory, RestartPolicy, WatchOptions, run_tree,
+    ActorPath, ActorStatus, ActorView, Birth, ChildSpec, Children, Directory, RestartPolicy, WatchOptions,
+    run_tree,
 };
 use voltree_storage::{JournalOptions, Lsn, MemoryDisk, Positions};
 
@@ -50,6 +51,12 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 fn incarnation(directory: &Directory, path: &ActorPath) -> u64 {
     directory.list().into_iter().find(|actor| actor.path == *path).map_or(0, |actor| actor.incarnation)
+}
+
+/// Whether it can be killed: an actor that is only being born can't.
+fn runs(directory: &Directory, path: &ActorPath) -> bool {
+    let is_running = |actor: ActorView| actor.path == *path && actor.status == ActorStatus::Running;
+    directory.list().into_iter().any(is_running)
 }
 
 /// Numbers of what the journal has of the device.
@@ -113,7 +120,8 @@ fn a_disk_that_stays_full_holds_up_one_batch_of_a_device_and_nobodys_turn() {
             assert_eq!(incarnation(&directory, &sensor), 1, "it was free all the time");
             for life in 2..5 {
                 directory.kill(sensor.as_str(), "test").unwrap();
-                until("it is born again", || incarnation(&directory, &sensor) == life).await;
+                let lives = || incarnation(&directory, &sensor) == life && runs(&directory, &sensor);
+                until("it is born again", lives).await;
                 entry.arrived(at);
             }
             assert_eq!(journal.stats().queued, batch, "nobody offers again what is there already");
