@@ -1,5 +1,5 @@
 //! Sixteen batteries of all kinds on one node, most of them on bad lines: seconds by default, as long as wanted with
-//! `VOLTREE_FLAKY_SECONDS`.
+//! `VOLTREE_FLAKY_SECONDS`. The good ones are held against the same good ones on a node of their own.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,19 +15,24 @@ use voltree_protocols::sim::{
 };
 
 use crate::support::node::{BOUND, Node, Site};
-use crate::support::until;
+use crate::support::{now_ms, until};
 
 const NORMAL: CurrentSign = CurrentSign::Normal;
 const BAD: &str = "drop=0.05,delay=0.03,cut=0.02,garbage=0.05,silence=0.01";
 /// Where frames have checksums, bits may flip too.
 const WORSE: &str = "drop=0.05,delay=0.03,corrupt=0.03,cut=0.02,garbage=0.05,wrong-board=0.02,silence=0.01";
 
+/// How often a site's batteries are polled.
+const EVERY_MS: i64 = 300;
+/// Which part of their time good batteries may lose to twelve on bad lines. Were they to wait for those (measured:
+/// each silence of a bad one blocked a thread for 2 s), it would be 0.19 to 0.36.
+const COST_OF_BAD_LINES: f64 = 0.15;
+
 struct Battery {
     id: &'static str,
     kind: &'static str,
     keys: &'static str,
     port: PathBuf,
-    healthy: bool,
     sim: SimHandle,
 }
 
@@ -49,7 +54,7 @@ fn on_pty(
     let rates: FaultRates = rates.parse().unwrap();
     let sim = PtySim::spawn(Flaky::new(device, rates, 11), pace()).unwrap();
     let port = url.replace("{}", sim.path().to_str().unwrap()).into();
-    Battery { id, kind, keys, port, healthy: rates == FaultRates::default(), sim }
+    Battery { id, kind, keys, port, sim }
 }
 
 /// A battery on a TCP port.
@@ -63,15 +68,26 @@ async fn on_tcp(
     let listen = ([127, 0, 0, 1], 0).into();
     let sim = TcpSim::spawn(Flaky::new(device, rates, 12), pace(), listen).await.unwrap();
     let port = url.replace("{}", sim.path().to_str().unwrap().trim_start_matches("tcp://")).into();
-    Battery { id, kind, keys, port, healthy: rates == FaultRates::default(), sim }
+    Battery { id, kind, keys, port, sim }
 }
 
-async fn batteries() -> Vec<Battery> {
+/// Four batteries whose lines are good.
+async fn healthy() -> Vec<Battery> {
+    let sunspec = |seed| SunspecSim::new(pack(seed), 1, 40_000, NORMAL);
+    vec![
+        on_pty(("jk", "jk_bms", ""), "{}", "", JkSim::new(pack(10))),
+        on_tcp(("pylontech", "pylontech_bms", ""), "tcp://{}", "", telecom(13, Maker::Pylontech)).await,
+        on_pty(("sunspec", "sunspec_bms", ""), "{}", "", sunspec(15)),
+        on_tcp(("sunspec-tcp", "sunspec_bms", ""), "modbus-tcp://{}", "", ModbusTcpSide::new(sunspec(16)))
+            .await,
+    ]
+}
+
+/// Twelve whose lines are not.
+async fn on_bad_lines() -> Vec<Battery> {
     let (can, cand) = ("slcan://{}?bitrate=500000", "socketcand://{}/can0");
     let daly = |seed| DalySim::new(pack(seed), Board::FIRST, NORMAL);
     let registers = |seed, dialect| DalyRegistersSim::new(pack(seed), dialect, NORMAL);
-    let sunspec = |seed| SunspecSim::new(pack(seed), 1, 40_000, NORMAL);
-    let telecom = |seed, maker: Maker| TelecomSim::new(pack(seed), maker, maker.first_address());
     let daly_can = DalyCanSim::new(pack(3), Board::FIRST, NORMAL);
     let foxbms = |seed, dialect| FoxbmsSim::new(pack(seed), dialect);
     let served = SocketcandSide::new(foxbms(7, Dialect::V1_7), "can0");
@@ -90,7 +106,6 @@ async fn batteries() -> Vec<Battery> {
         on_tcp(("foxbms-tcp", "foxbms", ""), cand, BAD, served).await,
         on_pty(("green", "green_bms", ""), "{}", BAD, GreenSim::new(pack(8))),
         on_pty(("jbd", "jbd_bms", ""), "{}", WORSE, JbdSim::new(pack(9))),
-        on_pty(("jk", "jk_bms", ""), "{}", "", JkSim::new(pack(10))),
         on_pty(("libre", "libre_solar", ""), "{}", WORSE, LibreSolarSim::new(pack(11))),
         on_pty(
             ("libre-can", "libre_solar", ""),
@@ -98,46 +113,69 @@ async fn batteries() -> Vec<Battery> {
             BAD,
             SlcanSide::new(LibreSolarCanSim::new(pack(12), 1)),
         ),
-        on_tcp(("pylontech", "pylontech_bms", ""), "tcp://{}", "", telecom(13, Maker::Pylontech)).await,
         on_pty(("seplos", "seplos_bms", ""), "{}", WORSE, telecom(14, Maker::Seplos)),
-        on_pty(("sunspec", "sunspec_bms", ""), "{}", "", sunspec(15)),
-        on_tcp(("sunspec-tcp", "sunspec_bms", ""), "modbus-tcp://{}", "", ModbusTcpSide::new(sunspec(16)))
-            .await,
     ]
 }
 
-fn open_files(node: &Node) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count()
+fn telecom(seed: u64, maker: Maker) -> TelecomSim {
+    TelecomSim::new(pack(seed), maker, maker.first_address())
 }
 
-/// The longest but one in a hundred of the times between readings.
-async fn p99_ms(node: &Node, device: &str) -> i64 {
-    let times: Vec<i64> = node.samples(device, "pack_voltage").await.iter().map(|(at, _)| *at).collect();
-    let mut gaps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    gaps.sort_unstable();
-    assert!(gaps.len() >= 10, "{device} was read {} times", times.len());
-    gaps[(gaps.len() * 99).div_ceil(100) - 1]
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sixteen_batteries_of_all_kinds_live_with_bad_lines() {
-    let seconds =
-        std::env::var("VOLTREE_FLAKY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
-    let batteries = batteries().await;
-    assert_eq!(batteries.len(), 16);
-    let site = batteries.iter().fold(Site::new(), |site, battery| {
+async fn start(batteries: impl Iterator<Item = &Battery>) -> Node {
+    let site = batteries.fold(Site::new(), |site, battery| {
         site.battery(battery.id, battery.kind, &battery.port, battery.keys)
     });
-    let node = site.start().await;
-    for battery in &batteries {
+    site.start().await
+}
+
+async fn until_read(node: &Node, batteries: impl Iterator<Item = &Battery>) {
+    for battery in batteries {
         until(&format!("{} is read", battery.id), BOUND, || async {
             let ledger = node.ledger(Some(battery.id)).await;
             if ledger.received >= 2 { Ok(()) } else { Err(format!("{ledger:?}")) }
         })
         .await;
     }
+}
+
+fn open_files(node: &Node) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count()
+}
+
+/// Which part of the time since `from_ms` these devices' next readings were late, on average.
+async fn late(node: &Node, batteries: &[Battery], from_ms: i64) -> f64 {
+    let mut shares = 0.0;
+    for Battery { id, .. } in batteries {
+        let readings = node.samples(id, "pack_voltage").await;
+        let times: Vec<i64> = readings.iter().map(|(at, _)| *at).filter(|at| *at >= from_ms).collect();
+        assert!(times.len() >= 10, "{id} was read {} times", times.len());
+        let mut gaps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort_unstable();
+        let p99_ms = gaps[(gaps.len() * 99).div_ceil(100) - 1];
+        let late_ms: i64 = gaps.iter().map(|gap| (gap - 2 * EVERY_MS).max(0)).sum();
+        let share = late_ms as f64 / gaps.iter().sum::<i64>() as f64;
+        println!(
+            "{id}: {} readings, p99 {p99_ms} ms apart, late for {:.1} % of the time",
+            times.len(),
+            share * 100.0
+        );
+        shares += share;
+    }
+    shares / batteries.len() as f64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_batteries_of_all_kinds_live_with_bad_lines() {
+    let seconds =
+        std::env::var("VOLTREE_FLAKY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
+    let (good, bad, among_themselves) = (healthy().await, on_bad_lines().await, healthy().await);
+    let batteries = || good.iter().chain(&bad);
+    assert_eq!(batteries().count(), 16);
+    let (node, control) = tokio::join!(start(batteries()), start(among_themselves.iter()));
+    until_read(&node, batteries()).await;
+    until_read(&control, among_themselves.iter()).await;
     let files = open_files(&node);
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let (begun_ms, end) = (now_ms(), Instant::now() + Duration::from_secs(seconds));
     until("the time is over", Duration::from_secs(seconds) + BOUND, || async {
         if Instant::now() >= end { Ok(()) } else { Err("it runs".to_owned()) }
     })
@@ -147,18 +185,21 @@ async fn sixteen_batteries_of_all_kinds_live_with_bad_lines() {
     // A link that is being opened anew, a scrape or a query may hold a few for a moment.
     let now = open_files(&node);
     assert!(now <= files + 8, "{now} files are open, {files} were");
-    for battery in batteries.iter().filter(|battery| battery.healthy) {
-        let p99 = p99_ms(&node, battery.id).await;
-        // Polled every 300 ms; a Pylontech or SunSpec cycle takes several questions.
-        assert!(p99 <= 1_500, "{}: {p99} ms between readings", battery.id);
-    }
-    for battery in &batteries {
+    // A machine that stands still for a second delays both nodes: what the bad lines cost is the difference.
+    let (beside_bad, alone) =
+        (late(&node, &good, begun_ms).await, late(&control, &among_themselves, begun_ms).await);
+    assert!(beside_bad <= alone + COST_OF_BAD_LINES, "late for {beside_bad} of the time, alone for {alone}");
+    assert_eq!(control.stop().await, Some(0));
+    for battery in batteries() {
         battery.sim.pause();
     }
-    for battery in &batteries {
+    for battery in batteries() {
         let ledger = node.ledger_at_rest(Some(battery.id)).await;
         assert!(ledger.stored >= 2 && ledger.rejected == 0 && ledger.dead == 0, "{}: {ledger:?}", battery.id);
-        assert!(!battery.healthy || ledger.stored >= seconds / 2, "{}: {ledger:?}", battery.id);
+    }
+    for battery in &good {
+        let ledger = node.ledger(Some(battery.id)).await;
+        assert!(ledger.stored >= seconds / 2, "{}: {ledger:?}", battery.id);
     }
     assert_eq!(node.stop().await, Some(0));
 }
