@@ -178,7 +178,8 @@ pub(super) async fn freeze_and_kill(node: &Node, point: &str, target: Option<&st
     insist(node, "killActor", path).await.ok();
 }
 
-async fn trips(node: &Node, point: &str) -> Option<u64> {
+/// How often the fault point has failed somebody since the process began.
+pub(super) async fn trips(node: &Node, point: &str) -> Option<u64> {
     let answer = node.ask("{ faultPoints { name trips } }", json!({})).await.ok()?;
     let points = answer["data"]["faultPoints"].as_array()?;
     points.iter().find(|known| known["name"] == point)?["trips"].as_u64()

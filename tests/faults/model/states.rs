@@ -13,7 +13,7 @@ enum State {
     Starting,
     /// It was told to stop, and is then parked.
     Stopping,
-    /// It failed twice, at this fault point, and waits for its next start.
+    /// It failed at this fault point and waits for its next start.
     BackingOff(&'static str),
     /// It waits for ever over its work, which this fault point brings about.
     Frozen(&'static str),
@@ -113,12 +113,30 @@ async fn kill_while_it_stops(node: &Node, victim: &Actor) {
     operations::insist(node, "resumeActor", &victim.path).await.unwrap();
 }
 
-async fn kill_while_it_backs_off(node: &Node, victim: &Actor) {
+/// Lets it fail three times, and says whether it was then seen to back off: where the machine stands still for longer
+/// than a wait, it may have come back between two looks.
+async fn is_seen_to_back_off(node: &Node, victim: &Actor, point: &str, target: Option<&str>) -> bool {
+    const TIMES: u32 = 3;
+    let before = operations::trips(node, point).await.unwrap_or_default();
+    operations::inject(node, point, "PANIC", target, TIMES).await;
     until(&format!("{} backs off", victim.path), BOUND, || async {
+        let trips = operations::trips(node, point).await.unwrap_or_default();
         let now = standing(node, &victim.path).await?;
-        if now.status == "backing_off" { Ok(()) } else { Err(format!("{now:?}")) }
+        match now.status.as_str() {
+            "backing_off" => Ok(true),
+            "running" if trips >= before + u64::from(TIMES) => Ok(false),
+            _ => Err(format!("{now:?}, {point} was tripped {trips} times, {before} before")),
+        }
     })
-    .await;
+    .await
+}
+
+async fn kill_while_it_backs_off(node: &Node, victim: &Actor, point: &str, target: Option<&str>) {
+    let mut tries = 0;
+    while !is_seen_to_back_off(node, victim, point, target).await {
+        tries += 1;
+        assert!(tries < 5, "{} was never seen to back off", victim.path);
+    }
     let killed = operations::order(node, "killActor", &victim.path).await;
     // Nobody is there to be killed, unless its next start came first.
     assert!(killed.is_ok() || killed.as_ref().is_err_and(|why| why.contains("NOT_RUNNING")), "{killed:?}");
@@ -141,8 +159,7 @@ async fn kill_in(play: &mut Play, kind: &str, state: State) {
                 play.interrupted.iter_mut().for_each(|interrupted| *interrupted += 1);
             }
             if matches!(state, State::BackingOff(_)) {
-                operations::inject(play.node(), point, "PANIC", target.as_deref(), 3).await;
-                kill_while_it_backs_off(play.node(), &victim).await;
+                kill_while_it_backs_off(play.node(), &victim, point, target.as_deref()).await;
             } else {
                 operations::freeze_and_kill(play.node(), point, target.as_deref(), &victim.path).await;
             }
