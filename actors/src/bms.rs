@@ -67,10 +67,12 @@ pub fn offline_after(poll_interval: Duration) -> Duration {
 pub fn child(entry: Arc<DeviceEntry>, journal: Arc<JournalSlot>, settings: BmsSettings) -> ChildSpec {
     let name = entry.id.to_string();
     let kind = settings.driver.kind();
+    let (line, board) = (Arc::clone(&settings.line), entry.id.clone());
     let args = BmsArgs { entry, journal, settings };
     ChildSpec::worker(name, kind, RestartPolicy::DEVICE, move |birth| {
         (Bms, (args.clone(), birth.incarnation, birth.fence))
     })
+    .when_out_of_service(move || line.leave(&board))
 }
 
 /// Everything the actor needs in order to be born again.
@@ -151,8 +153,7 @@ impl Actor for Bms {
         _myself: ActorRef<DeviceMsg>,
         state: &mut BmsState,
     ) -> Result<(), ActorProcessingErr> {
-        let BmsArgs { entry, journal, settings } = &state.args;
-        settings.line.leave(&entry.id).await;
+        let BmsArgs { entry, journal, .. } = &state.args;
         device::hand_over_the_last(&state.fence, entry, journal).await;
         Ok(())
     }

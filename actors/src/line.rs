@@ -67,16 +67,16 @@ impl Line {
         self.present.lock().insert(board.clone());
     }
 
-    /// A board's actor was stopped, and is not born again by itself. A battery on the air is heard by nobody else before
-    /// its connection ends, and a serial port has one owner.
-    pub(crate) async fn leave(&self, board: &DeviceId) {
+    /// A board's actor was stopped or parked, and is not born again soon. A battery on the air is heard by nobody else
+    /// before its connection ends, and a serial port has one owner.
+    pub(crate) fn leave(&self, board: &DeviceId) {
         let was_last = {
             let mut present = self.present.lock();
             present.remove(board);
             present.is_empty()
         };
-        // Only an incarnation of its own that is stuck can hold the wire now.
-        if was_last && let Ok(mut wire) = timeout(LONELY_PATIENCE, self.wire.lock()).await {
+        // Only an incarnation that is stuck can still have its turn; the link is closed at the end of that.
+        if was_last && let Ok(mut wire) = self.wire.try_lock() {
             wire.link = None;
         }
     }
@@ -150,7 +150,8 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.wire.free_at = Some(clock::monotonic() + GAP);
         // Packs share the radio's few connections: one that has been read makes room for one that waits.
-        if matches!(self.line.address, LinkAddress::Ble { .. }) && self.line.radio.is_crowded() {
+        let in_demand = matches!(self.line.address, LinkAddress::Ble { .. }) && self.line.radio.is_crowded();
+        if in_demand || self.line.present.lock().is_empty() {
             self.wire.link = None;
         }
     }

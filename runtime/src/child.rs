@@ -59,6 +59,7 @@ pub struct ChildSpec {
     pub(crate) kind: &'static str,
     pub(crate) terms: Arc<Terms>,
     start: Start,
+    out_of_service: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Clone)]
@@ -107,7 +108,7 @@ impl ChildSpec {
     ) -> Self {
         let (stall, starting) = (Duration::from_secs(60), Duration::from_secs(10));
         let terms = Arc::new(Terms { policy, shutdown, start: starting, stall });
-        Self { name: name.into(), kind, terms, start }
+        Self { name: name.into(), kind, terms, start, out_of_service: None }
     }
 
     /// Has the children of this supervisor hang together like this.
@@ -147,6 +148,20 @@ impl ChildSpec {
     pub fn with_stall_limit(self, stall: Duration) -> Self {
         let terms = Terms { stall, ..Terms::clone(&self.terms) };
         Self { terms: Arc::new(terms), ..self }
+    }
+
+    /// Has this done whenever it was stopped or parked, however its end came about: what outlives its incarnations is not
+    /// to be kept from others while there is none. It must not block.
+    #[must_use]
+    pub fn when_out_of_service(self, then: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { out_of_service: Some(Arc::new(then)), ..self }
+    }
+
+    /// It was stopped or parked.
+    pub(crate) fn out_of_service(&self) {
+        if let Some(then) = &self.out_of_service {
+            then();
+        }
     }
 
     pub(crate) fn is_supervisor(&self) -> bool {

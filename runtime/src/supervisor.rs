@@ -322,11 +322,12 @@ impl SupervisorState {
                     reason = Some(held.as_reason());
                 }
                 slot.wait(ActorStatus::Parked, next_try_ms);
+                entry.spec.out_of_service();
             }
+            EventKind::Stopped => entry.spec.out_of_service(),
             EventKind::Started
             | EventKind::Restarted
             | EventKind::Failed
-            | EventKind::Stopped
             | EventKind::Escalated
             | EventKind::Stuck => {}
         }
