@@ -3,6 +3,8 @@
 //! Publishes that were read together are taken in together, and while the journal is busy reading waits for commits, so
 //! that everything that is done once for a read is done for more messages. An idle connection holds no buffer.
 
+mod writing;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,37 +16,31 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use futures::{FutureExt, StreamExt};
 use rumqttc::{Packet, QoS};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 use voltree_model::{RejectReason, Timestamp};
 use voltree_protocols::mqtt::{
-    Admission, CloseReason, ConnectRequest, Effect, Limits, NotDelivered, Refusal, Session,
+    Admission, CloseReason, ConnectRequest, Effect, Limits, PacketCodec, Refusal, Session,
 };
-use voltree_protocols::mqtt::{EncodeError, Offer, PacketCodec, PublishProperties, TOPIC_ALIAS_MAXIMUM};
 use voltree_runtime::clock;
 
+use self::writing::report;
 use super::hush;
 use super::pace::ReadPace;
 use crate::access::{Denied, Identity};
 use crate::fault_points::NODE_CLOCK;
 use crate::metrics;
-use crate::mqtt::broker::{Broker, Deliveries, Delivery, Joined, Left, Said, Terms, only_marks};
+use crate::mqtt::broker::{Broker, Deliveries, Delivery, Joined, Left, Said, Terms};
 use crate::mqtt::entrance::Wire;
 use crate::mqtt::ingest::{Commit, Incoming, ingest_all};
 
 /// The longest a turn waits for something to happen, so that a quiet connection is told from a frozen actor.
 const TURN: Duration = Duration::from_secs(30);
-/// How long a client may take to read what it is sent.
-const WRITE_PATIENCE: Duration = Duration::from_secs(10);
-/// How many publishes a client of 5.0 is told that it may have unanswered; reading stops there for everyone.
-const RECEIVE_MAXIMUM: u16 = 1024;
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// While the journal is busy a client is not read again before its last publishes are committed, but in any case after
 /// this long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// How much is written at once before the client is heard again.
-const WRITE_BUFFER: usize = 256 * 1024;
 
 /// What a turn is about.
 pub(super) enum Happening {
@@ -378,93 +374,6 @@ impl Connection {
         metrics::mqtt_refused();
         tracing::warn!(client = number, peer = ?self.peer, why, "an MQTT client was turned away");
         self.session.refuse(refusal)
-    }
-
-    /// Hands over what waits, as far as the client's window and the outgoing buffer have room.
-    pub(super) fn deliver_waiting(&mut self) {
-        while self.outgoing.len() < WRITE_BUFFER {
-            let Some(delivery) = self.waiting.front() else { return };
-            let Delivery { topic, payload, qos, retain, ids, said, record } = delivery;
-            let recorded = record.is_some();
-            let now = crate::now();
-            if said.as_ref().is_some_and(|said| said.has_expired(now)) {
-                tracing::debug!(%topic, "a message expired before its subscriber could take it");
-                self.pass_over(recorded);
-                continue;
-            }
-            let properties = said.as_ref().map_or_else(|| only_marks(ids), |said| said.at(now, ids));
-            match self.session.deliver(topic, payload.clone(), *qos, *retain, properties.as_ref()) {
-                Ok(packet) => self.send_said(packet, properties),
-                Err(NotDelivered::WindowFull) => return,
-                Err(
-                    error @ (NotDelivered::NotConnected | NotDelivered::TooLarge | NotDelivered::BadTopic(_)),
-                ) => {
-                    metrics::mqtt_undelivered();
-                    tracing::debug!(%topic, %error, "not delivered");
-                    self.pass_over(recorded);
-                    continue;
-                }
-            }
-            self.waiting.pop_front();
-        }
-        self.more_to_write = true;
-    }
-
-    /// Drops the first message that waits.
-    fn pass_over(&mut self, recorded: bool) {
-        self.waiting.pop_front();
-        if recorded {
-            self.finished();
-        }
-    }
-
-    /// The client has finished with a message, or can't be sent it: what its session kept of it goes.
-    fn finished(&mut self) {
-        if let Some(member) = self.member.as_mut().filter(|member| member.recorded > 0) {
-            member.recorded -= 1;
-            member.broker.finished(&member.client_id, member.session);
-        }
-    }
-
-    fn send_said(&mut self, packet: Packet, properties: Option<PublishProperties>) {
-        if let Packet::Publish(publish) = packet {
-            report(self.codec.encode_publish(publish, properties, &mut self.outgoing));
-        } else {
-            self.send(packet);
-        }
-    }
-
-    fn send(&mut self, packet: Packet) {
-        report(if let Packet::ConnAck(ack) = packet {
-            let offer = Offer {
-                assigned_client_id: self.session.assigned_client_id().map(str::to_owned),
-                receive_maximum: RECEIVE_MAXIMUM,
-                topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
-            };
-            self.codec.encode_connack(ack, offer, &mut self.outgoing)
-        } else {
-            self.codec.encode(packet, &mut self.outgoing)
-        });
-    }
-
-    pub(super) async fn write(&mut self) -> bool {
-        if self.outgoing.is_empty() {
-            return true;
-        }
-        let writing = async {
-            self.stream.write_all_buf(&mut self.outgoing).await?;
-            // TLS may still hold a part of it back.
-            self.stream.flush().await
-        };
-        let written = tokio::time::timeout(WRITE_PATIENCE, writing).await;
-        self.outgoing = BytesMut::new();
-        matches!(written, Ok(Ok(())))
-    }
-}
-
-fn report(written: Result<(), EncodeError>) {
-    if let Err(error) = written {
-        tracing::warn!(%error, "a packet of ours could not be written");
     }
 }
 
