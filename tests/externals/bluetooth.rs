@@ -233,13 +233,11 @@ async fn a_pack_that_is_disabled_or_parked_is_let_go_of_for_others_to_hear() {
     assert_eq!(air.counted(JK, "connects"), connects, "{}", air.said());
     // What failed too often is not asked again for a minute or more.
     let fault = json!({ "point": "bms.poll.before_decode", "kind": "PANIC", "target": "jk", "times": 100 });
-    let inject = "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"a test\") { id } }";
-    node.query(inject, json!({ "fault": fault })).await;
+    node.inject(&fault).await.unwrap();
     node.device_is("jk", "PARKED").await;
     until_standing(&air, 1).await;
-    node.query("mutation { clearFaults(reason: \"a test\") }", json!({})).await;
-    let resume = "mutation($path: String!) { resumeActor(path: $path, reason: \"a test\") { path } }";
-    node.query(resume, json!({ "path": "node/devices/jk" })).await;
+    node.clear_faults().await.unwrap();
+    node.order("resumeActor", "node/devices/jk").await.unwrap();
     until_standing(&air, 2).await;
     stop_and_let_go(node, &site, &air).await;
 }

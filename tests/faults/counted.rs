@@ -52,8 +52,7 @@ async fn counted_kills_park_a_device_and_uncounted_ones_never_do() {
     let again = kill(&node, true).await;
     assert_eq!(again["errors"][0]["extensions"]["code"], "NOT_RUNNING", "{again}");
 
-    let resume = "mutation($p: String!) { resumeActor(path: $p, reason: \"a test\") { path } }";
-    node.query(resume, json!({ "p": PATH })).await;
+    node.order("resumeActor", PATH).await.unwrap();
     until_it(&node, "it runs once it is resumed", |actor| actor.status == "running").await;
     assert_eq!(node.stop().await, Some(0));
 }

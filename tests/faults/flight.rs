@@ -27,9 +27,8 @@ async fn readings(node: &Node, device: &str, wanted: u64) {
 }
 
 async fn inject(node: &Node, point: &str, kind: &str, target: &str) {
-    let mutation = "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"a test\") { id } }";
     let fault = json!({ "point": point, "kind": kind, "target": target, "times": 1 });
-    node.query(mutation, json!({ "fault": fault })).await;
+    node.inject(&fault).await.unwrap();
 }
 
 /// The node's crash reports once there are so many.

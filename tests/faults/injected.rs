@@ -9,11 +9,6 @@ use crate::support::mqtt::{Publisher, telemetry, topic};
 use crate::support::node::{BOUND, Node, Site};
 use crate::support::{hush, now_ms, pack, until};
 
-async fn inject(node: &Node, fault: Value) {
-    let mutation = "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"a test\") { id } }";
-    node.query(mutation, json!({ "fault": fault })).await;
-}
-
 async fn trips(node: &Node, point: &str) -> u64 {
     let data = node.query("{ faultPoints { name trips } }", json!({})).await;
     let points = data["faultPoints"].as_array().unwrap();
@@ -54,7 +49,7 @@ async fn restarts(node: &Node, path: &str) -> u64 {
 async fn a_poison_message_is_set_aside_after_three_panics_and_replayed_after_a_restart() {
     let site = Site::new();
     let node = site.start().await;
-    inject(&node, json!({ "point": "device.handle", "kind": "PANIC", "target": "sensor:7" })).await;
+    node.inject(&json!({ "point": "device.handle", "kind": "PANIC", "target": "sensor:7" })).await.unwrap();
     publish(&node, "sensor", 1..=20).await;
 
     assert_eq!(restarts(&node, "node/devices/sensor").await, 3);
@@ -88,7 +83,7 @@ async fn kills_over_a_message_are_not_its_fault() {
     // Its actor freezes over a message and is killed with it in hand, more often than the message may fail.
     let freeze =
         json!({ "point": "device.handle", "kind": "FREEZE", "target": "sensor:7", "forSeconds": 3600 });
-    inject(&node, freeze).await;
+    node.inject(&freeze).await.unwrap();
     let publishing = publish(&node, "sensor", 1..=20);
     let killing = async {
         for round in 1..=5 {
@@ -111,7 +106,7 @@ async fn kills_over_a_message_are_not_its_fault() {
             .await;
             node.kill_actor("node/devices/sensor").await.unwrap();
         }
-        node.query("mutation { clearFaults(reason: \"enough\") }", json!({})).await;
+        node.clear_faults().await.unwrap();
     };
     tokio::join!(publishing, killing);
     assert!(letters(&node).await.is_empty());
@@ -128,7 +123,7 @@ async fn a_parked_device_refuses_by_name_and_loses_nothing_that_it_took_in() {
     // Two messages that nobody can stand make six panics in a minute, and that is one too many.
     for number in [1, 2] {
         let target = format!("sensor:{number}");
-        inject(&node, json!({ "point": "device.handle", "kind": "PANIC", "target": target })).await;
+        node.inject(&json!({ "point": "device.handle", "kind": "PANIC", "target": target })).await.unwrap();
     }
     let mut early = Publisher::connect(node.mqtt, "early").await.unwrap();
     let base = now_ms() - 3_000_000;
@@ -164,7 +159,7 @@ async fn a_parked_device_refuses_by_name_and_loses_nothing_that_it_took_in() {
     })
     .await;
 
-    order(&node, "resumeActor", "node/devices/sensor").await.unwrap();
+    node.order("resumeActor", "node/devices/sensor").await.unwrap();
     tokio::time::timeout(BOUND, early.settle()).await.unwrap().unwrap();
     let ledger = node.ledger_settled("sensor", 8).await;
     assert_eq!((ledger.received, ledger.stored, ledger.dead, ledger.rejected), (8, 3, 2, 3), "{ledger:?}");
@@ -173,13 +168,6 @@ async fn a_parked_device_refuses_by_name_and_loses_nothing_that_it_took_in() {
 }
 
 /// Gives an order that names an actor and a reason.
-async fn order(node: &Node, order: &str, path: &str) -> Result<(), String> {
-    let mutation =
-        format!("mutation($path: String!) {{ {order}(path: $path, reason: \"a test\") {{ path }} }}");
-    let answer = node.ask(&mutation, json!({ "path": path })).await?;
-    if answer.get("errors").is_some() { Err(answer.to_string()) } else { Ok(()) }
-}
-
 async fn status(node: &Node, path: &str, wanted: &str) {
     until(&format!("{path} is {wanted}"), BOUND, || async {
         let tree = node.try_tree().await?;
@@ -198,21 +186,21 @@ async fn what_an_operator_parks_stays_so_until_it_is_resumed_whatever_is_killed_
     let site = Site::new();
     let node = site.start().await;
     publish(&node, "sensor", 1..=3).await;
-    order(&node, "parkActor", "node/devices/sensor").await.unwrap();
+    node.order("parkActor", "node/devices/sensor").await.unwrap();
     status(&node, "node/devices/sensor", "parked").await;
     node.kill_actor("node/devices").await.unwrap();
     status(&node, "node/devices", "running").await;
-    let again = order(&node, "parkActor", "node/devices/sensor").await.unwrap_err();
+    let again = node.order("parkActor", "node/devices/sensor").await.unwrap_err();
     assert!(again.contains("parked already, by operator") && again.contains("NOT_NOW"), "{again}");
     let data = node.query("{ device(id: \"sensor\") { state } }", json!({})).await;
     assert_eq!(data["device"]["state"], "PARKED");
-    order(&node, "resumeActor", "node/devices/sensor").await.unwrap();
+    node.order("resumeActor", "node/devices/sensor").await.unwrap();
     status(&node, "node/devices/sensor", "running").await;
     publish(&node, "sensor", 4..=6).await;
     let ledger = node.ledger_settled("sensor", 6).await;
     assert_eq!((ledger.stored, ledger.rejected), (6, 0), "{ledger:?}");
     for path in ["node/edges/http", "node/edges", "node"] {
-        let refused = order(&node, "parkActor", path).await.unwrap_err();
+        let refused = node.order("parkActor", path).await.unwrap_err();
         assert!(refused.contains("stop the node instead"), "{refused}");
     }
     assert_eq!(node.stop().await, Some(0));
@@ -228,10 +216,10 @@ async fn a_disk_that_fails_and_fills_up_costs_nothing_that_was_acknowledged() {
         ("journal.before_commit", "ERROR"),
         ("journal.before_commit", "PANIC"),
     ] {
-        inject(&node, json!({ "point": point, "kind": kind, "times": 2, "probability": 0.2 })).await;
+        node.inject(&json!({ "point": point, "kind": kind, "times": 2, "probability": 0.2 })).await.unwrap();
     }
     let delay = json!({ "point": "journal.fsync", "kind": "DELAY", "delayMs": 30, "forSeconds": 600 });
-    inject(&node, delay).await;
+    node.inject(&delay).await.unwrap();
     let devices = ["sensor-0", "sensor-1", "sensor-2"];
     let publishing = devices.map(|device| publish(&node, device, 1..=600));
     futures::future::join_all(publishing).await;
@@ -258,7 +246,7 @@ async fn a_line_that_is_cut_and_lies_and_a_decoder_that_panics_are_overcome() {
         json!({ "point": "bms.poll.before_decode", "kind": "PANIC", "target": "pack-1", "times": 2,
                 "probability": 0.1 }),
     ] {
-        inject(&node, fault).await;
+        node.inject(&fault).await.unwrap();
     }
     let struck = || async { trips(&node, "bms.link").await + trips(&node, "bms.poll.before_decode").await };
     until("every fault has struck", BOUND, || async {

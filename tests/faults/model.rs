@@ -17,7 +17,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
-use serde_json::json;
 use voltree_protocols::sim::SimHandle;
 
 use self::operations::Step;
@@ -87,16 +86,11 @@ impl Play {
     /// Ends every fault that is left and waits until the whole fleet works.
     async fn recover(&self) -> Duration {
         let begun = Instant::now();
-        until("the faults are cleared", BOUND, || async {
-            let mutation = "mutation { clearFaults(reason: \"the model test\") }";
-            let answer = self.node().ask(mutation, json!({})).await?;
-            if answer.get("errors").is_none() { Ok(()) } else { Err(answer.to_string()) }
-        })
-        .await;
+        until("the faults are cleared", BOUND, || self.node().clear_faults()).await;
         until("every actor runs", BOUND, || async {
             let tree = self.node().try_tree().await?;
             for parked in tree.iter().filter(|actor| actor.status == "parked") {
-                operations::order(self.node(), "resumeActor", &parked.path).await.ok();
+                self.node().order("resumeActor", &parked.path).await.ok();
             }
             let down: Vec<_> = tree.iter().filter(|actor| actor.status != "running").collect();
             if down.is_empty() { Ok(()) } else { Err(format!("{down:?}")) }

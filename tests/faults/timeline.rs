@@ -22,9 +22,8 @@ struct Known {
     cause: &'static str,
 }
 
-async fn act(node: &Node, mutation: &str, device: &str) {
-    let query = format!("mutation($p: String!) {{ {mutation}(path: $p, reason: \"a test\") {{ path }} }}");
-    node.query(&query, json!({ "p": format!("node/devices/{device}") })).await;
+async fn act(node: &Node, order: &str, device: &str) {
+    node.order(order, &format!("node/devices/{device}")).await.unwrap();
 }
 
 /// Waits until a device is polled again, so often that its usual period is known whatever its silences were.

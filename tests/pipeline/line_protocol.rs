@@ -124,13 +124,12 @@ async fn while_the_journal_has_no_space_writers_are_told_to_come_again_and_nothi
     let site = Site::new();
     let node = site.start().await;
     let fault = json!({ "point": "journal.before_commit", "kind": "DISK_FULL", "forSeconds": 600 });
-    let mutation = "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"a test\") { id } }";
-    node.query(mutation, json!({ "fault": fault })).await;
+    node.inject(&fault).await.unwrap();
     let body = numbered("meter", now_ms() - 3_000_000, 1..=2000);
     let told = post(&node, "/write?precision=ms", None, body.clone()).await;
     assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS, "{}", told.body);
     assert_eq!(told.retry_after.as_deref(), Some("5"));
-    node.query("mutation { clearFaults(reason: \"a test\") }", json!({})).await;
+    node.clear_faults().await.unwrap();
 
     until("the batch is taken", BOUND, || async {
         let told = post(&node, "/write?precision=ms", None, body.clone()).await;

@@ -175,8 +175,7 @@ async fn an_import_that_is_stopped_says_how_to_go_on() {
     let site = Site::new();
     let node = site.start().await;
     let fault = json!({ "point": "journal.before_commit", "kind": "DISK_FULL", "forSeconds": 600 });
-    let mutation = "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"a test\") { id } }";
-    node.query(mutation, json!({ "fault": fault })).await;
+    node.inject(&fault).await.unwrap();
     let file = site.dir.path().join("lines");
     let base = now_ms() - 3_600_000;
     let lines: String = (0..3000).map(|n| format!("voltree,device=a v={n} {}000000\n", base + n)).collect();
@@ -196,7 +195,7 @@ async fn an_import_that_is_stopped_says_how_to_go_on() {
     assert!(!output.status.success());
     assert!(text(&output.stderr).contains("0 of 3000 readings are on the node's disk"), "{output:?}");
     assert!(text(&output.stderr).contains("--skip-readings 0"), "{output:?}");
-    node.query("mutation { clearFaults(reason: \"a test\") }", json!({})).await;
+    node.clear_faults().await.unwrap();
     let rest = voltree(&[import.as_slice(), &["--skip-readings", "1000"]].concat());
     assert!(rest.status.success() && text(&rest.stdout).starts_with("2000 readings"), "{rest:?}");
 }

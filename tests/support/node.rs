@@ -267,10 +267,35 @@ impl Node {
         Ok(actors.iter().map(Actor::from).collect())
     }
 
-    pub(crate) async fn kill_actor(&self, path: &str) -> Result<(), String> {
-        let mutation = "mutation($path: String!) { killActor(path: $path) { path } }";
-        let answer = self.ask(mutation, json!({ "path": path })).await?;
+    /// Has something done of which only whether it was done is of interest.
+    async fn have_done(&self, mutation: &str, variables: Value) -> Result<(), String> {
+        let answer = self.ask(mutation, variables).await?;
         if answer.get("errors").is_some() { Err(answer.to_string()) } else { Ok(()) }
+    }
+
+    pub(crate) async fn kill_actor(&self, path: &str) -> Result<(), String> {
+        self.have_done(
+            "mutation($path: String!) { killActor(path: $path) { path } }",
+            json!({ "path": path }),
+        )
+        .await
+    }
+
+    /// Gives an order that names an actor and a reason.
+    pub(crate) async fn order(&self, order: &str, path: &str) -> Result<(), String> {
+        let mutation =
+            format!("mutation($path: String!) {{ {order}(path: $path, reason: \"a test\") {{ path }} }}");
+        self.have_done(&mutation, json!({ "path": path })).await
+    }
+
+    pub(crate) async fn inject(&self, fault: &Value) -> Result<(), String> {
+        let mutation =
+            "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"a test\") { id } }";
+        self.have_done(mutation, json!({ "fault": fault })).await
+    }
+
+    pub(crate) async fn clear_faults(&self) -> Result<(), String> {
+        self.have_done("mutation { clearFaults(reason: \"a test\") }", json!({})).await
     }
 
     /// A metric without labels, 0 before it was first counted.

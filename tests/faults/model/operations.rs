@@ -150,7 +150,7 @@ async fn kill_any(node: &Node, index: &Index) {
     let Ok(tree) = node.try_tree().await else { return };
     let victim = index.get(&tree);
     println!("  kills {} ({})", victim.path, victim.status);
-    order(node, "killActor", &victim.path).await.ok();
+    node.order("killActor", &victim.path).await.ok();
 }
 
 async fn freeze(play: &mut Play, frozen: Frozen) {
@@ -187,20 +187,14 @@ pub(super) async fn trips(node: &Node, point: &str) -> Option<u64> {
 
 pub(super) async fn inject(node: &Node, point: &str, kind: &str, target: Option<&str>, times: u32) {
     let fault: Value = json!({ "point": point, "kind": kind, "target": target, "times": times });
-    let mutation =
-        "mutation($fault: FaultInput!) { injectFault(fault: $fault, reason: \"the model test\") { id } }";
     // The API itself may be what was killed a moment ago.
-    until(&format!("{point} {kind} is injected"), BOUND, || async {
-        let answer = node.ask(mutation, json!({ "fault": fault })).await?;
-        if answer.get("errors").is_none() { Ok(()) } else { Err(answer.to_string()) }
-    })
-    .await;
+    until(&format!("{point} {kind} is injected"), BOUND, || node.inject(&fault)).await;
 }
 
 /// Gives an order again for as long as there were too many, or nobody answers.
 pub(super) async fn insist(node: &Node, order: &str, path: &str) -> Result<(), String> {
     until(&format!("{order} is heard"), BOUND, || async {
-        match self::order(node, order, path).await {
+        match node.order(order, path).await {
             Err(refused) if refused.contains("too many orders") || !refused.contains("errors") => {
                 Err(refused)
             }
@@ -208,12 +202,4 @@ pub(super) async fn insist(node: &Node, order: &str, path: &str) -> Result<(), S
         }
     })
     .await
-}
-
-/// Gives an order that names an actor and a reason.
-pub(super) async fn order(node: &Node, order: &str, path: &str) -> Result<(), String> {
-    let mutation =
-        format!("mutation($path: String!) {{ {order}(path: $path, reason: \"the model test\") {{ path }} }}");
-    let answer = node.ask(&mutation, json!({ "path": path })).await?;
-    if answer.get("errors").is_some() { Err(answer.to_string()) } else { Ok(()) }
 }

@@ -84,7 +84,7 @@ async fn standing(node: &Node, path: &str) -> Result<Actor, String> {
 async fn kill_at_birth(node: &Node, victim: &Actor) {
     for _ in 0..2 {
         // Whether each finds somebody is left to chance; what counts is that it comes back.
-        let kill = || operations::order(node, "killActor", &victim.path);
+        let kill = || node.order("killActor", &victim.path);
         let (first, second, third) = tokio::join!(kill(), kill(), kill());
         for killed in [first, second, third] {
             assert!(!was_refused_as_too_many(&killed), "{killed:?}");
@@ -98,7 +98,7 @@ fn was_refused_as_too_many(order: &Result<(), String>) -> bool {
 
 async fn kill_while_it_stops(node: &Node, victim: &Actor) {
     let park = operations::insist(node, "parkActor", &victim.path);
-    let kill = operations::order(node, "killActor", &victim.path);
+    let kill = node.order("killActor", &victim.path);
     let (parked, killed) = tokio::join!(park, kill);
     parked.unwrap();
     assert!(!was_refused_as_too_many(&killed), "{killed:?}");
@@ -137,7 +137,7 @@ async fn kill_while_it_backs_off(node: &Node, victim: &Actor, point: &str, targe
         tries += 1;
         assert!(tries < 5, "{} was never seen to back off", victim.path);
     }
-    let killed = operations::order(node, "killActor", &victim.path).await;
+    let killed = node.order("killActor", &victim.path).await;
     // Nobody is there to be killed, unless its next start came first.
     assert!(killed.is_ok() || killed.as_ref().is_err_and(|why| why.contains("NOT_RUNNING")), "{killed:?}");
 }
